@@ -15,8 +15,8 @@ from scipy import ndimage
 from .core import WAVELENGTH_M, RequestError, WorkError, los_from_phase
 
 # %% auto #0
-__all__ = ['CLOSING_M', 'PIECE_M2', 'VISIBLE_M2', 'MARGIN_M', 'STILL_M', 'SMOOTH_M', 'GRADIENT_RATIO', 'JOIN_M', 'GEOJSON_BYTES',
-           'Masks', 'empty_masks', 'dilate', 'close_disc', 'atmosphere_sigma', 'masks_from_displacement',
+__all__ = ['CLOSING_M', 'PIECE_M2', 'VISIBLE_M2', 'MARGIN_M', 'STILL_M', 'SMOOTH_M', 'GRADIENT_RATIO', 'GEOJSON_BYTES', 'Masks',
+           'empty_masks', 'dilate', 'close_disc', 'atmosphere_sigma', 'masks_from_displacement',
            'displacement_from_unwrapped', 'reach_m', 'fringe_gradient', 'masks_from_unwrapped', 'overlap',
            'masks_from_polygons']
 
@@ -223,9 +223,8 @@ def reach_m(
     return 16e3 * 10 ** (0.80 * (magnitude - 6))
 
 # %% ../nbs/06_masks.ipynb #x--smooth
-SMOOTH_M = 1000.0  # standard deviation of the Gaussian that the gradient is taken through
+SMOOTH_M = 1500.0  # standard deviation of the Gaussian that the gradient is taken through
 GRADIENT_RATIO = 2.5  # times the far field's median gradient
-JOIN_M = 3000.0  # radius of the closing for measured phase, whose candidates are ragged
 
 
 def _smooth(field, valid, pixel_m):
@@ -240,7 +239,7 @@ def fringe_gradient(
     valid: np.ndarray,  # (H, W) bool
     pixel_m: tuple,  # (row, column) size of a pixel, metres
 ) -> np.ndarray:  # (H, W) float32, metres per metre
-    "Root mean square gradient of the displacement at a scale of 1 km."
+    "Root mean square gradient of the displacement at a scale of 1.5 km."
     dr, dc = np.gradient(_smooth(los, valid, pixel_m), *pixel_m)
     return np.sqrt(_smooth(dr**2 + dc**2, valid, pixel_m))
 
@@ -256,7 +255,7 @@ def masks_from_unwrapped(
 ) -> Masks:
     """Masks of a real interferogram that is known to span an earthquake, from its unwrapped phase.
 
-    Candidates as described above; closed with a disc of 3 km, holes filled, pieces below 3 km² dropped. With an epicentre, the
+    Candidates as described above; closed, filled and freed of small pieces as any `V`. With an epicentre, the
     pieces that come within `reach_m(magnitude)` of it (magnitude 6 if unknown) are kept; without, the piece with the steepest
     gradient. The margin is `V` grown by half its equivalent radius: beyond `V` the phase cannot tell displacement from
     atmosphere. For the same reason only pixels without phase are ignored. Raises what `displacement_from_unwrapped` raises."""
@@ -267,7 +266,7 @@ def masks_from_unwrapped(
     gradient = fringe_gradient(los, known, pixel_m)
     level = float(np.median(gradient[far]))
     candidate = known & (np.abs(np.nan_to_num(los)) >= wavelength_m / 4) & (gradient > GRADIENT_RATIO * level)
-    pieces = ndimage.binary_fill_holes(close_disc(candidate, JOIN_M, pixel_m))
+    pieces = ndimage.binary_fill_holes(close_disc(candidate, CLOSING_M, pixel_m))
     labels, _ = ndimage.label(_drop_small(pieces, PIECE_M2, pixel_m), np.ones((3, 3)))
     if epicentre_rc is not None: chosen = np.unique(labels[_distance(unw.shape, epicentre_rc, pixel_m) <= radius])
     else: chosen = labels.ravel()[[np.argmax(np.where(labels > 0, gradient, 0))]]
