@@ -20,5 +20,6 @@ def readme(notebook):
 if __name__ == "__main__":
     root = pathlib.Path(__file__).resolve().parent.parent
     made, target = readme(root / "nbs/index.ipynb"), root / "README.md"
+    made = made.replace("](images/", "](nbs/images/")
     if "--check" not in sys.argv: target.write_text(made, encoding="utf-8")
     elif made != target.read_text(encoding="utf-8"): sys.exit("README.md differs from nbs/index.ipynb: run tools/make_readme.py")
