@@ -77,9 +77,9 @@ def figure_curves(path, histories: dict):
     "Training and validation loss and validation IoU of every model over epochs."
     fig, axes = figure(1, 2, (9, 3.4))
     for i, (name, history) in enumerate(histories.items()):
-        axes[0, 0].plot(history.epoch + 1, history.loss, color=f"C{i}", ls="--")
-        axes[0, 0].plot(history.epoch + 1, history.val_loss, color=f"C{i}", label=name)
-        axes[0, 1].plot(history.epoch + 1, history.val_iou, color=f"C{i}", label=name)
+        axes[0, 0].plot(history.epoch, history.loss, color=f"C{i}", ls="--")
+        axes[0, 0].plot(history.epoch, history.val_loss, color=f"C{i}", label=name)
+        axes[0, 1].plot(history.epoch, history.val_iou, color=f"C{i}", label=name)
     axes[0, 0].set(xlabel="epoch", ylabel="loss", title="loss (dashed: training)")
     axes[0, 1].set(xlabel="epoch", ylabel="IoU", title="validation IoU", ylim=(0, 1))
     axes[0, 1].legend(fontsize=7)

@@ -12,7 +12,7 @@ from pathlib import Path
 from .core import Profile, code_version, fingerprint, load_profile, profile_from_dict, save_profile, write_text
 
 # %% auto #0
-__all__ = ['SMALLEST', 'Run', 'notebook_run', 'peak_memory_gb']
+__all__ = ['SMALLEST', 'Run', 'notebook_run', 'peak_memory_gb', 'silent_start']
 
 # %% ../nbs/14b_run.ipynb #x-run
 @dataclass
@@ -82,3 +82,16 @@ def peak_memory_gb() -> float:
     except ModuleNotFoundError: return 0.0
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
+
+# %% ../nbs/14b_run.ipynb #x-silent-start
+@contextlib.contextmanager
+def silent_start():
+    "Hides what libraries write to the standard error stream from C++ while they start; errors raised inside still pass."
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept), os.close(nowhere)

@@ -19,14 +19,14 @@ from .interferogram import multilook, multilook_mask
 from .mapping import map_scene, write_map
 from .masks import Masks
 from .patches import cut_patches, fringe_rate, open_patches
-from .run import Run, peak_memory_gb
+from .run import Run, peak_memory_gb, silent_start
 from .report import figure_curves, figure_patches, figure_scene, figure_scores, score_table, text_table, write_report
 from .splits import scene_groups, split_scenes
 from .truth import truth_masks, write_masks
 from .twin import simulate_archive
 
 # %% auto #0
-__all__ = ['archive_stage', 'patches_stage', 'open_run', 'patchpatch_rows', 'take', 'model_folder', 'train_stage', 'score_all',
+__all__ = ['archive_stage', 'patches_stage', 'open_run', 'patch_rows', 'take', 'model_folder', 'train_stage', 'score_all',
            'evaluate_stage', 'run_study', 'train_one', 'evaluate_one']
 
 # %% ../nbs/15_study.ipynb #x--coarse
@@ -96,7 +96,7 @@ def open_run(run: Run):
     return store, index.merge(scenes[["frame", "pair", "split", "unit"]], on=["frame", "pair"], how="left", validate="many_to_one"), scenes
 
 
-def patchpatch_rows(index, experiment: str, split: str) -> np.ndarray:
+def patch_rows(index, experiment: str, split: str) -> np.ndarray:
     "Patches of one split. Patches of a hidden earthquake are no fair negatives for visible fringes: left out there."
     keep = index.split == split
     if experiment == "visible": keep &= ~index.hidden.astype(bool)
@@ -116,10 +116,10 @@ def model_folder(run_folder, name: str, experiment: str) -> Path:
 
 def train_stage(run: Run, name: str, experiment: str, patches_key: str):
     "Train one network on one kind of mask and predict the test patches."
-    import keras
+    with silent_start():
+        import keras
 
-    from insar_seg.training import PatchSequence, build_network, predict, train
-    from insar_seg.unet import load_model
+        from insar_seg.training import PatchSequence, build_network, predict, train
 
     p, folder = run.profile, model_folder(run.folder, name, experiment)
     predicted = run.folder / "predictions" / experiment / f"{name}.npy"
@@ -132,11 +132,11 @@ def train_stage(run: Run, name: str, experiment: str, patches_key: str):
         def sequence(split, **options): return PatchSequence(store, patch_rows(index, experiment, split), experiment, p.models.channels, p.training.batch_size,
                                                              outputs=len(model.outputs), seed=p.seed, **options)
         run.say(f"  {name}, {experiment} masks")
-        train(model, sequence("train", augment=p.training.augment, shuffle=True), sequence("validation"), folder, p.training, seed=p.seed,
-              verbose=0 if run.quiet else 1)
+        batches = sequence("train", augment=p.training.augment, shuffle=True)
+        momentum = float(np.clip(0.05 ** (1 / len(batches)), 0.6, 0.99))  # the running statistics forget the start within an epoch
+        train(model, batches, sequence("validation"), folder, p.training, seed=p.seed, verbose=not run.quiet, momentum=momentum)
         rows = patch_rows(index, experiment, "test")
-        best = load_model(folder / "model.keras")
-        probability = predict(best, take(store["phase"], rows), take(store["coherence"], rows), p.models.channels, p.training.batch_size)
+        probability = predict(model, take(store["phase"], rows), take(store["coherence"], rows), p.models.channels, p.training.batch_size)
         with atomic_path(predicted) as tmp, open(tmp, "wb") as f: np.save(f, probability.astype(np.float16), allow_pickle=False)
 
     run.stage(f"train-{experiment}-{name}", (patches_key, p.models.channels, p.models.encoder_weights, p.training, p.seed),
@@ -195,8 +195,9 @@ def evaluate_stage(run: Run, experiment: str, names) -> dict:
 # %% ../nbs/15_study.ipynb #x--transfer
 def _transfer(run: Run, test: Archive, patches_key: str):
     "Map every scene of the test archive with every network of the margin experiment; rasters, a figure and counts a scene."
-    from insar_seg.training import predict
-    from insar_seg.unet import load_model
+    with silent_start():
+        from insar_seg.training import predict
+        from insar_seg.unet import load_model
 
     p, models, tables = run.profile, {}, []
     store, index, _ = open_run(run)
@@ -340,8 +341,9 @@ def train_one(profile: Profile, out, archive, name: str, experiment: str, fresh:
 
 def evaluate_one(model, out, archive, quiet: bool = False) -> dict:
     "Map and score every scene of an archive with one model of a run, beside the trivial baselines; writes maps and scores.json."
-    from insar_seg.training import predict
-    from insar_seg.unet import load_model
+    with silent_start():
+        from insar_seg.training import predict
+        from insar_seg.unet import load_model
 
     path = Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
     network, described = load_model(path), path.parents[2] / "profile.toml" if len(path.parents) > 2 else Path("absent")

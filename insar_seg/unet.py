@@ -153,9 +153,13 @@ def save_model(
     model: keras.Model,  # any model of this package
     path,  # file that ends in .keras
 ):
-    "Write a model whole or not at all. Raises `RequestError` for another ending."
+    "Write a model whole or not at all, without its optimizer's state (twice the weights). Raises `RequestError` for another ending."
     _must_be_keras(path)
-    with atomic_path(path) as tmp: model.save(tmp)
+    kept, model.optimizer = getattr(model, "optimizer", None), None
+    try:
+        with atomic_path(path) as tmp: model.save(tmp)
+    finally:
+        model.optimizer = kept
 
 
 def load_model(
