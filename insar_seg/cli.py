@@ -30,7 +30,7 @@ def _bar(quiet):
     "A function that wraps an iterable in a progress bar."
     from tqdm import tqdm
 
-    return lambda items: tqdm(items, disable=quiet, leave=False, file=sys.stderr)
+    return lambda items: tqdm(items, disable=True if quiet else None, leave=False, file=sys.stderr)
 
 # %% ../nbs/16_cli.ipynb #x-study
 @app.command(epilog="Example: insar-seg study --profile quick --out my-study")

@@ -226,7 +226,7 @@ PROFILES = {
         data=DataProfile(events=9, interferograms=36, scene_px=512, min_magnitude=5.8, max_magnitude=6.3),
         patches=PatchProfile(size_px=64, multilook=4, max_per_scene=4),
         models=ModelProfile(encoder_weights="none"),
-        training=TrainingProfile(epochs=5, batch_size=8, learning_rate=5e-4, patience=5),
+        training=TrainingProfile(epochs=4, batch_size=8, learning_rate=5e-4, patience=4),
         evaluation=EvaluationProfile(bootstrap=500),
     ),
     "twin": Profile(name="twin"),

@@ -5,7 +5,7 @@
 # %% ../nbs/14b_run.ipynb #x-imports
 from __future__ import annotations
 
-import contextlib, dataclasses, json, os, sys, tempfile, time
+import contextlib, json, logging, os, sys, tempfile, time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +28,10 @@ class Run:
         if not self.quiet: print(text, flush=True)
 
     def bar(self, items):
-        "A progress bar over `items`."
+        "A progress bar over `items`, shown in a terminal only."
         from tqdm import tqdm
 
-        return tqdm(items, disable=self.quiet, leave=False, file=sys.stderr)
+        return tqdm(items, disable=True if self.quiet else None, leave=False, file=sys.stderr)
 
     def stage(
         self,
@@ -86,7 +86,8 @@ def peak_memory_gb() -> float:
 # %% ../nbs/14b_run.ipynb #x-silent-start
 @contextlib.contextmanager
 def silent_start():
-    "Hides what libraries write to the standard error stream from C++ while they start; errors raised inside still pass."
+    "Hides what TensorFlow writes to the standard error stream while it starts, and its warnings afterwards; errors still pass."
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
