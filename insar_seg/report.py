@@ -117,7 +117,7 @@ def figure_scene(
 ):
     "Wrapped phase, mask and each model's prediction of one scene, thinned to at most about 600 pixels a side."
     thin = (slice(None, None, max(1, max(scene.shape) // 600)),) * 2
-    fig, axes = figure(1, 2 + len(maps), (3.3 * (2 + len(maps)), 3.5))
+    fig, axes = figure(1, 2 + len(maps), (3.3 * (2 + len(maps)), 4.0))
     plot_phase(scene, axes[0, 0], "wrapped phase")
     extent = axes[0, 0].images[0].get_extent()
     panels = {"mask (truth)": truth, **maps}

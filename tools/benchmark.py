@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure what the docs' benchmark page shows and write nbs/results/benchmark.json. Needs the installed package; takes about ten minutes.
 
-usage: benchmark.py [--skip-study]   (keeps the study's old figures)
+usage: benchmark.py [RUN]   (RUN: a new folder that keeps the quick study's run; default: a temporary one)
 """
 import json, os, platform, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -40,7 +40,6 @@ with tempfile.TemporaryDirectory() as d: s._patches(Run(Path(d), profile, quiet=
 
 
 def main():
-    old = json.loads(TARGET.read_text()) if TARGET.exists() else {}
     info = {"machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"}
     starts = [run("insar-seg", "--help") for _ in range(7)]
     info["help"] = {"seconds": round(statistics.median(s for s, *_ in starts), 2), "peak_memory_gb": round(max(m for _, m, _ in starts), 2)}
@@ -53,14 +52,12 @@ def main():
         for times in (1, 4, 8):
             seconds, memory, _ = run(sys.executable, "-c", CUT, f"{d}/a", times)
             info["cut"].append({"scenes": 12 * times, "seconds": round(seconds, 1), "peak_memory_gb": round(memory, 2)})
-        if "--skip-study" in sys.argv: info["study"] = old["study"]
-        else:
-            seconds, memory, _ = run("insar-seg", "study", "--profile", "quick", "--out", f"{d}/quick", "--quiet")
-            results = json.loads(Path(f"{d}/quick/results.json").read_text())
-            info["study"] = {"seconds": round(seconds), "peak_memory_gb": round(memory, 2), "stages": results["run"]["stages"]}
-            results["archive"] = "simulated"
-            (TARGET.parent / "quick.json").write_text(json.dumps(results, indent=1) + "\n")
-    if "tests" in old: info["tests"] = old["tests"]
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else f"{d}/quick").resolve()
+        if folder.exists(): sys.exit(f"{folder} exists: give a new folder, so that every stage is timed")
+        seconds, memory, _ = run("insar-seg", "study", "--profile", "quick", "--out", folder, "--quiet")
+        results = json.loads((folder / "results.json").read_text())
+        info["study"] = {"seconds": round(seconds), "peak_memory_gb": round(memory, 2), "stages": results["run"]["stages"]}
+        (TARGET.parent / "quick.json").write_text(json.dumps(results, indent=1) + "\n")
     TARGET.write_text(json.dumps(info, indent=1) + "\n")
     print(json.dumps(info, indent=1))
 
