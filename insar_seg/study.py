@@ -268,6 +268,7 @@ def run_study(
         run = Run(folder, profile, fresh, quiet)
         save_profile(folder / "profile.toml", profile)
         run.say(f"Study '{profile.name}' in {folder}")
+        _weights_first(profile)
         if source is None: source = archive_stage(run)
         key = patches_stage(run, source)
         plan = {"margin": profile.models.names, "visible": profile.models.visible_names}
@@ -288,6 +289,15 @@ def run_study(
         for experiment, scores in results["experiments"].items(): run.say(f"\n{experiment}\n{text_table(score_table(scores))}")
         run.say(f"\n{results['run']['seconds']:.0f} s, peak memory {results['run']['peak_memory_gb']:.1f} GB. Open {folder / 'report.html'}")
     return results
+
+
+def _weights_first(profile: Profile):
+    "Find or fetch the encoders' weights before the long work. Raises as `encoder_weights_path` when one is out of reach."
+    if profile.models.encoder_weights == "none": return
+    with silent_start():
+        from insar_seg.unet import encoder_weights_path
+    for name in profile.models.names:
+        encoder_weights_path("dilated_resnet50" if name == "dual_attention_resnet50" else name[5:], profile.models.encoder_weights)
 
 
 def _results(run, source, archive) -> dict:
