@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .core import atomic_path, write_text
-from .evaluation import POSTER, poster_table
+from .evaluation import plot_scores, poster_table
 from .interferogram import Interferogram, plot_phase
 
 # %% auto #0
@@ -60,16 +60,8 @@ def figure_scores(path, experiments: dict):
     "IoU of every name in every experiment with its 95 % interval over events; the poster's IoU as a cross."
     fig, axes = figure(1, len(experiments), (4.6 * len(experiments), 4.2))
     for ax, (title, experiment) in zip(axes[0], experiments.items()):
-        names = list(experiment)[::-1]
-        for y, name in enumerate(names):
-            s = experiment[name]
-            low, high = s["interval_95"]["iou"]
-            if low is not None: ax.plot([low, high], [y, y], color="0.6", lw=3, solid_capstyle="butt")
-            if s["iou"] is not None: ax.plot(s["iou"], y, "o", color="C0")
-            poster = POSTER.get(title, {}).get(name)
-            if poster: ax.plot(poster["iou"], y, "x", color="C3", ms=8)
-        ax.set(yticks=range(len(names)), yticklabels=names, xlim=(-0.02, 1), xlabel="IoU (o ours with 95 % interval, x poster)", title=title)
-        ax.grid(axis="x", alpha=0.3)
+        plot_scores(experiment, title, ax=ax)
+        ax.set_title(title)
     save_figure(fig, path)
 
 
@@ -145,9 +137,11 @@ th:first-child,tbody th{text-align:left}img{max-width:100%}.note{background:#f3f
 (the study had 499, 380, 252). {{ caveat }} The poster's numbers come from real LiCSAR data and another split: the columns stand side by side to show
 the same quantities, not the same experiment.</p>
 {% for e in experiments %}<h2>{{ e.title }}</h2><p>{{ e.text }}</p>{{ e.poster }}<h3>All scores</h3>{{ e.table }}{% endfor %}
-<p>IoU, Dice and accuracy are means over batches, the averaging the poster most likely used; micro scores come from the counts of all pixels; per-image
+<p>IoU, Dice and accuracy are means over batches, the averaging the poster most likely used (a batch with neither truth
+nor prediction counts 1, so marking nothing looks good where images without an earthquake stand alone); micro scores come from the counts of all pixels; per-image
 and per-event scores are means over images and events with deformation; intervals are 95 % bootstrap intervals over events. Threshold {{ r.threshold }}.
 <code>all_positive</code>, <code>all_negative</code> and <code>fringe_rate</code> are baselines without learning: a network that does not beat them has learned nothing.</p>
+{% if r.shared_events %}<p class="note">The two archives share earthquakes ({{ r.shared_events | join(', ') }}): the transfer scores are not those of unseen events.</p>{% endif %}
 {% if scenes %}<h2>Scene by scene</h2>{{ scenes }}{% endif %}
 <h2>Figures</h2>{% for f in figures %}<figure><img alt="{{ f.caption }}" src="data:image/png;base64,{{ f.data }}"><figcaption>{{ f.caption }}</figcaption></figure>{% endfor %}
 <h2>What made this</h2><p>insar_seg {{ r.version }}, seed {{ r.seed }}, archive <code>{{ r.archive }}</code>. The exact profile is in <code>profile.toml</code>.</p></html>"""

@@ -296,7 +296,7 @@ def _weights_first(profile: Profile):
     if profile.models.encoder_weights == "none": return
     with silent_start():
         from insar_seg.unet import encoder_weights_path
-    for name in profile.models.names:
+    for name in dict.fromkeys(profile.models.names + profile.models.visible_names):
         encoder_weights_path("dilated_resnet50" if name == "dual_attention_resnet50" else name[5:], profile.models.encoder_weights)
 
 
@@ -326,12 +326,13 @@ def _report(run: Run, source: Archive, results: dict, plan: dict):
 
 def _cards(run: Run, source: Archive, results: dict, plan: dict):
     "A model card beside every model."
-    p, origin = run.profile, sorted({x.origin for x in source.pairs})
+    p, origin, index = run.profile, sorted({x.origin for x in source.pairs}), open_run(run)[1]
     for experiment, names in plan.items():
+        patches = len(patch_rows(index, experiment, "train"))
         for name in names:
             s, folder = results["experiments"][experiment][name], model_folder(run.folder, name, experiment)
             history = pd.read_csv(folder / "history.csv")
-            text = (f"# {name}, {experiment} masks\n\n- trained on: {'/'.join(origin)} interferograms, {results['dataset']['patches']['train']} patches of {p.patches.size_px} pixels "
+            text = (f"# {name}, {experiment} masks\n\n- trained on: {'/'.join(origin)} interferograms, {patches} patches of {p.patches.size_px} pixels "
                     f"after {p.patches.multilook} x {p.patches.multilook} multilook, split by event\n- input: {p.models.channels}; encoder weights: {p.models.encoder_weights}\n"
                     f"- epochs: {len(history)}, best validation IoU {history.val_iou.max():.3f}\n- test scores (threshold {p.evaluation.threshold}): {json.dumps(to_json_ready(s))}\n"
                     f"- made by insar_seg {results['version']}, profile {p.name}, seed {p.seed}\n- limits: scores hold for data like its training data; "
