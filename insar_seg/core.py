@@ -141,7 +141,8 @@ def code_version() -> str:  # e.g. "0.1.0+3f2a91c0"
     "The package's version and a hash of its sources, so that changed code never passes for the old."
     from . import __version__
 
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    folder = Path(__file__).parent
+    sources = sorted([*folder.glob("*.py"), *folder.glob("*.csv")])
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()[:8]
     return f"{__version__}+{digest}"
 
@@ -152,9 +153,12 @@ class DataProfile:
     events: int = 29  # simulated earthquakes
     interferograms: int = 469  # in all, positives and negatives, spread over the events
     scene_px: int = 1024  # side of a scene, pixels of 0.001 degree (about 100 m)
-    negative_share: float = 0.25  # interferograms without the earthquake (pre- or post-seismic pairs)
-    min_magnitude: float = 5.6  # moment magnitude, smallest drawn
-    max_magnitude: float = 7.0  # moment magnitude, largest drawn
+    negative_share: float = 0.25  # interferograms without the earthquake
+    min_magnitude: float = 5.5  # moment magnitude, smallest
+    max_magnitude: float = 7.5  # moment magnitude, largest
+    catalogue: str = "study"  # "study": the real earthquakes of the study's table come first; "none": all are drawn
+    hidden_share: float = 0.3  # of the drawn earthquakes, those of Mw 4.8 to 5.8 that need not be visible
+    scaling: str = "thingbaijam2017"  # from magnitude to rupture: or leonard2010, wells_coppersmith1994
 
 
 @dataclass(frozen=True)
@@ -275,6 +279,10 @@ def _check(p):
         (0 <= p.data.negative_share < 1, "data.negative_share must be 0 up to 1", p.data.negative_share),
         (4.5 <= p.data.min_magnitude <= p.data.max_magnitude <= 8, "data magnitudes must be ordered and within 4.5 to 8",
          (p.data.min_magnitude, p.data.max_magnitude)),
+        (p.data.catalogue in ("study", "none"), "data.catalogue must be study or none", p.data.catalogue),
+        (0 <= p.data.hidden_share <= 1, "data.hidden_share must be 0 to 1", p.data.hidden_share),
+        (p.data.scaling in ("thingbaijam2017", "leonard2010", "wells_coppersmith1994"),
+         "data.scaling must be thingbaijam2017, leonard2010 or wells_coppersmith1994", p.data.scaling),
         (p.patches.size_px >= 32 and p.patches.size_px % 32 == 0, "patches.size_px must be a multiple of 32", p.patches.size_px),
         (0 <= p.patches.overlap < 1, "patches.overlap must be 0 up to 1", p.patches.overlap),
         (1 <= p.patches.multilook <= 64, "patches.multilook must be 1 to 64", p.patches.multilook),

@@ -16,8 +16,19 @@ from rasterio.transform import Affine
 from .core import WAVELENGTH_M, RequestError, WorkError, atomic_path, wrap
 
 # %% auto #0
-__all__ = ['MAX_PIXELS', 'COMPANIONS', 'Interferogram', 'read_band', 'scene_name', 'read_interferogram', 'write_raster',
-           'multilook', 'multilook_mask', 'upsample', 'plot_phase']
+__all__ = ['MAX_PIXELS', 'COMPANIONS', 'pixel_metres', 'Interferogram', 'read_band', 'scene_name', 'read_interferogram',
+           'write_raster', 'multilook', 'multilook_mask', 'upsample', 'plot_phase']
+
+# %% ../nbs/02_interferogram.ipynb #x-pixel-metres
+def pixel_metres(
+    latitude: float,  # degrees
+    size_deg: tuple = (1e-3, 1e-3),  # (row, column) size of a pixel, degrees; default: LiCSAR's
+) -> tuple:  # (row, column) size of a pixel, metres
+    "Size of a pixel of a geographic grid on the WGS 84 ellipsoid (series of the meridian and parallel arcs)."
+    p = np.radians(latitude)
+    north = 111132.92 - 559.82 * np.cos(2 * p) + 1.175 * np.cos(4 * p)
+    east = 111412.84 * np.cos(p) - 93.5 * np.cos(3 * p)
+    return float(size_deg[0] * north), float(size_deg[1] * east)
 
 # %% ../nbs/02_interferogram.ipynb #x-interferogram
 @dataclass(frozen=True)
@@ -46,8 +57,7 @@ class Interferogram:
         if not self.crs.is_geographic:
             unit = self.crs.linear_units_factor[1]
             return down * unit, right * unit
-        lat = np.deg2rad(self.transform.f + self.transform.e * self.shape[0] / 2)
-        return down * (111132.95 - 559.85 * np.cos(2 * lat)), right * 111412.88 * np.cos(lat) - right * 93.5 * np.cos(3 * lat)
+        return pixel_metres(self.transform.f + self.transform.e * self.shape[0] / 2, (down, right))
 
     @property
     def bounds_lonlat(self):
@@ -180,15 +190,18 @@ def write_raster(
     array: np.ndarray,  # (H, W) of any type rasterio knows
     like: Interferogram,  # the scene whose grid it shares
     nodata=None,  # value to tag as no data
+    half: bool = False,  # True: keep 16 bits of each number (half precision, about three digits)
     **tags,  # text stored in the file
 ):
     "Write a one-band GeoTIFF on the grid of `like`. Raises `WorkError` if the shapes differ."
     if array.shape != like.shape:
         raise WorkError("A raster must have its scene's shape", f"{array.shape} against {like.shape}", "Give the array of this scene")
-    predictor = 3 if np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize > 2 else 2
+    predictor = 3 if np.issubdtype(array.dtype, np.floating) else 2
+    if half: array, predictor = array.astype(np.float16).astype(np.float32), 1
+    options = {"nbits": 16} if half else {}
     with atomic_path(path) as tmp:
         with rasterio.open(tmp, "w", driver="GTiff", height=array.shape[0], width=array.shape[1], count=1, dtype=array.dtype,
-                           crs=like.crs, transform=like.transform, nodata=nodata, compress="deflate", predictor=predictor) as dst:
+                           crs=like.crs, transform=like.transform, nodata=nodata, compress="deflate", predictor=predictor, **options) as dst:
             dst.write(array, 1)
             dst.update_tags(**{k: str(v) for k, v in tags.items()})
 

@@ -120,6 +120,8 @@ def masks_from_displacement(
     atmosphere: np.ndarray | None = None,  # (H, W) metres: everything in the phase that is not displacement
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1
     wavelength_m: float = WAVELENGTH_M,  # radar wavelength, metres
+    visible_m: float | None = None,  # smallest displacement that can be visible, metres; None: half a fringe, a quarter of the wavelength
+    margin_m: float = MARGIN_M,  # displacement that belongs to the margin, metres
 ) -> Masks:
     "The definitions above, to the letter. Raises `RequestError` if the arrays do not share one shape."
     _same_shape(los=los, valid=valid, atmosphere=atmosphere, coherence=coherence)
@@ -129,14 +131,14 @@ def masks_from_displacement(
     if still.any(): moved = moved - np.median(moved[still])
     moved = np.abs(np.where(valid, moved, 0))
     pixel_area = float(np.prod(pixel_m))
-    threshold = wavelength_m / 4
+    threshold = wavelength_m / 4 if visible_m is None else visible_m
     if atmosphere is not None:
         size = np.sqrt((moved >= threshold).sum() * pixel_area / np.pi)
         known = valid & np.isfinite(atmosphere)
         threshold = max(threshold, 2 * atmosphere_sigma(atmosphere, known, size, pixel_m))
     visible = ndimage.binary_fill_holes(close_disc(moved >= threshold, CLOSING_M, pixel_m))
     visible = _drop_small(visible, PIECE_M2, pixel_m)
-    margin = moved >= MARGIN_M
+    margin = moved >= margin_m
     if visible.any(): margin = visible | (margin & dilate(visible, _radius(visible, pixel_m), pixel_m))
     seen = _is_visible(visible, coherence, pixel_m)
     ignore = ~valid | (~margin & (moved >= STILL_M))

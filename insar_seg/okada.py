@@ -201,18 +201,22 @@ def displacement(
 
 
 def _interpolated(faults, east, north, step):
-    "Displacement from every step-th pixel, exact near shallow edges."
+    "Displacement from every step-th pixel; near a shallow fault's edges that fault is computed exactly and only the deeper ones are interpolated."
     from scipy.interpolate import RectBivariateSpline
 
     rows, cols = (np.append(np.arange(0, n - 1, step), n - 1) for n in east.shape)
     ce, cn = east[np.ix_(rows, cols)], north[np.ix_(rows, cols)]
-    cell = step * max(np.hypot(*(np.diff(a, axis=k)[0, 0] for a in (east, north))) for k in (0, 1))
-    coarse = displacement(faults, ce, cn)
+    within = 8 * step * max(np.hypot(*(np.diff(a, axis=k)[0, 0] for a in (east, north))) for k in (0, 1))
     every = [np.arange(n) for n in east.shape]
-    u = np.stack([RectBivariateSpline(rows, cols, c)(*every) for c in coarse])
-    near = _near_edges(faults, ce, cn, 8 * cell)
+    fine_grid = lambda coarse: np.stack([RectBivariateSpline(rows, cols, c)(*every) for c in coarse])
+    shallow, deep = ([f for f in faults if (f.top_km * 1e3 <= within) == near] for near in (True, False))
+    parts = [displacement(group, ce, cn) if group else 0.0 for group in (shallow, deep)]
+    u = fine_grid(parts[0] + parts[1])
+    near = _near_edges(shallow, ce, cn, within)
     fine = near[np.ix_(*(np.minimum((e + step // 2) // step, n - 1) for e, n in zip(every, near.shape)))]
-    if fine.any(): u[:, fine] = _surface(faults, east[fine], north[fine])
+    if fine.any():
+        u[:, fine] = _surface(shallow, east[fine], north[fine])
+        if deep: u[:, fine] += fine_grid(parts[1])[:, fine]
     return u
 
 # %% ../nbs/04_okada.ipynb #x-look-vector

@@ -8,251 +8,194 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Callable
 
 import numpy as np
 from rasterio import Affine
 
+from .atmosphere import burst_steps, draw_turbulence, ionosphere, orbital_ramp, stratified_delay, unit_field
+from .catalogue import draw_plane, mechanism_of, nodal_plane
 from .core import WAVELENGTH_M, RequestError, phase_from_los, rng_for, wrap
-from .okada import Fault, displacement, line_of_sight, look_vector, moment_from_magnitude
+from .decorrelation import coherence_map, estimated_coherence, footprint, goldstein_filter, land_cover, multilook_sample, rupture_damage, terrain, water_mask
+from .distractors import Ground, distractor, topographic_delay
+from .interferogram import pixel_metres
+from .okada import displacement, line_of_sight, look_vector
+from .source import aftershock, afterslip, afterslip_growth, draw_fault
 
 # %% auto #0
-__all__ = ['SCALING', 'draw_fault', 'turbulent_delay', 'terrain', 'land_cover', 'coherence_map', 'multilook_noise',
-           'goldstein_filter', 'footprint', 'SimulatedEvent', 'simulate_event', 'pair_of', 'Scene', 'pixel_metres',
-           'simulate_scene']
+__all__ = ['MOTION', 'DELAYS', 'LAYERS', 'KINDS', 'check_layers', 'check_seed', 'View', 'Seeds', 'Source', 'Simulated', 'compose',
+           'SimulatedEvent', 'simulate_event', 'catalogue_event', 'pair_of', 'Scene', 'simulate_scene']
 
-# %% ../nbs/05_synthetic.ipynb #x--normal
-SCALING = {  # log10(km) = a + b Mw, with standard deviation: length, then width
-    "strike-slip": ((-2.943, 0.681, 0.151), (-0.543, 0.261, 0.105)),
-    "reverse": ((-2.693, 0.614, 0.083), (-1.669, 0.435, 0.087)),
-    "normal": ((-1.722, 0.485, 0.128), (-0.829, 0.323, 0.128)),
-}
+# %% ../nbs/05_synthetic.ipynb #x-check-layers
+MOTION = ("coseismic", "postseismic", "aftershock")  # metres toward the satellite
+DELAYS = ("turbulence", "stratified", "weather", "ionosphere", "ramp", "bursts", "topographic", "distractor")  # metres away from it
+LAYERS = MOTION + DELAYS + ("decorrelation", "filter", "footprint")
 
 
-def _normal(rng):
-    "A standard normal number, truncated at two standard deviations."
-    z = rng.standard_normal(64)
-    return z[np.abs(z) < 2][0]
+def check_layers(layers) -> frozenset:
+    "The layers as a set. Raises `RequestError` for a name that is none of `LAYERS`."
+    layers = LAYERS if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+    unknown = [n for n in layers if n not in LAYERS]
+    if unknown: raise RequestError("A layer must be one of " + ", ".join(LAYERS), ", ".join(map(repr, unknown)), "Correct the name")
+    return frozenset(layers)
 
 
-def draw_fault(
-    rng: np.random.Generator,
-    magnitude: float,  # moment magnitude Mw
-    mechanism: str | None = None,  # strike-slip, reverse or normal; None: drawn
-    top_km: float | None = None,  # depth of the top edge; None: drawn
-    mu_pa: float = 30e9,  # rigidity
-    patches: bool | None = None,  # slip that varies on a grid of patches; None: every other fault
-) -> list[Fault]:  # one fault, or its patches; the centre of the rupture lies below the origin
-    "A fault, or its patches, whose moment is exactly that of `magnitude`. Raises `RequestError` for an unknown mechanism."
-    kind = mechanism or rng.choice(list(SCALING), p=(0.35, 0.35, 0.3))
-    if kind not in SCALING:
-        raise RequestError("A mechanism must be one of " + ", ".join(SCALING), repr(mechanism), "Correct the mechanism")
-    (length, width) = (10 ** (a + b * magnitude + s * _normal(rng)) for a, b, s in SCALING[kind])
-    dip, rake = {"strike-slip": (90 - abs(5 * _normal(rng) + 5), 180 * rng.integers(2)), "reverse": (35 + 10 * _normal(rng), 90),
-                 "normal": (50 + 8 * _normal(rng), -90)}[kind]
-    strike, rake, sin = rng.uniform(0, 360), rake + 15 * _normal(rng), np.sin(np.radians(dip))
-    seismogenic, surface, u = rng.uniform(15, 25), rng.random() < 0.15, rng.random()
-    if top_km is None:
-        deepest = min(20, max(0.5, seismogenic - 0.7 * width * sin))
-        top_km = -4 * np.log(1 - u * (1 - np.exp(-deepest / 4)))             # exponential, mean 4 km, cut at the deepest
-        if surface and magnitude > 6.3: top_km = 0.0
-    fits = min(width, max(seismogenic - top_km, 2.0) / sin)
-    length, width = length * width / fits, fits
-    slip = moment_from_magnitude(magnitude) / (mu_pa * length * width * 1e6)
-    whole = Fault(0, 0, top_km, length, width, strike, dip, rake, slip)
-    middle = whole.corners_km.mean(0)
-    whole = replace(whole, east_km=-middle[0], north_km=-middle[1])
-    mosaic = rng.random() < 0.5
-    return _patches(rng, whole) if (mosaic if patches is None else patches) else [whole]
+def check_seed(seed) -> int:
+    "The seed. Raises `RequestError` unless it is an integer of 0 or more."
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise RequestError("A seed must be an integer of 0 or more", repr(seed), "Give another seed")
+    return int(seed)
 
-# %% ../nbs/05_synthetic.ipynb #x--patches
-def _patches(rng, fault):
-    "The fault as a grid of patches with random slip and the same moment."
-    nl = int(np.clip(round(fault.length_km / 3.5), 3, 8))
-    nw = int(np.clip(round(fault.width_km / 3.5), 2, 4))
-    k = np.hypot(np.fft.fftfreq(2 * nw)[:, None] * nw, np.fft.fftfreq(2 * nl) * nl)
-    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal(k.shape)) / (1 + k**2)).real[:nw, :nl]
-    along, down = (np.arange(nl) + 0.5) / nl, (np.arange(nw) + 0.5) / nw
-    taper = np.sin(np.pi * along) ** 0.5 * (np.ones(nw) if fault.top_km == 0 else np.sin(np.pi * down) ** 0.5)[:, None]
-    slip = np.maximum(1 + 0.7 * (field - field.mean()) / (field.std() + 1e-9), 0.1) * taper
-    slip *= fault.slip_m / slip.mean()
-    c = fault.corners_km
-    top, step = (c[0] + c[1]) / 2, (c[1] - c[0])
-    return [replace(fault, length_km=fault.length_km / nl, width_km=fault.width_km / nw, slip_m=slip[j, i],
-                    **dict(zip(("east_km", "north_km", "top_km"), top + step * (along[i] - 0.5) + (c[2] - c[1]) * j / nw)))
-            for j in range(nw) for i in range(nl)]
+# %% ../nbs/05_synthetic.ipynb #x-view
+@dataclass(frozen=True)
+class View:
+    "A grid of pixels and the direction from which the radar sees it."
+    shape: tuple  # (H, W)
+    pixel_m: tuple  # (row, column) size of a pixel, metres
+    heading_deg: float  # flight direction, clockwise from north
+    centre_incidence_deg: float  # between the line of sight and the vertical, at the centre
+    wavelength_m: float = WAVELENGTH_M
 
-# %% ../nbs/05_synthetic.ipynb #x--fractal
-def _fractal(shape, pixel_m, rng, power):
-    "A random field (H, W) with the power spectrum `power(f)`, f in cycles per metre, and its expected structure function at 10 km."
-    from scipy import fft
+    @property
+    def east_north_m(self) -> tuple:
+        "East and north of every pixel from the centre, (H, W) float64."
+        rows, cols = ((np.arange(n) - (n - 1) / 2) * p for n, p in zip(self.shape, self.pixel_m))
+        return np.meshgrid(cols, -rows)
 
-    ny, nx = (fft.next_fast_len(max(2 * n, int(np.ceil(40e3 / p))), real=True) for n, p in zip(shape, pixel_m))
-    fy, fx = np.fft.fftfreq(ny, pixel_m[0])[:, None], np.fft.rfftfreq(nx, pixel_m[1])
-    p = power(np.hypot(fy, fx).astype(np.float32))
-    p[0, 0] = 0
-    noise = fft.rfft2(rng.standard_normal((ny, nx), dtype=np.float32))
-    field = fft.irfft2(noise * np.sqrt(p), s=(ny, nx))[: shape[0], : shape[1]]
-    twice = np.full(fx.size, 2.0); twice[0] = 1
-    if nx % 2 == 0: twice[-1] = 1
-    lag = 2 * np.pi * 10e3
-    along_x = ((1 - np.cos(lag * fx)) * twice) @ p.sum(0)
-    along_y = (1 - np.cos(lag * fy[:, 0])) @ (p @ twice)
-    return field, (along_x + along_y) / (nx * ny)                             # mean of D along x and along y
+    @property
+    def incidence_deg(self) -> np.ndarray:
+        "(H, W) float32: 17 degrees over a swath of 250 km, growing away from the satellite, within 29 to 46.5."
+        east, north = self.east_north_m
+        right = east * np.cos(np.radians(self.heading_deg)) - north * np.sin(np.radians(self.heading_deg))
+        return np.clip(self.centre_incidence_deg + 6.8e-5 * right, 29, 46.5).astype(np.float32)
 
 
-def turbulent_delay(
-    shape: tuple,  # (H, W)
-    pixel_m: tuple,  # north and east size of a pixel, metres
-    rng: np.random.Generator,
-    sqrt_d_mm: float = 7.0,  # root of the structure function at 10 km, millimetres along the line of sight
-    exponent: float = 8 / 3,  # of the two-dimensional power above 1.5 km
-    outer_km: float = 200.0,  # scale above which the power no longer grows
-) -> np.ndarray:  # (H, W) float32, metres of delay, mean 0
-    "Turbulent atmospheric delay of a pair of dates."
-    def power(f):
-        f = np.sqrt(f**2 + (1e-3 / outer_km) ** 2)
-        mid = 1 / 1500
-        return np.where(f < mid, f**-exponent, mid ** (11 / 3 - exponent) * f ** (-11 / 3)).astype(np.float32)
-
-    field, d = _fractal(shape, pixel_m, rng, power)
-    field = field * (sqrt_d_mm * 1e-3 / np.sqrt(d))
-    return (field - field.mean()).astype(np.float32)
-
-# %% ../nbs/05_synthetic.ipynb #x-terrain
-def terrain(
-    shape: tuple,  # (H, W)
-    pixel_m: tuple,  # north and east size of a pixel, metres
-    rng: np.random.Generator,
-) -> np.ndarray:  # (H, W) float32, metres above the lowest point
-    "A fractal relief (Hurst exponent 0.6 to 0.9) of 100 to 3000 m with flattened valleys."
-    hurst, relief = rng.uniform(0.6, 0.9), np.clip(900 * np.exp(0.7 * rng.standard_normal()), 100, 3000)
-    h, _ = _fractal(shape, pixel_m, rng, lambda f: (f**2 + (1 / 40e3) ** 2) ** -(hurst + 1))
-    h = (h - h.min()) / (np.ptp(h) + 1e-12)
-    low = np.quantile(h, 0.2)
-    h = np.where(h < low, low + 0.1 * (h - low), h)
-    return (relief * (h - h.min()) / (np.ptp(h) + 1e-12)).astype(np.float32)
+@dataclass(frozen=True)
+class Seeds:
+    "Where the random numbers of a scene come from: functions from the name of a layer to its generator."
+    ground: Callable  # relief, water, land cover
+    view: Callable  # footprint, looks
+    pair: Callable  # what belongs to this pair alone
+    dates: tuple = ()  # one function for each of the two dates; empty: delays of the two dates are drawn as one
 
 
-def land_cover(
-    height: np.ndarray,  # (H, W) metres
-    pixel_m: tuple,  # north and east size of a pixel, metres
-    rng: np.random.Generator,
-) -> np.ndarray:  # (H, W) float32, coherence that remains after a long time, 0 = water
-    "Patches of bare, sparse and vegetated land and of water; valleys are vegetated more often."
-    patch, _ = _fractal(height.shape, pixel_m, rng, lambda f: (f**2 + (1 / 20e3) ** 2) ** -1.7)
-    texture, _ = _fractal(height.shape, pixel_m, rng, lambda f: (f**2 + (1 / 2e3) ** 2) ** -1.4)
-    dryness = patch / patch.std() + 0.5 * (height - height.mean()) / (height.std() + 1e-9)
-    rank = np.argsort(np.argsort(dryness, axis=None)).reshape(height.shape) / height.size
-    forest = rng.uniform(0, 0.45)
-    stable = np.interp(rank, [0, forest, forest + 0.1, 0.8, 1], np.sort(rng.uniform(0.08, 0.3, 2)).tolist() + [0.5, 0.7, 0.9])
-    stable = np.clip(stable + 0.06 * texture / texture.std(), 0.02, 0.95)
-    water = height < np.quantile(height, rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0)
-    return np.where(water, 0, stable).astype(np.float32)
+@dataclass(frozen=True)
+class Source:
+    "What the ground did between the two dates."
+    faults: tuple = ()  # of Fault, from the view's centre
+    after: tuple = ()  # of Fault: afterslip of 12 days
+    growth: float = 0.0  # factor on the afterslip
+    shock: tuple = ()  # of Fault: an aftershock inside the pair
 
-# %% ../nbs/05_synthetic.ipynb #x-coherence-map
-def coherence_map(
-    stable: np.ndarray,  # (H, W) from `land_cover`
-    pixel_m: tuple,  # north and east size of a pixel, metres
-    rng: np.random.Generator,
-    los: np.ndarray | None = None,  # (H, W) displacement, metres; steep gradients lose coherence
+# %% ../nbs/05_synthetic.ipynb #x--delays
+def _delays(view, seeds, wanted, height, incidence, ground, kind):
+    "The delay layers that are wanted, and the factor that the distractor puts on the coherence."
+    shape, pixel_m, wavelength = view.shape, view.pixel_m, view.wavelength_m
+
+    def both(name, draw):
+        if not seeds.dates: return draw(seeds.pair(name), 2)
+        first, second = (draw(date(name), 1) for date in seeds.dates)
+        return second - first
+
+    weather = seeds.pair("weather").random()
+    makers = {
+        "turbulence": lambda: both("turbulence", lambda rng, n: draw_turbulence(shape, pixel_m, rng, n)),
+        "stratified": lambda: both("stratified", lambda rng, n: stratified_delay(height, incidence, pixel_m, rng, n)),
+        "ionosphere": lambda: both("ionosphere", lambda rng, n: ionosphere(shape, pixel_m, rng, wavelength, n)),
+        "ramp": lambda: orbital_ramp(shape, pixel_m, seeds.pair("ramp"), wavelength),
+        "bursts": lambda: burst_steps(shape, pixel_m, view.heading_deg, seeds.pair("bursts"), wavelength),
+        "topographic": lambda: topographic_delay(
+            seeds.ground("relief error").uniform(3, 8) * unit_field(shape, pixel_m, seeds.ground("relief error field"), 3e3, 3.6),
+            both("baseline", lambda rng, n: 50 * np.sqrt(n) * rng.standard_normal()), incidence),
+    }
+    if weather < 0.1: makers["weather"] = lambda: distractor("gravity_waves" if weather < 0.05 else "front", ground, seeds.pair("weather field")).delay_m
+    layers = {name: np.asarray(make(), np.float32) for name, make in makers.items() if name in wanted}
+    if kind is None or "distractor" not in wanted: return layers, None
+    found = distractor(kind, ground, seeds.pair("distractor"))
+    return {**layers, "distractor": found.delay_m}, found.coherence
+
+
+def _motion(view, source, wanted, east, north, look):
+    "The layers of motion that are wanted, metres toward the satellite."
+    seen = lambda faults: line_of_sight(displacement(list(faults), east, north, step=4), look).astype(np.float32)
+    layers = {}
+    if source.faults and "coseismic" in wanted: layers["coseismic"] = seen(source.faults)
+    if source.after and source.growth and "postseismic" in wanted:
+        same = len(source.after) == len(source.faults) and "coseismic" in layers and source.after[0].top_km == source.faults[0].top_km
+        layers["postseismic"] = np.float32(source.growth) * (layers["coseismic"] * np.float32(source.after[0].slip_m / source.faults[0].slip_m) if same else seen(source.after))
+    if source.shock and "aftershock" in wanted: layers["aftershock"] = seen(source.shock)
+    return layers
+
+# %% ../nbs/05_synthetic.ipynb #x-simulated
+@dataclass(frozen=True)
+class Simulated:
+    "An interferogram and its truth; arrays are (H, W), row 0 is north."
+    phase: np.ndarray  # float32, wrapped and filtered, NaN = no data
+    coherence: np.ndarray  # float32, as estimated, 0 = no data
+    valid: np.ndarray  # bool, where there is data
+    water: np.ndarray  # bool
+    height: np.ndarray  # float32, metres
+    layers: dict  # name -> float32 metres; motion toward the satellite, delays away from it, also where there is no data
+    true_coherence: np.ndarray  # float32
+    wavelength_m: float
+
+    def _sum(self, names): return sum((self.layers[n] for n in names if n in self.layers), np.zeros(self.phase.shape, np.float32))
+
+    @property
+    def los(self) -> np.ndarray:
+        "(H, W) float32: motion by the earthquake and what followed it, metres toward the satellite."
+        return self._sum(MOTION)
+
+    @property
+    def atmosphere(self) -> np.ndarray:
+        "(H, W) float32: everything else in the phase, metres away from the satellite."
+        return self._sum(DELAYS)
+
+    @property
+    def unwrapped(self) -> np.ndarray:
+        "(H, W) float32, the phase without noise and wrapping, radians; NaN = no data."
+        return np.where(self.valid, phase_from_los(self.los - self.atmosphere, self.wavelength_m), np.nan).astype(np.float32)
+
+
+def compose(
+    view: View, source: Source, seeds: Seeds,
     days: int = 12,  # between the two dates
-) -> np.ndarray:  # (H, W) float32, 0 to 1
-    "Coherence of a pair: thermal noise x decay with time x loss within the multilook cell (73 m x 56 m) where fringes are dense."
-    thermal, tau = rng.uniform(0.9, 0.98), rng.uniform(5, 20)
-    decay = np.exp(-days / (tau * (0.25 + stable)))                          # vegetation changes sooner than bare ground
-    g = thermal * ((1 - stable) * decay + stable)
-    if los is not None:
-        gy, gx = (np.gradient(los, p, axis=k) * (2 / WAVELENGTH_M) for k, p in enumerate(pixel_m))     # fringes per metre
-        g = g * np.abs(np.sinc(73 * gx) * np.sinc(56 * gy))
-    return np.where(stable == 0, 0.02, g).astype(np.float32)
-
-# %% ../nbs/05_synthetic.ipynb #x-multilook-noise
-def multilook_noise(
-    phase: np.ndarray,  # (H, W) radians, any range; NaN stays NaN
-    coherence: np.ndarray,  # (H, W) true coherence, 0 to 1
-    looks: int,  # independent looks, 2 or more
-    rng: np.random.Generator,
-) -> tuple:  # noisy wrapped phase and estimated coherence, (H, W) float32
-    "Interferometric phase with multilook noise. Raises `RequestError` for fewer than two looks."
-    if looks < 2: raise RequestError("Multilook noise needs two looks or more", looks, "Raise the number of looks")
-    shape, g = np.shape(phase), np.asarray(coherence, np.float32)
-    r = np.sqrt(np.maximum(1 - g * g, 0))
-    g1 = rng.standard_gamma(looks, shape, dtype=np.float32)
-    g2 = rng.standard_gamma(looks - 1, shape, dtype=np.float32)
-    z = (rng.standard_normal(shape, dtype=np.float32) + 1j * rng.standard_normal(shape, dtype=np.float32)) * np.float32(0.5**0.5)
-    a = np.sqrt(g1)
-    b = g * a + r * z
-    product = a * np.conj(b)
-    estimate = np.abs(product) / np.sqrt(g1 * (np.abs(b) ** 2 + r * r * g2))
-    return wrap(np.asarray(phase, np.float32) + np.angle(product)), estimate.astype(np.float32)
-
-# %% ../nbs/05_synthetic.ipynb #x-goldstein-filter
-def goldstein_filter(
-    phase: np.ndarray,  # (H, W) wrapped phase, NaN = no data
-    coherence: np.ndarray | None = None,  # (H, W) weight of each pixel; None: all alike
-    alpha: float = 1.0,  # strength, 0 leaves the phase as it is
-    window: int = 32,  # side of a window, pixels
-    step: int = 8,  # between windows, divides window
-    smoothing: int = 3,  # side of the spectrum's moving average, bins
-) -> np.ndarray:  # (H, W) float32 wrapped phase, NaN where the input is
-    "Adaptive spectral filter of an interferogram (Goldstein and Werner 1998). Windows with under 70 % data are passed on unfiltered."
-    from scipy import fft, ndimage
-
-    if window % step: raise RequestError("The step of the filter must divide its window", (window, step), "Choose another step")
-    data = np.isfinite(phase)
-    z = np.where(data, np.exp(1j * np.where(data, phase, 0)), 0).astype(np.complex64)
-    if coherence is not None: z *= np.maximum(np.nan_to_num(coherence), 1e-3).astype(np.float32)
-    h, w = phase.shape
-    pads = [(window - step, window - step + (-n) % step) for n in (h, w)]
-    view = np.lib.stride_tricks.sliding_window_view
-    tiles = view(np.pad(z, pads), (window, window))[::step, ::step]
-    full = view(np.pad(data, pads, mode="edge"), (window, window))[::step, ::step].mean((2, 3)) >= 0.7
-    half = 1 - np.abs(np.arange(window) - (window - 1) / 2) / (window / 2)
-    taper = (half[:, None] * half).astype(np.float32)
-    k, (ny, nx) = window // step, tiles.shape[:2]
-    out = np.zeros((ny + k - 1, step, nx + k - 1, step), np.complex64)
-    for i in range(0, ny, 16):                                               # bands of windows bound the memory
-        spectrum = fft.fft2(tiles[i : i + 16])
-        weight = ndimage.uniform_filter(np.abs(spectrum), (0, 0, smoothing, smoothing), mode="wrap")
-        weight = np.maximum(weight / np.maximum(weight.max((2, 3), keepdims=True), 1e-12), 1e-12) ** alpha
-        weight[~full[i : i + 16]] = 1
-        part = fft.ifft2(spectrum * weight) * taper
-        part = part.reshape(part.shape[:2] + (k, step, k, step))
-        for a in range(k):
-            for b in range(k):
-                out[i + a : i + a + len(part), :, b : b + nx] += part[:, :, a, :, b].transpose(0, 2, 1, 3)
-    o = window - step
-    out = out.reshape(out.shape[0] * step, -1)[o : o + h, o : o + w]
-    return np.where(data, wrap(np.angle(out)), np.nan).astype(np.float32)
-
-# %% ../nbs/05_synthetic.ipynb #x-footprint
-def footprint(
-    shape: tuple,  # (H, W)
-    heading_deg: float,  # flight direction, clockwise from north
-    rng: np.random.Generator,
-    pixel_m: tuple = (111.0, 90.0),  # north and east size of a pixel, metres
-) -> np.ndarray:  # (H, W) bool, True where the frame has data; 5 to 30 % have none
-    "The part of the scene that the frame covers: a turned parallelogram with jagged edges."
-    h = np.radians(heading_deg)
-    north, east = ((n - 1) / 2 * -1 + np.arange(n) for n in shape)
-    north, east = -north[:, None] * pixel_m[0], east * pixel_m[1]
-    size = max(n * p for n, p in zip(shape, pixel_m))
-    along, across = (north * np.cos(h) + east * np.sin(h)) / size, (east * np.cos(h) - north * np.sin(h)) / size
-    share, centre = rng.uniform(0.05, 0.3), rng.uniform(-0.04, 0.04, 2)
-    along, across = along - centre[0], across - centre[1]
-    swath = np.clip((across + 0.5) * 3, 0, 2.999).astype(int)                # three subswaths
-    burst = np.clip((along + 1) * 6, 0, 11).astype(int)                      # twelve bursts
-    along = along + rng.uniform(-0.03, 0.03, 3)[swath]
-    across = across + rng.uniform(-0.012, 0.012, 12)[burst]
-    reach = np.maximum(np.abs(along) * rng.uniform(0.9, 1.1), np.abs(across))
-    return reach <= np.quantile(reach, 1 - share)
+    kind: str | None = None,  # distractor to add, one of `distractors.DISTRACTORS`
+    layers=None,  # names out of `LAYERS`; None: all
+    filters: dict = {},  # options of `goldstein_filter`
+) -> Simulated:
+    "All layers of one interferogram. Raises `RequestError` for an unknown layer or distractor."
+    wanted, (east, north), incidence = check_layers(layers), view.east_north_m, view.incidence_deg
+    look = look_vector(incidence, view.heading_deg)
+    height = terrain(view.shape, view.pixel_m, seeds.ground("terrain"))
+    water = water_mask(height, view.pixel_m, seeds.ground("water"))
+    height = np.where(water, np.quantile(height[water], 0.5) if water.any() else 0, height).astype(np.float32)
+    ground = Ground(view.pixel_m, height, water, look, incidence, view.wavelength_m, days)
+    motion = _motion(view, source, wanted, east, north, look)
+    delays, lost = _delays(view, seeds, wanted, height, incidence, ground, kind)
+    los = sum(motion.values(), np.zeros(view.shape, np.float32))
+    valid = footprint(view.shape, view.pixel_m, view.heading_deg, seeds.view("footprint"), water) if "footprint" in wanted else np.ones(view.shape, bool)
+    phase = phase_from_los(los - sum(delays.values(), np.zeros(view.shape, np.float32)), view.wavelength_m).astype(np.float32)
+    coherence = np.ones(view.shape, np.float32)
+    if "decorrelation" in wanted:
+        stable = land_cover(height, water, view.pixel_m, seeds.ground("land"))
+        steep = los - delays["distractor"] if "distractor" in delays else los
+        coherence = coherence_map(stable, view.pixel_m, seeds.pair("coherence"), steep, days, view.wavelength_m, height, incidence, view.heading_deg + 90)
+        torn = rupture_damage(list(source.faults), east, north, seeds.ground("damage")) if "coseismic" in motion else None
+        for factor in (torn, lost):
+            if factor is not None: coherence = coherence * factor
+    drawn = [np.where(valid, a, 0) for a in multilook_sample(phase, coherence, int(seeds.view("looks").integers(40, 56)), seeds.pair("speckle"))]
+    noisy = np.where(valid, np.angle(drawn[0]), np.nan)
+    shown = goldstein_filter(noisy, **filters) if "filter" in wanted else wrap(noisy).astype(np.float32)
+    return Simulated(shown, np.where(valid, estimated_coherence(*drawn), 0).astype(np.float32), valid, water, height, {**motion, **delays}, coherence, view.wavelength_m)
 
 # %% ../nbs/05_synthetic.ipynb #x-simulatedevent
 @dataclass(frozen=True)
 class SimulatedEvent:
-    "One simulated earthquake."
-    index: int
-    event_id: str  # e.g. "sim0003"
+    "One earthquake to simulate."
+    seed: int
+    index: int  # number within its archive
+    event_id: str
     name: str
     time_utc: str  # ISO 8601
     latitude: float  # of the rupture's centre, degrees
@@ -265,37 +208,7 @@ class SimulatedEvent:
     rake_deg: float  # within -180..180
     mu_pa: float  # rigidity
     faults: tuple  # of Fault, origin above the rupture's centre
-
-
-@lru_cache(maxsize=256)
-def simulate_event(
-    seed: int,  # the profile's seed
-    event_index: int,  # 0 or more
-    min_magnitude: float = 5.6, max_magnitude: float = 7.0,  # drawn evenly between the two, two decimals
-    visible_m: float = 0.03,  # largest motion along a line of sight that the earthquake should reach, 0: none asked
-) -> SimulatedEvent:
-    "An earthquake; the same for the same arguments. Raises `RequestError` for a negative number or a wrong range."
-    if event_index < 0 or not 4 <= min_magnitude <= max_magnitude <= 8:
-        raise RequestError("An event needs an index of 0 or more and ordered magnitudes within 4 to 8",
-                           (event_index, min_magnitude, max_magnitude), "Correct the request")
-    rng = rng_for(seed, f"event{event_index}", "source")
-    magnitude = round(float(min_magnitude + (max_magnitude - min_magnitude) * rng.random()), 2)
-    mu, kind = rng.uniform(25e9, 40e9), str(rng.choice(list(SCALING), p=(0.35, 0.35, 0.3)))
-    row, slot = divmod(event_index, 60)
-    start = rng_for(seed, "slot", slot).uniform(0, 115)
-    latitude, longitude = (start + 23.7 * row) % 115 - 55, -177 + 6 * (slot * 37 % 60) + rng.uniform(-0.45, 0.45)
-    when = datetime.datetime(2019, 1, 1) + datetime.timedelta(seconds=int(rng.integers(3 * 365 * 86400)))
-    best, peak = None, -1.0
-    for attempt in range(20):
-        faults = draw_fault(rng_for(seed, f"event{event_index}", "fault", attempt), magnitude, kind, mu_pa=mu)
-        reach = _peak_los(faults)
-        if reach > peak: best, peak = faults, reach
-        if peak >= visible_m: break
-    depth = np.mean([f.corners_km[:, 2].mean() for f in best])
-    return SimulatedEvent(event_index, f"sim{event_index:04d}", f"Simulated {kind} Mw {magnitude:.2f}", when.isoformat() + "Z",
-                          round(float(latitude), 4), round(float(longitude), 4), float(depth), magnitude, kind,
-                          float(best[0].strike_deg), float(best[0].dip_deg), float(wrap(np.radians(best[0].rake_deg)) * 180 / np.pi),
-                          float(mu), tuple(best))
+    source: str  # where its numbers come from
 
 
 def _peak_los(faults):
@@ -304,120 +217,148 @@ def _peak_los(faults):
     u = displacement(list(faults), *np.meshgrid(axis, axis))
     return max(np.abs(line_of_sight(u, look_vector(39, h))).max() for h in (-12, -168))
 
-# %% ../nbs/05_synthetic.ipynb #x-pair-of
-def pair_of(
-    event: SimulatedEvent,
-    pair_index: int,  # even: ascending, odd: descending
-    coseismic: bool = True,  # whether the pair spans the earthquake
-) -> tuple:  # pass ("ascending" or "descending"), frame id, pair "YYYYMMDD_YYYYMMDD", days between the dates
-    "Frame and dates of a pair; no two numbers of one kind share both."
+
+def _rupture(seed, event_id, visible_m, **known):
+    "Faults that are drawn anew until they are seen."
+    best, peak = None, -1.0
+    for attempt in range(20):
+        faults = draw_fault(rng_for(seed, event_id, "fault", attempt), **known)
+        reach = _peak_los(faults) if visible_m else 0
+        if reach > peak: best, peak = faults, reach
+        if peak >= visible_m: break
+    return tuple(best), float(np.average([f.corners_km[:, 2].mean() for f in best], weights=[f.length_km * f.width_km for f in best]))
+
+# %% ../nbs/05_synthetic.ipynb #x-simulate-event
+@lru_cache(maxsize=256)
+def simulate_event(
+    seed: int,
+    event_index: int,  # 0 or more
+    min_magnitude: float = 5.6, max_magnitude: float = 7.0,  # drawn evenly between the two, two decimals
+    visible_m: float = 0.03,  # largest motion along a line of sight that the earthquake should reach, 0: none asked
+    scaling: str = "thingbaijam2017",
+) -> SimulatedEvent:
+    "A drawn earthquake; the same for the same arguments. Raises `RequestError` for a negative number, a seed that is no integer or a wrong range."
+    if event_index < 0 or not 4 <= min_magnitude <= max_magnitude <= 8:
+        raise RequestError("An event needs an index of 0 or more and ordered magnitudes within 4 to 8",
+                           (event_index, min_magnitude, max_magnitude), "Correct the request")
+    rng, event_id = rng_for(check_seed(seed), f"event{event_index}", "source"), f"sim{seed}-{event_index:04d}"
+    magnitude, mu = round(float(min_magnitude + (max_magnitude - min_magnitude) * rng.random()), 2), rng.uniform(25e9, 40e9)
+    row, slot = divmod(event_index, 60)
+    start = rng_for(seed, "slot", slot).uniform(0, 115)
+    latitude, longitude = (start + 23.7 * row) % 115 - 55, -177 + 6 * (slot * 37 % 60) + rng.uniform(-0.45, 0.45)
+    when = datetime.datetime(2019, 1, 1) + datetime.timedelta(seconds=int(rng.integers(3 * 365 * 86400)))
+    kind, *plane = draw_plane(rng)
+    faults, depth = _rupture(seed, event_id, visible_m, magnitude=magnitude, mechanism=kind, plane=tuple(plane), mu_pa=mu, scaling=scaling)
+    return SimulatedEvent(int(seed), event_index, event_id, f"Simulated {kind} Mw {magnitude:.2f}", when.isoformat() + "Z", round(float(latitude), 4),
+                          round(float(longitude), 4), depth, magnitude, kind, *map(float, plane), float(mu), faults, f"drawn (seed {seed})")
+
+
+def catalogue_event(
+    seed: int,
+    event_index: int,  # number within the archive
+    row,  # of `catalogue.study_events` or `catalogue.candidates`
+    visible_m: float = 0.03,  # as in `simulate_event`
+    scaling: str = "thingbaijam2017",
+) -> SimulatedEvent:
+    "A real earthquake to simulate: place, time, magnitude and, as far as they are published, depth and nodal plane are its own."
+    strike, dip, rake, source = nodal_plane(row, check_seed(seed))
+    kind, mu, resolved = mechanism_of(rake), rng_for(seed, row.event_id, "rigidity").uniform(25e9, 40e9), row.depth_km != 10
+    faults, depth = _rupture(seed, row.event_id, visible_m, magnitude=float(row.magnitude), mechanism=kind, plane=(strike, dip, rake),
+                             centre_km=float(row.depth_km) if resolved else None, mu_pa=mu, scaling=scaling)
+    return SimulatedEvent(int(seed), event_index, row.event_id, row["name"], row.time_utc, float(row.latitude), float(row.longitude), depth, float(row.magnitude), kind,
+                          float(strike), float(dip), float(rake), float(mu), faults,
+                          f"simulated; place, time, magnitude{', depth' if resolved else ''}: {row.source}; plane: {source}; size and slip drawn (seed {seed})")
+
+# %% ../nbs/05_synthetic.ipynb #x--dates
+KINDS = ("coseismic", "paired", "quiet", "postseismic", "distractor")
+_SIX = datetime.timedelta(days=6)
+
+
+def _dates(event, pair_index, kind):
+    "First and second date of a pair."
     k, down = divmod(pair_index, 2)
     day = datetime.date.fromisoformat(event.time_utc[:10])
     first = int(rng_for(event.index, "calendar", down).integers(6))
     before = day - datetime.timedelta(days=1 + (day.toordinal() - 1 - first) % 6)
-    after = before + datetime.timedelta(days=6 if (before + datetime.timedelta(days=6)) > day else 12)
-    gap = (after - before).days
+    after = before + (_SIX if before + _SIX > day else 2 * _SIX)
     wide = int((np.sqrt(8 * k + 1) - 1) / 2)                                   # (0,0); (0,1) (1,0); (0,2) (1,1) (2,0); ...
     early = k - wide * (wide + 1) // 2
-    six = datetime.timedelta(days=6)
-    span = (early + wide - early) * six + datetime.timedelta(days=gap)
-    if coseismic: dates = before - early * six, after + (wide - early) * six
-    elif k % 2: dates = after + (k // 2) * six, after + (k // 2) * six + span
-    else: dates = before - (k // 2) * six - span, before - (k // 2) * six
+    span = wide * _SIX + (after - before)
+    if kind == "coseismic": return before - early * _SIX, after + (wide - early) * _SIX
+    if kind == "postseismic": return after + k * _SIX, after + k * _SIX + span
+    return before - k * _SIX - span, before - k * _SIX
+
+
+def pair_of(
+    event: SimulatedEvent,
+    pair_index: int,  # even: ascending, odd: descending
+    kind: str = "coseismic",  # one of KINDS
+) -> tuple:  # pass ("ascending" or "descending"), frame id, pair "YYYYMMDD_YYYYMMDD", days between the dates
+    "Frame and dates of a pair; no two numbers of one kind share both. Raises `RequestError` for an unknown kind."
+    if kind not in KINDS: raise RequestError("The kind of a pair must be one of " + ", ".join(KINDS), repr(kind), "Correct the kind")
+    down, dates = pair_index % 2, _dates(event, pair_index, kind)
     track, high = 1 + (event.index * 2 + down) % 175, 13 + event.index * 2 // 175
     frame = f"{track:03d}{'AD'[down]}_{round((90 - event.latitude) * 100):05d}_{high % 100:02d}1313"
-    return ("ascending", "descending")[down], frame, "_".join(d.strftime("%Y%m%d") for d in dates), span.days
+    return ("ascending", "descending")[down], frame, "_".join(d.strftime("%Y%m%d") for d in dates), (dates[1] - dates[0]).days
 
 # %% ../nbs/05_synthetic.ipynb #x-scene
 @dataclass(frozen=True)
-class Scene:
-    "A simulated interferogram and its truth; arrays are (H, W), row 0 is north."
-    phase: np.ndarray  # float32, wrapped and filtered, NaN = no data
-    coherence: np.ndarray  # float32, as estimated, 0 = no data
-    valid: np.ndarray  # bool
-    los: np.ndarray  # float32, co-seismic displacement, metres toward the satellite, also where there is no data
-    atmosphere: np.ndarray  # float32, everything else that delays the wave, metres
-    height: np.ndarray  # float32, metres
-    faults: tuple  # of Fault, origin at the scene's centre; empty without an earthquake
+class Scene(Simulated):
+    "A simulated interferogram of an archive, with its place and time."
     event: SimulatedEvent
+    kind: str  # one of KINDS
+    distractor: str  # the kind of distractor in it, or empty
     frame: str
     pair: str
     pass_: str  # "ascending" or "descending"
-    coseismic: bool
-    magnitude: float  # 0 without an earthquake
-    latitude: float  # of the scene's centre
-    longitude: float
-    heading_deg: float
-    incidence_deg: np.ndarray  # float32
-    pixel_m: tuple  # north and east size of a pixel, metres
+    days: int  # between the dates
+    view: View
     transform: Affine  # pixel to EPSG:4326, 0.001 degree
 
     @property
-    def unwrapped(self) -> np.ndarray:
-        "(H, W) float32, the phase without noise and wrapping, radians; NaN = no data."
-        return np.where(self.valid, phase_from_los(self.los - self.atmosphere), np.nan).astype(np.float32)
+    def coseismic(self) -> bool: return self.kind == "coseismic"
+
+    @property
+    def pixel_m(self) -> tuple: return self.view.pixel_m
 
 
-def pixel_metres(
-    latitude: float,  # degrees
-) -> tuple:  # north and east size, metres, of 0.001 degree
-    "Size of a pixel of 0.001 degree on the WGS 84 ellipsoid (series of the meridian and parallel arcs)."
-    p = np.radians(latitude)
-    north = 111132.92 - 559.82 * np.cos(2 * p) + 1.175 * np.cos(4 * p)
-    return float(north / 1000), float((111412.84 * np.cos(p) - 93.5 * np.cos(3 * p)) / 1000)
-
-# %% ../nbs/05_synthetic.ipynb #x--delays
-def _delays(shape, pixel_m, height, incidence, of_pair):
-    "Turbulent and stratified delay and a residual ramp, metres."
-    rng = of_pair("delays")
-    root_d, exponent = np.clip(7 * np.exp(0.5 * rng.standard_normal()), 2, 25), rng.uniform(8 / 3, 3.1)
-    delay = turbulent_delay(shape, pixel_m, of_pair("turbulence"), root_d, exponent, rng.uniform(100, 300))
-    slope = np.clip(10e-6 * rng.standard_t(4), -60e-6, 60e-6)                                   # metres of delay per metre of height
-    delay = delay + slope * (height - height.mean()) / np.cos(np.radians(incidence))
-    fringes, azimuth = rng.uniform(0, 0.7), rng.uniform(0, 2 * np.pi)
-    rows, cols = np.ogrid[-0.5 : 0.5 : shape[0] * 1j, -0.5 : 0.5 : shape[1] * 1j]
-    return (delay + fringes * WAVELENGTH_M / 2 * (np.cos(azimuth) * rows + np.sin(azimuth) * cols)).astype(np.float32)
-
-# %% ../nbs/05_synthetic.ipynb #x-simulate-scene
-def simulate_scene(
-    seed: int,  # the profile's seed
-    event_index: int,
-    pair_index: int,  # even: ascending, odd: descending
-    scene_px: int = 1024,  # side, pixels of 0.001 degree
-    magnitude=(5.6, 7.0),  # of the earthquake, or the range it is drawn from
-    coseismic: bool = True,  # False: the same scene without the earthquake
-) -> Scene:
-    "One interferogram of a simulated earthquake; every pair of an earthquake has the same grid. Raises `RequestError` below 64 pixels."
-    if scene_px < 64: raise RequestError("A scene needs 64 pixels or more", scene_px, "Raise scene_px")
-    event = simulate_event(seed, event_index, *(magnitude if isinstance(magnitude, (tuple, list)) else (magnitude,) * 2))
-    pass_, frame, pair, days = pair_of(event, pair_index, coseismic)
-    of_event = lambda *names: rng_for(seed, f"event{event_index}", *names)
-    of_pair = lambda *names: of_event(f"pair{pair_index}", *names)
-    shape, shift = (scene_px, scene_px), of_event("grid").uniform(-0.22, 0.22, 2) * scene_px * 1e-3
-    north = round(event.latitude + shift[0] + scene_px * 5e-4, 3)
-    west = round(event.longitude + shift[1] - scene_px * 5e-4, 3)
+def _view(event, pass_, scene_px):
+    "Grid and look direction of an earthquake's scenes of one pass, and the shift (east, north, km) from the centre to the rupture."
+    shift = rng_for(event.seed, event.event_id, "grid").uniform(-0.22, 0.22, 2) * scene_px * 1e-3
+    north, west = round(event.latitude + shift[0] + scene_px * 5e-4, 3), round(event.longitude + shift[1] - scene_px * 5e-4, 3)
     lat, lon = north - scene_px * 5e-4, west + scene_px * 5e-4
     pixel_m = pixel_metres(lat)
-    away = (event.longitude - lon) * pixel_m[1], (event.latitude - lat) * pixel_m[0]             # km, from the centre to the rupture
-    faults = tuple(replace(f, east_km=f.east_km + away[0], north_km=f.north_km + away[1]) for f in event.faults) if coseismic else ()
-    centred = np.arange(scene_px) - (scene_px - 1) / 2
-    east_m, north_m = np.meshgrid(centred * pixel_m[1], -centred * pixel_m[0])
-    view = of_event(pass_, "view")
-    heading = view.uniform(-14, -8) if pass_ == "ascending" else view.uniform(-172, -166)
-    right = east_m * np.cos(np.radians(heading)) - north_m * np.sin(np.radians(heading))
-    incidence = np.clip(view.uniform(33, 42) + 6.8e-5 * right, 29, 46.5)                         # 17 degrees over a swath of 250 km
-    los = np.zeros(shape, np.float32)
-    if coseismic:
-        u = displacement(faults, east_m, north_m, step=4 if len(faults) > 1 else 1)
-        los = line_of_sight(u, look_vector(incidence, heading)).astype(np.float32)
-    height = terrain(shape, pixel_m, of_event("terrain"))
-    stable = land_cover(height, pixel_m, of_event("land"))
-    atmosphere = _delays(shape, pixel_m, height, incidence, of_pair)
-    coherence = coherence_map(stable, pixel_m, of_pair("coherence"), los, days)
-    valid = footprint(shape, heading, of_event(pass_, "footprint"), pixel_m)
-    if of_event("sea").random() < 0.3: valid &= stable > 0
-    phase = np.where(valid, phase_from_los(los - atmosphere), np.nan)
-    noisy, estimate = multilook_noise(phase, coherence, int(of_event("looks").integers(20, 61)), of_pair("speckle"))
-    return Scene(goldstein_filter(noisy, estimate), np.where(valid, estimate, 0).astype(np.float32), valid, los, atmosphere, height,
-                 faults, event, frame, pair, pass_, coseismic, event.magnitude if coseismic else 0.0, lat, lon, float(heading),
-                 incidence.astype(np.float32), pixel_m, Affine(1e-3, 0, west, 0, -1e-3, north))
+    rng = rng_for(event.seed, event.event_id, pass_, "view")
+    heading = rng.uniform(-14, -8) if pass_ == "ascending" else rng.uniform(-172, -166)
+    view = View((scene_px, scene_px), pixel_m, float(heading), float(rng.uniform(33, 42)))
+    return view, ((event.longitude - lon) * pixel_m[1], (event.latitude - lat) * pixel_m[0]), Affine(1e-3, 0, west, 0, -1e-3, north)
+
+
+def simulate_scene(
+    event: SimulatedEvent,
+    pair_index: int = 0,  # even: ascending, odd: descending
+    scene_px: int = 1024,  # side, pixels of 0.001 degree
+    kind: str = "coseismic",  # one of KINDS
+    distractor: str | None = None,  # kind of distractor; None: one in five co-seismic pairs has one, and every pair of the kind "distractor"
+    layers=None,  # names out of `LAYERS`; None: all
+) -> Scene:
+    "One interferogram; every pair of an earthquake has the same grid. Raises `RequestError` below 64 pixels, and for an unknown kind, layer or distractor."
+    from insar_seg.distractors import DISTRACTORS
+
+    if scene_px < 64: raise RequestError("A scene needs 64 pixels or more", scene_px, "Raise scene_px")
+    pass_, frame, pair, days = pair_of(event, pair_index, kind)
+    view, away, transform = _view(event, pass_, scene_px)
+    of = lambda *part: lambda *names: rng_for(event.seed, event.event_id, *part, *names)
+    scene = of(f"pair{pair_index}") if kind in ("coseismic", "paired") else of(f"pair{pair_index}", kind)
+    dates = _dates(event, pair_index, "coseismic" if kind == "paired" else kind)
+    move = lambda faults: tuple(replace(f, east_km=f.east_km + away[0], north_km=f.north_km + away[1]) for f in faults)
+    source, day = Source(), datetime.date.fromisoformat(event.time_utc[:10])
+    if kind in ("coseismic", "postseismic"):
+        after, tau = afterslip(of("afterslip")(), list(event.faults))
+        shock = aftershock(of("aftershock")(), list(event.faults), event.magnitude, event.mechanism, event.mu_pa)
+        growth = afterslip_growth((dates[0] - day).days, (dates[1] - day).days, tau)
+        source = Source(move(event.faults), move(after), growth, move(shock)) if kind == "coseismic" else Source((), move(after), growth)
+    pick = scene("which distractor")
+    if distractor is None and (kind == "distractor" or kind in ("coseismic", "paired") and pick.random() < 0.2): distractor = str(pick.choice(list(DISTRACTORS)))
+    made = compose(view, source, Seeds(of("ground"), of(pass_), scene, tuple(of(pass_, "date", str(d)) for d in dates)), days, distractor, layers)
+    return Scene(**made.__dict__, event=event, kind=kind, distractor=distractor or "", frame=frame, pair=pair, pass_=pass_, days=days, view=view, transform=transform)

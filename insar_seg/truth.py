@@ -54,11 +54,13 @@ def write_masks(
     scene: Interferogram,
     masks: Masks,
     source: str,  # where they come from, stored in each file
+    los: np.ndarray | None = None,  # (H, W) metres: the motion they were made from, where it is known
 ):
-    "Write visible, margin and ignore (uint8 0/1) on the scene's grid."
+    "Write visible, margin and ignore (uint8 0/1) on the scene's grid, and beside them the motion (half precision), so that other thresholds can be applied later."
     for kind in ("visible", "margin", "ignore"):
         path = Path(root) / "masks" / pair.frame / f"{pair.pair}.{kind}.tif"
         write_raster(path, getattr(masks, kind), scene, source=source, threshold_m=masks.threshold_m, hidden=masks.hidden)
+    if los is not None: write_raster(Path(root) / "masks" / pair.frame / f"{pair.pair}.los.tif", los, scene, half=True, source=source, unit="m, toward the satellite")
 
 
 def mask_archive(

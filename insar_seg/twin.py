@@ -5,7 +5,7 @@
 # %% ../nbs/06b_twin.ipynb #x-imports
 from __future__ import annotations
 
-import dataclasses
+import dataclasses, json, multiprocessing, shutil
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,68 +15,152 @@ import pandas as pd
 from rasterio.crs import CRS
 
 from .archive import Pair, write_scene, write_tables
-from .core import DataProfile, RequestError
-from .interferogram import Interferogram
-from .masks import empty_masks, masks_from_displacement
-from .synthetic import pair_of, simulate_event, simulate_scene
+from .catalogue import study_events
+from .core import DataProfile, RequestError, code_version, fingerprint, rng_for, write_text
+from .distractors import DISTRACTORS
+from .interferogram import Interferogram, write_raster
+from .masks import STILL_M, atmosphere_sigma, empty_masks, masks_from_displacement
+from .okada import look_vector
+from .synthetic import SimulatedEvent, catalogue_event, pair_of, simulate_event, simulate_scene
 from .truth import write_masks
 
 # %% auto #0
-__all__ = ['plan_pairs', 'simulate_pair', 'simulate_archive']
+__all__ = ['NEGATIVES', 'archive_event', 'Task', 'plan_pairs', 'scene_masks', 'simulate_pair', 'simulate_archive']
 
-# %% ../nbs/06b_twin.ipynb #x-plan-pairs
+# %% ../nbs/06b_twin.ipynb #x-archive-event
+def archive_event(
+    seed: int,
+    event_index: int,  # 0 or more
+    data: DataProfile,
+) -> SimulatedEvent:
+    "Earthquake number `event_index` of an archive."
+    table = study_events() if data.catalogue == "study" else study_events().iloc[:0]
+    table = table[table.magnitude.between(data.min_magnitude, data.max_magnitude)]
+    if event_index < len(table): return catalogue_event(seed, event_index, table.iloc[event_index], scaling=data.scaling)
+    if rng_for(seed, f"event{event_index}", "hidden").random() < data.hidden_share: return simulate_event(seed, event_index, 4.8, 5.8, 0.0, data.scaling)
+    return simulate_event(seed, event_index, data.min_magnitude, data.max_magnitude, 0.03, data.scaling)
+
+# %% ../nbs/06b_twin.ipynb #x-task
+NEGATIVES = {"distractor": 0.5, "paired": 0.3, "quiet": 0.15, "postseismic": 0.05}  # shares of the interferograms without an earthquake
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    "One interferogram to simulate."
+    event: int
+    pair: int  # number of the pair
+    kind: str  # one of `synthetic.KINDS`
+    distractor: str | None  # for the kind "distractor"
+    describes_frame: bool  # the first pair of its frame writes the frame's heights and look vectors
+
+
 def plan_pairs(
     data: DataProfile,
-) -> list:  # (event index, pair index, coseismic), one an interferogram
-    "Which interferograms to simulate. Every event has at least one co-seismic pair."
+) -> list:  # of Task
+    "Which interferograms to simulate. Every event has at least one co-seismic pair; kinds and distractors are as even as the shares allow."
     base, extra = divmod(data.interferograms, data.events)
-    plan = []
+    plan, used, frames = [], {k: 0 for k in NEGATIVES}, set()
     for event in range(data.events):
         n = base + (event < extra)
-        negatives = min(int(np.floor(n * data.negative_share + 0.5)), n - 1)
-        plan += [(event, k, k < n - negatives) for k in range(n)]
+        positives = n - min(int(np.floor(n * data.negative_share + 0.5)), n - 1)
+        for k in range(n):
+            kind, number, odd = "coseismic", k, None
+            if k >= positives:
+                kind = max(NEGATIVES, key=lambda s: NEGATIVES[s] * (sum(used.values()) + 1) - used[s])
+                if kind == "paired": number = k - positives if k - positives < positives else k       # the number of a co-seismic pair, where there is one
+                if kind == "distractor": odd = list(DISTRACTORS)[used[kind] % len(DISTRACTORS)]
+                used[kind] += 1
+            frame = (event, number % 2)
+            plan.append(Task(event, number, kind, odd, frame not in frames))
+            frames.add(frame)
     return plan
 
+# %% ../nbs/06b_twin.ipynb #x-scene-masks
+def scene_masks(s) -> tuple:
+    "Masks of a simulated scene, and the motion of its ground (H, W) float32 metres, 0 on water."
+    los = np.where(s.water, 0, s.los).astype(np.float32)
+    coherence = np.where(s.valid, s.coherence, np.nan)
+    if s.coseismic: return masks_from_displacement(los, s.valid, s.pixel_m, s.atmosphere, coherence, s.wavelength_m), los
+    masks = empty_masks(s.valid)
+    return dataclasses.replace(masks, ignore=np.maximum(masks.ignore, (np.abs(los) >= STILL_M).astype(np.uint8))), los
 
-def simulate_pair(task, root, data: DataProfile, seed: int):
-    "Simulate one interferogram and write its scene and masks below `root`; returns (event index, its row of pairs.csv)."
-    index, k, coseismic = task
-    s = simulate_scene(seed, index, k, data.scene_px, (data.min_magnitude, data.max_magnitude), coseismic)
+
+def _facts(s, masks, los):
+    "What is worth knowing of a simulated scene, for tables and for scores by difficulty."
+    km2 = float(np.prod(s.pixel_m)) / 1e6
+    visible, land = float(masks.visible.sum()) * km2, s.valid & ~s.water
+    return {
+        "kind": s.kind, "distractor": s.distractor, "days": s.days, "magnitude": s.event.magnitude if s.coseismic else None, "depth_km": round(s.event.depth_km, 2) if s.coseismic else None,
+        "mechanism": s.event.mechanism if s.coseismic else "", "heading_deg": round(s.view.heading_deg, 2), "incidence_deg": round(s.view.centre_incidence_deg, 2),
+        "peak_los_mm": round(1000 * float(np.abs(los).max()), 2), "visible_km2": round(visible, 2), "margin_km2": round(float(masks.margin.sum()) * km2, 2), "hidden": masks.hidden,
+        "threshold_mm": round(1000 * masks.threshold_m, 2) if s.coseismic else None, "delay_10km_mm": round(1000 * 2**0.5 * atmosphere_sigma(s.atmosphere, s.valid, 10e3, s.pixel_m), 2),
+        "coherence": round(float(s.coherence[land].mean()), 3) if land.any() else 0.0, "valid": round(float(s.valid.mean()), 4), "water": round(float(s.water.mean()), 4)}
+
+
+def _describe_frame(root, s, like):
+    "Heights, land mask and look vector of a frame, where LiCSAR keeps them."
+    folder = Path(root) / str(int(s.frame[:3])) / s.frame / "metadata"
+    east, north, up = look_vector(s.view.incidence_deg, s.view.heading_deg).astype(np.float32)
+    for name, band in (("E", east), ("N", north), ("U", up), ("hgt", s.height), ("landmask", (~s.water).astype(np.uint8))):
+        write_raster(folder / f"{s.frame}.geo.{name}.tif", band, like)
+
+
+def simulate_pair(task: Task, root, data: DataProfile, seed: int, key: str = "") -> dict:
+    "Simulate one interferogram and write its files below `root`; its row of the tables. A pair that is there already, made with the same `key`, is left alone."
+    event = archive_event(seed, task.event, data)
+    s_pass, frame, dates, _ = pair_of(event, task.pair, task.kind)
+    done = Path(root) / "masks" / frame / f"{dates}.json"
+    if key and done.is_file():
+        row = json.loads(done.read_text())
+        if row.pop("key", None) == key: return row
+    s = simulate_scene(event, task.pair, data.scene_px, task.kind, task.distractor)
     coherence = np.where(s.valid, s.coherence, np.nan).astype(np.float32)
     scene = Interferogram(s.phase, CRS.from_epsg(4326), s.transform, coherence, name=s.pair)
-    valid = scene.valid
-    masks = masks_from_displacement(s.los, valid, scene.pixel_m, s.atmosphere, coherence) if coseismic else empty_masks(valid)
-    event_id = _event_id(seed, index) if coseismic else ""
-    pair = Pair(s.frame, s.pair, event_id, coseismic, s.pass_, "simulated", Path(root))
-    write_scene(root, s.frame, s.pair, scene)
-    write_masks(root, pair, scene, masks, "simulated displacement")
-    return {"frame": s.frame, "pair": s.pair, "event_id": event_id, "coseismic": coseismic, "pass": s.pass_, "origin": "simulated"}
+    masks, los = scene_masks(s)
+    row = {"frame": frame, "pair": dates, "event_id": event.event_id if s.coseismic else "", "coseismic": s.coseismic, "pass": s_pass, "origin": "simulated", **_facts(s, masks, los)}
+    write_scene(root, frame, dates, scene)
+    if task.describes_frame: _describe_frame(root, s, scene)
+    write_masks(root, Pair(frame, dates, row["event_id"], s.coseismic, s_pass, "simulated", Path(root)), scene, masks, "simulated displacement", los)
+    write_text(done, json.dumps({**row, "key": key}))                          # last: what has this file is whole
+    return row
+
+# %% ../nbs/06b_twin.ipynb #x--claim
+def _claim(out, key, replace):
+    "Make sure that `out` is new, unfinished with the same key, or may be replaced."
+    told = out / "provenance.json"
+    before = json.loads(told.read_text()) if told.is_file() else None
+    if before is None and (out / "pairs.csv").exists() or before is not None and before.get("origin") != "simulated":
+        raise RequestError("A simulated archive must not be written over another one", out, "Choose another --out")
+    if before is not None and before.get("key") != key:
+        if not replace: raise RequestError("A folder that holds a simulated archive goes on only with the same settings, seed and version", out, "Choose another --out, or remove the folder")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "pairs.csv").unlink(missing_ok=True)
 
 
-def _event_id(seed, index): return f"sim{seed}-{index:04d}"
-
-# %% ../nbs/06b_twin.ipynb #x-simulate-archive
 def simulate_archive(
     out,  # folder of the archive
     data: DataProfile,
     seed: int,
     workers: int = 1,  # processes
     progress=iter,  # wraps an iterable, e.g. tqdm
+    replace: bool = False,  # True: remove an archive that was simulated with other settings; False: refuse
 ):
-    "Write a simulated archive. The tables come last: a folder without pairs.csv is an archive that was never finished."
-    out, plan = Path(out), plan_pairs(data)
-    if (out / "provenance.json").is_file() and "simulated" not in (out / "provenance.json").read_text():
-        raise RequestError("A simulated archive must not be written over another one", out, "Choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "pairs.csv").unlink(missing_ok=True)
-    work = partial(simulate_pair, root=out, data=data, seed=seed)
+    "Write a simulated archive. The tables come last: a folder without pairs.csv is an archive that was never finished. Raises `RequestError` for a folder that holds something else."
+    out, plan, key = Path(out), plan_pairs(data), fingerprint(data, seed, code_version())
+    _claim(out, key, replace)
+    made = {"origin": "simulated", "seed": seed, "data": dataclasses.asdict(data), "key": key, "shares_of_negatives": NEGATIVES,
+            "earthquakes": "USGS ComCat, export of November 2023; nodal planes as events.csv says"}
+    write_text(out / "provenance.json", json.dumps({**made, "finished": False}, indent=1))
+    work = partial(simulate_pair, root=out, data=data, seed=seed, key=key)
     if workers == 1: rows = [work(t) for t in progress(plan)]
     else:
-        import multiprocessing
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool: rows = list(progress(pool.map(work, plan)))
-    events = []
-    for i in range(data.events):
-        e = simulate_event(seed, i, data.min_magnitude, data.max_magnitude)
-        fields = {k: getattr(e, k) for k in ("name", "time_utc", "latitude", "longitude", "depth_km", "magnitude", "strike_deg", "dip_deg", "rake_deg")}
-        events.append({"event_id": _event_id(seed, i), **fields, "source": f"insar_seg simulator, seed {seed}"})
-    write_tables(out, pd.DataFrame(events), pd.DataFrame(rows), {"origin": "simulated", "seed": seed, "data": dataclasses.asdict(data)})
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            jobs = [pool.submit(work, t) for t in plan]
+            try: rows = [j.result() for j in progress(jobs)]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    events = [archive_event(seed, i, data) for i in range(data.events)]
+    write_text(out / "simulation.csv", pd.DataFrame(rows).to_csv(index=False))
+    write_tables(out, pd.DataFrame([dataclasses.asdict(e) | {"faults": None} for e in events]), pd.DataFrame(rows), {**made, "finished": True})
