@@ -54,7 +54,7 @@ def turbulent_delay(
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
     rng: np.random.Generator,
-    sqrt_d_mm: float = 8.0,  # root of the structure function at 10 km, millimetres along the line of sight
+    sqrt_d_mm: float = 7.0,  # root of the structure function at 10 km, millimetres along the line of sight
     exponent: float = 3.0,  # of the two-dimensional power above 1.5 km
     outer_km: float = 200.0,  # scale above which the power no longer grows
     stretch: float = 1.0,  # anisotropy
@@ -73,7 +73,7 @@ def turbulent_delay(
     return (field - field.mean()).astype(np.float32)
 
 
-SQRT_D_MM = 8.0  # median over pairs of the root of the structure function at 10 km, millimetres
+SQRT_D_MM = 7.0  # median over pairs of the root of the structure function at 10 km, millimetres
 
 
 def draw_turbulence(
@@ -82,11 +82,12 @@ def draw_turbulence(
     rng: np.random.Generator,
     dates: int = 1,  # 1: the delay of one date; 2: of a pair of dates at once
 ) -> np.ndarray:  # (H, W) float32 metres
-    "Turbulent delay with drawn strength (lognormal, 2 to 25 mm a pair), exponent, anisotropy (1 to 2) and, in a fifth of the cases, uneven strength."
+    "Turbulent delay with drawn strength (lognormal, 2 to 25 mm a pair), exponent, anisotropy (1 to 2) and unevenness."
     pair = np.clip(SQRT_D_MM * np.exp(0.5 * rng.standard_normal()), 2, 25)
-    exponent, outer, stretch, azimuth, uneven = rng.uniform(2.8, 3.3), rng.uniform(100, 300), rng.uniform(1, 2), rng.uniform(0, np.pi), rng.random() < 0.2
+    exponent, outer, stretch, azimuth, uneven = rng.uniform(2.8, 3.3), rng.uniform(100, 300), rng.uniform(1, 2), rng.uniform(0, np.pi), rng.uniform(0.1, 0.6)
     delay = turbulent_delay(shape, pixel_m, rng, pair * np.sqrt(dates / 2), exponent, outer, stretch, azimuth)
-    if uneven: delay *= np.clip(2 ** unit_field(shape, pixel_m, rng, 50e3), 0.5, 2)
+    strength = np.exp(np.clip(uneven * unit_field(shape, pixel_m, rng, rng.uniform(5e3, 50e3)), -1.2, 1.2))
+    delay *= strength / np.sqrt(np.mean(strength**2))
     return delay
 
 # %% ../nbs/04b_atmosphere.ipynb #x-stratified-delay

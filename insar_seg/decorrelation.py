@@ -12,8 +12,8 @@ from .atmosphere import BURST_M, unit_field, fractal_field
 from .core import WAVELENGTH_M, RequestError, wrap
 
 # %% auto #0
-__all__ = ['CELL_M', 'SUBSWATH_M', 'terrain', 'water_mask', 'land_cover', 'coherence_map', 'rupture_damage', 'multilook_sample',
-           'estimated_coherence', 'goldstein_filter', 'footprint']
+__all__ = ['CELL_M', 'RADAR_CELL_M', 'SUBSWATH_M', 'terrain', 'water_mask', 'height_error', 'land_cover', 'coherence_map',
+           'rupture_damage', 'multilook_sample', 'estimated_coherence', 'goldstein_filter', 'geocoded', 'footprint']
 
 # %% ../nbs/04c_decorrelation.ipynb #x-terrain
 def terrain(
@@ -45,6 +45,18 @@ def water_mask(
     return ndimage.binary_opening(wet, np.ones((3, 3), bool))                 # no ponds of a pixel or two
 
 
+def height_error(
+    height: np.ndarray,  # (H, W) metres
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    rng: np.random.Generator,
+) -> np.ndarray:  # (H, W) float32 metres
+    "Error of the height model the processing used: 3 to 8 m, correlated over a kilometre or two, larger on steep ground and smaller on flat."
+    slope = np.hypot(*(np.gradient(height, p, axis=k) for k, p in enumerate(pixel_m)))
+    weight = np.clip(slope / (slope.mean() + 1e-9), 0.2, 4)
+    error = unit_field(height.shape, pixel_m, rng, 3e3, 3.6) * weight
+    return (rng.uniform(3, 8) * error / (error.std() + 1e-9)).astype(np.float32)
+
+
 def land_cover(
     height: np.ndarray,  # (H, W) metres
     water: np.ndarray,  # (H, W) bool
@@ -52,13 +64,14 @@ def land_cover(
     rng: np.random.Generator,
 ) -> np.ndarray:  # (H, W) float32, coherence that remains after a long time, 0 = water
     "Patches of bare, sparse and vegetated land; valleys are vegetated more often."
-    dryness = unit_field(height.shape, pixel_m, rng, 20e3, 3.4) + 0.5 * (height - height.mean()) / (height.std() + 1e-9)
+    dryness = unit_field(height.shape, pixel_m, rng, rng.uniform(15e3, 60e3), 3.4) + 0.5 * (height - height.mean()) / (height.std() + 1e-9)
     texture = unit_field(height.shape, pixel_m, rng, 2e3, 2.8)
     steps = np.linspace(0, 1, 257)
     rank = np.interp(dryness, np.quantile(dryness[::4, ::4], steps), steps)
-    forest, bare = rng.uniform(0, 0.5), rng.uniform(0.75, 0.97)
-    stable = np.interp(rank, [0, forest, forest + 0.12, 0.85, 1], np.sort(rng.uniform(0.02, 0.3, 2)).tolist() + [0.75 * bare, 0.95 * bare, bare])
-    stable = np.clip(stable + 0.05 * texture, 0.02, 0.97)
+    dense, bare = rng.uniform(0, 0.2), rng.uniform(0.85, 0.99)                # dense vegetation keeps next to nothing
+    forest = dense + rng.uniform(0, 0.35)
+    stable = np.interp(rank, [0, dense, forest + 0.01, forest + 0.12, 0.85, 1], [0.005, *np.sort(rng.uniform(0.02, 0.3, 2)), 0.75 * bare, 0.95 * bare, bare])
+    stable = np.clip(stable + 0.05 * texture * (stable > 0.05), 0.005, 0.98)
     return np.where(water, 0, stable).astype(np.float32)
 
 # %% ../nbs/04c_decorrelation.ipynb #x-coherence-map
@@ -193,6 +206,39 @@ def _spectral_mean(a, n):
         a = total
     return a
 
+# %% ../nbs/04c_decorrelation.ipynb #x-geocoded
+RADAR_CELL_M = (56.0, 46.6)  # along the flight on the ground; in range along the line of sight
+
+
+def geocoded(
+    phase: np.ndarray,  # (H, W) wrapped phase, NaN = no data
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    heading_deg: float,  # flight direction, clockwise from north
+    incidence_deg,  # number or (H, W)
+    height: np.ndarray,  # (H, W) metres
+    rng: np.random.Generator,
+) -> np.ndarray:  # (H, W) float32 wrapped phase
+    "The phase of the nearest cell of the radar's grid, to first order, with 0.009 rad of white noise."
+    h, incidence = np.radians(heading_deg), np.radians(np.asarray(incidence_deg, np.float32))
+    rows, cols = ((np.arange(n) - (n - 1) / 2) * p for n, p in zip(phase.shape, pixel_m))
+    along = (-rows[:, None] * np.cos(h) + cols * np.sin(h)).astype(np.float32) / RADAR_CELL_M[0] + np.float32(rng.random())
+    cell = (RADAR_CELL_M[1] / np.sin(incidence)).astype(np.float32)
+    across = ((rows[:, None] * np.sin(h) + cols * np.cos(h)).astype(np.float32) - height / np.tan(incidence)) / cell + np.float32(rng.random())
+    rise = np.gradient(height, pixel_m[0], axis=0) * np.sin(h) + np.gradient(height, pixel_m[1], axis=1) * np.cos(h)     # along the line of sight
+    foreshortened = np.clip(1 - rise / np.tan(incidence), 0.3, 2).astype(np.float32)
+    along, across = (np.round(along) - along) * RADAR_CELL_M[0], (np.round(across) - across) * cell / foreshortened     # metres to the nearest cell's centre
+    shift = (-along * np.cos(h) + across * np.sin(h)) / pixel_m[0], (along * np.sin(h) + across * np.cos(h)) / pixel_m[1]
+    moved = phase + np.float32(0.009) * rng.standard_normal(phase.shape, dtype=np.float32)
+    for axis in (0, 1):
+        step = np.diff(phase, axis=axis)
+        step = np.nan_to_num(step - np.float32(2 * np.pi) * np.round(step / np.float32(2 * np.pi)))
+        gradient = np.zeros(phase.shape, np.float32)
+        before, after = [slice(None)] * 2, [slice(None)] * 2
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        gradient[tuple(before)] += step / 2; gradient[tuple(after)] += step / 2
+        moved += gradient * shift[axis]
+    return wrap(moved.astype(np.float32))
+
 # %% ../nbs/04c_decorrelation.ipynb #x-footprint
 SUBSWATH_M = 83e3  # width of a subswath on the ground
 
@@ -203,8 +249,8 @@ def footprint(
     heading_deg: float,  # flight direction, clockwise from north
     rng: np.random.Generator,
     water: np.ndarray | None = None,  # (H, W) bool
-) -> np.ndarray:  # (H, W) bool, True where the product has data
-    "Where the frame has data: half of the scenes are covered, of the others 2 to 40 % lie outside."
+) -> tuple:  # two (H, W) bool: where the frame has been seen; where the product has data, which is less over water
+    "Half of the scenes are covered by their frame, of the others 2 to 40 % lie outside."
     h = np.radians(heading_deg)
     rows, cols = ((np.arange(n) - (n - 1) / 2) * p for n, p in zip(shape, pixel_m))
     along = (-rows[:, None] * np.cos(h) + cols * np.sin(h)).astype(np.float32)
@@ -225,5 +271,5 @@ def footprint(
     if water is not None and water.any():
         cell %= 1024
         land = np.bincount(cell.ravel(), ~water.ravel(), 1024) > 0
-        valid &= ~water | np.where(land[cell], dust < kept[cell], filled[cell])
-    return valid
+        return valid, valid & (~water | np.where(land[cell], dust < kept[cell], filled[cell]))
+    return valid, valid

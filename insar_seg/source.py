@@ -73,7 +73,7 @@ def draw_fault(
     drawn = draw_plane(rng, mechanism)
     kind, (strike, dip, rake) = drawn[0], drawn[1:] if plane is None else plane
     length, width = rupture_size(magnitude, kind, scaling, (_normal(rng), _normal(rng)))
-    seismogenic, surface, u, mosaic = rng.uniform(15, 25), rng.random() < 0.15, rng.random(), rng.random() < 0.5
+    seismogenic, surface, u, mosaic = rng.uniform(15, 25), rng.random() < np.interp(magnitude, (6.3, 7.2), (0.15, 0.85)), rng.random(), rng.random() < 0.5
     for name, depth in (("top edge", top_km), ("centre", centre_km)):
         if depth is not None and not depth >= 0: raise RequestError(f"A rupture's {name} must not be above the ground", depth, "Give a depth of 0 km or more")
     sin = np.sin(np.radians(dip))

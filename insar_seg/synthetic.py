@@ -7,29 +7,28 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Callable
 
 import numpy as np
 from rasterio import Affine
 
-from .atmosphere import burst_steps, draw_turbulence, ionosphere, orbital_ramp, stratified_delay, unit_field
-from .catalogue import draw_plane, mechanism_of, nodal_plane
+from .atmosphere import burst_steps, draw_turbulence, ionosphere, orbital_ramp, stratified_delay
 from .core import WAVELENGTH_M, RequestError, phase_from_los, rng_for, wrap
-from .decorrelation import coherence_map, estimated_coherence, footprint, goldstein_filter, land_cover, multilook_sample, rupture_damage, terrain, water_mask
-from .distractors import Ground, distractor, topographic_delay
+from .decorrelation import coherence_map, estimated_coherence, footprint, geocoded, goldstein_filter, height_error, land_cover, multilook_sample, rupture_damage, terrain, water_mask
+from .distractors import DISTRACTORS, Ground, distractor, topographic_delay
+from .earthquakes import SimulatedEvent, dates_of, pair_of
 from .interferogram import pixel_metres
 from .okada import displacement, line_of_sight, look_vector
-from .source import aftershock, afterslip, afterslip_growth, draw_fault
+from .source import aftershock, afterslip, afterslip_growth
 
 # %% auto #0
-__all__ = ['MOTION', 'DELAYS', 'LAYERS', 'KINDS', 'check_layers', 'check_seed', 'View', 'Seeds', 'Source', 'Simulated', 'compose',
-           'SimulatedEvent', 'simulate_event', 'catalogue_event', 'pair_of', 'Scene', 'simulate_scene']
+__all__ = ['MOTION', 'DELAYS', 'LAYERS', 'check_layers', 'View', 'Seeds', 'Source', 'Simulated', 'compose', 'Scene',
+           'simulate_scene']
 
 # %% ../nbs/05_synthetic.ipynb #x-check-layers
 MOTION = ("coseismic", "postseismic", "aftershock")  # metres toward the satellite
 DELAYS = ("turbulence", "stratified", "weather", "ionosphere", "ramp", "bursts", "topographic", "distractor")  # metres away from it
-LAYERS = MOTION + DELAYS + ("decorrelation", "filter", "footprint")
+LAYERS = MOTION + DELAYS + ("decorrelation", "filter", "geocoding", "footprint")
 
 
 def check_layers(layers) -> frozenset:
@@ -38,13 +37,6 @@ def check_layers(layers) -> frozenset:
     unknown = [n for n in layers if n not in LAYERS]
     if unknown: raise RequestError("A layer must be one of " + ", ".join(LAYERS), ", ".join(map(repr, unknown)), "Correct the name")
     return frozenset(layers)
-
-
-def check_seed(seed) -> int:
-    "The seed. Raises `RequestError` unless it is an integer of 0 or more."
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise RequestError("A seed must be an integer of 0 or more", repr(seed), "Give another seed")
-    return int(seed)
 
 # %% ../nbs/05_synthetic.ipynb #x-view
 @dataclass(frozen=True)
@@ -105,7 +97,7 @@ def _delays(view, seeds, wanted, height, incidence, ground, kind):
         "ramp": lambda: orbital_ramp(shape, pixel_m, seeds.pair("ramp"), wavelength),
         "bursts": lambda: burst_steps(shape, pixel_m, view.heading_deg, seeds.pair("bursts"), wavelength),
         "topographic": lambda: topographic_delay(
-            seeds.ground("relief error").uniform(3, 8) * unit_field(shape, pixel_m, seeds.ground("relief error field"), 3e3, 3.6),
+            height_error(height, pixel_m, seeds.ground("relief error")),
             both("baseline", lambda rng, n: 50 * np.sqrt(n) * rng.standard_normal()), incidence),
     }
     if weather < 0.1: makers["weather"] = lambda: distractor("gravity_waves" if weather < 0.05 else "front", ground, seeds.pair("weather field")).delay_m
@@ -174,7 +166,8 @@ def compose(
     motion = _motion(view, source, wanted, east, north, look)
     delays, lost = _delays(view, seeds, wanted, height, incidence, ground, kind)
     los = sum(motion.values(), np.zeros(view.shape, np.float32))
-    valid = footprint(view.shape, view.pixel_m, view.heading_deg, seeds.view("footprint"), water) if "footprint" in wanted else np.ones(view.shape, bool)
+    everywhere = np.ones(view.shape, bool)
+    seen, valid = footprint(view.shape, view.pixel_m, view.heading_deg, seeds.view("footprint"), water) if "footprint" in wanted else (everywhere, everywhere)
     phase = phase_from_los(los - sum(delays.values(), np.zeros(view.shape, np.float32)), view.wavelength_m).astype(np.float32)
     coherence = np.ones(view.shape, np.float32)
     if "decorrelation" in wanted:
@@ -184,122 +177,12 @@ def compose(
         torn = rupture_damage(list(source.faults), east, north, seeds.ground("damage")) if "coseismic" in motion else None
         for factor in (torn, lost):
             if factor is not None: coherence = coherence * factor
-    drawn = [np.where(valid, a, 0) for a in multilook_sample(phase, coherence, int(seeds.view("looks").integers(40, 56)), seeds.pair("speckle"))]
-    noisy = np.where(valid, np.angle(drawn[0]), np.nan)
+    drawn = [np.where(seen, a, 0) for a in multilook_sample(phase, coherence, int(seeds.view("looks").integers(45, 71)), seeds.pair("speckle"))]
+    noisy, estimate = np.where(seen, np.angle(drawn[0]), np.nan), estimated_coherence(*drawn)
     shown = goldstein_filter(noisy, **filters) if "filter" in wanted else wrap(noisy).astype(np.float32)
-    return Simulated(shown, np.where(valid, estimated_coherence(*drawn), 0).astype(np.float32), valid, water, height, {**motion, **delays}, coherence, view.wavelength_m)
-
-# %% ../nbs/05_synthetic.ipynb #x-simulatedevent
-@dataclass(frozen=True)
-class SimulatedEvent:
-    "One earthquake to simulate."
-    seed: int
-    index: int  # number within its archive
-    event_id: str
-    name: str
-    time_utc: str  # ISO 8601
-    latitude: float  # of the rupture's centre, degrees
-    longitude: float
-    depth_km: float  # of the rupture's centre
-    magnitude: float  # moment magnitude
-    mechanism: str  # strike-slip, reverse or normal
-    strike_deg: float
-    dip_deg: float
-    rake_deg: float  # within -180..180
-    mu_pa: float  # rigidity
-    faults: tuple  # of Fault, origin above the rupture's centre
-    source: str  # where its numbers come from
-
-
-def _peak_los(faults):
-    "Largest motion along the ascending or the descending line of sight, metres, on a coarse grid."
-    axis = np.linspace(-40e3, 40e3, 33) + 37
-    u = displacement(list(faults), *np.meshgrid(axis, axis))
-    return max(np.abs(line_of_sight(u, look_vector(39, h))).max() for h in (-12, -168))
-
-
-def _rupture(seed, event_id, visible_m, **known):
-    "Faults that are drawn anew until they are seen."
-    best, peak = None, -1.0
-    for attempt in range(20):
-        faults = draw_fault(rng_for(seed, event_id, "fault", attempt), **known)
-        reach = _peak_los(faults) if visible_m else 0
-        if reach > peak: best, peak = faults, reach
-        if peak >= visible_m: break
-    return tuple(best), float(np.average([f.corners_km[:, 2].mean() for f in best], weights=[f.length_km * f.width_km for f in best]))
-
-# %% ../nbs/05_synthetic.ipynb #x-simulate-event
-@lru_cache(maxsize=256)
-def simulate_event(
-    seed: int,
-    event_index: int,  # 0 or more
-    min_magnitude: float = 5.6, max_magnitude: float = 7.0,  # drawn evenly between the two, two decimals
-    visible_m: float = 0.03,  # largest motion along a line of sight that the earthquake should reach, 0: none asked
-    scaling: str = "thingbaijam2017",
-) -> SimulatedEvent:
-    "A drawn earthquake; the same for the same arguments. Raises `RequestError` for a negative number, a seed that is no integer or a wrong range."
-    if event_index < 0 or not 4 <= min_magnitude <= max_magnitude <= 8:
-        raise RequestError("An event needs an index of 0 or more and ordered magnitudes within 4 to 8",
-                           (event_index, min_magnitude, max_magnitude), "Correct the request")
-    rng, event_id = rng_for(check_seed(seed), f"event{event_index}", "source"), f"sim{seed}-{event_index:04d}"
-    magnitude, mu = round(float(min_magnitude + (max_magnitude - min_magnitude) * rng.random()), 2), rng.uniform(25e9, 40e9)
-    row, slot = divmod(event_index, 60)
-    start = rng_for(seed, "slot", slot).uniform(0, 115)
-    latitude, longitude = (start + 23.7 * row) % 115 - 55, -177 + 6 * (slot * 37 % 60) + rng.uniform(-0.45, 0.45)
-    when = datetime.datetime(2019, 1, 1) + datetime.timedelta(seconds=int(rng.integers(3 * 365 * 86400)))
-    kind, *plane = draw_plane(rng)
-    faults, depth = _rupture(seed, event_id, visible_m, magnitude=magnitude, mechanism=kind, plane=tuple(plane), mu_pa=mu, scaling=scaling)
-    return SimulatedEvent(int(seed), event_index, event_id, f"Simulated {kind} Mw {magnitude:.2f}", when.isoformat() + "Z", round(float(latitude), 4),
-                          round(float(longitude), 4), depth, magnitude, kind, *map(float, plane), float(mu), faults, f"drawn (seed {seed})")
-
-
-def catalogue_event(
-    seed: int,
-    event_index: int,  # number within the archive
-    row,  # of `catalogue.study_events` or `catalogue.candidates`
-    visible_m: float = 0.03,  # as in `simulate_event`
-    scaling: str = "thingbaijam2017",
-) -> SimulatedEvent:
-    "A real earthquake to simulate: place, time, magnitude and, as far as they are published, depth and nodal plane are its own."
-    strike, dip, rake, source = nodal_plane(row, check_seed(seed))
-    kind, mu, resolved = mechanism_of(rake), rng_for(seed, row.event_id, "rigidity").uniform(25e9, 40e9), row.depth_km != 10
-    faults, depth = _rupture(seed, row.event_id, visible_m, magnitude=float(row.magnitude), mechanism=kind, plane=(strike, dip, rake),
-                             centre_km=float(row.depth_km) if resolved else None, mu_pa=mu, scaling=scaling)
-    return SimulatedEvent(int(seed), event_index, row.event_id, row["name"], row.time_utc, float(row.latitude), float(row.longitude), depth, float(row.magnitude), kind,
-                          float(strike), float(dip), float(rake), float(mu), faults,
-                          f"simulated; place, time, magnitude{', depth' if resolved else ''}: {row.source}; plane: {source}; size and slip drawn (seed {seed})")
-
-# %% ../nbs/05_synthetic.ipynb #x--dates
-KINDS = ("coseismic", "paired", "quiet", "postseismic", "distractor")
-_SIX = datetime.timedelta(days=6)
-
-
-def _dates(event, pair_index, kind):
-    "First and second date of a pair."
-    k, down = divmod(pair_index, 2)
-    day = datetime.date.fromisoformat(event.time_utc[:10])
-    first = int(rng_for(event.index, "calendar", down).integers(6))
-    before = day - datetime.timedelta(days=1 + (day.toordinal() - 1 - first) % 6)
-    after = before + (_SIX if before + _SIX > day else 2 * _SIX)
-    wide = int((np.sqrt(8 * k + 1) - 1) / 2)                                   # (0,0); (0,1) (1,0); (0,2) (1,1) (2,0); ...
-    early = k - wide * (wide + 1) // 2
-    span = wide * _SIX + (after - before)
-    if kind == "coseismic": return before - early * _SIX, after + (wide - early) * _SIX
-    if kind == "postseismic": return after + k * _SIX, after + k * _SIX + span
-    return before - k * _SIX - span, before - k * _SIX
-
-
-def pair_of(
-    event: SimulatedEvent,
-    pair_index: int,  # even: ascending, odd: descending
-    kind: str = "coseismic",  # one of KINDS
-) -> tuple:  # pass ("ascending" or "descending"), frame id, pair "YYYYMMDD_YYYYMMDD", days between the dates
-    "Frame and dates of a pair; no two numbers of one kind share both. Raises `RequestError` for an unknown kind."
-    if kind not in KINDS: raise RequestError("The kind of a pair must be one of " + ", ".join(KINDS), repr(kind), "Correct the kind")
-    down, dates = pair_index % 2, _dates(event, pair_index, kind)
-    track, high = 1 + (event.index * 2 + down) % 175, 13 + event.index * 2 // 175
-    frame = f"{track:03d}{'AD'[down]}_{round((90 - event.latitude) * 100):05d}_{high % 100:02d}1313"
-    return ("ascending", "descending")[down], frame, "_".join(d.strftime("%Y%m%d") for d in dates), (dates[1] - dates[0]).days
+    if "geocoding" in wanted: shown = geocoded(shown, view.pixel_m, view.heading_deg, incidence, height, seeds.view("geocoding"))
+    return Simulated(np.where(valid, shown, np.nan).astype(np.float32), np.where(valid, estimate, 0).astype(np.float32), valid, water, height,
+                     {**motion, **delays}, coherence, view.wavelength_m)
 
 # %% ../nbs/05_synthetic.ipynb #x-scene
 @dataclass(frozen=True)
@@ -343,14 +226,12 @@ def simulate_scene(
     layers=None,  # names out of `LAYERS`; None: all
 ) -> Scene:
     "One interferogram; every pair of an earthquake has the same grid. Raises `RequestError` below 64 pixels, and for an unknown kind, layer or distractor."
-    from insar_seg.distractors import DISTRACTORS
-
     if scene_px < 64: raise RequestError("A scene needs 64 pixels or more", scene_px, "Raise scene_px")
     pass_, frame, pair, days = pair_of(event, pair_index, kind)
     view, away, transform = _view(event, pass_, scene_px)
     of = lambda *part: lambda *names: rng_for(event.seed, event.event_id, *part, *names)
     scene = of(f"pair{pair_index}") if kind in ("coseismic", "paired") else of(f"pair{pair_index}", kind)
-    dates = _dates(event, pair_index, "coseismic" if kind == "paired" else kind)
+    dates = dates_of(event, pair_index, "coseismic" if kind == "paired" else kind)
     move = lambda faults: tuple(replace(f, east_km=f.east_km + away[0], north_km=f.north_km + away[1]) for f in faults)
     source, day = Source(), datetime.date.fromisoformat(event.time_utc[:10])
     if kind in ("coseismic", "postseismic"):

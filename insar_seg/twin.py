@@ -21,7 +21,8 @@ from .distractors import DISTRACTORS
 from .interferogram import Interferogram, write_raster
 from .masks import STILL_M, atmosphere_sigma, empty_masks, masks_from_displacement
 from .okada import look_vector
-from .synthetic import SimulatedEvent, catalogue_event, pair_of, simulate_event, simulate_scene
+from .earthquakes import SimulatedEvent, catalogue_event, pair_of, simulate_event
+from .synthetic import simulate_scene
 from .truth import write_masks
 
 # %% auto #0
@@ -49,7 +50,7 @@ class Task:
     "One interferogram to simulate."
     event: int
     pair: int  # number of the pair
-    kind: str  # one of `synthetic.KINDS`
+    kind: str  # one of `earthquakes.KINDS`
     distractor: str | None  # for the kind "distractor"
     describes_frame: bool  # the first pair of its frame writes the frame's heights and look vectors
 
