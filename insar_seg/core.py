@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ['WAVELENGTH_M', 'NETWORKS', 'PROFILES', 'wrap', 'phase_from_los', 'los_from_phase', 'InsarSegError', 'RequestError',
            'WorkError', 'rng_for', 'atomic_path', 'write_text', 'working_in', 'fingerprint', 'code_version',
            'DataProfile', 'PatchProfile', 'SplitProfile', 'ModelProfile', 'TrainingProfile', 'EvaluationProfile',
-           'Profile', 'profile_from_dict', 'load_profile', 'save_profile']
+           'Profile', 'profile_from_dict', 'check_data', 'load_profile', 'save_profile']
 
 # %% ../nbs/00_core.ipynb #x-86811c50
 WAVELENGTH_M = 0.05546576  # Sentinel-1, C band: speed of light / 5.405 GHz
@@ -267,22 +267,45 @@ def _updated(part, values, where):
         new[key] = value
     return dataclasses.replace(part, **new)
 
-# %% ../nbs/00_core.ipynb #x--check
+# %% ../nbs/00_core.ipynb #x-check-data
+def check_data(data: DataProfile):
+    "Raises `RequestError` for a `DataProfile` that nothing can be simulated from."
+    _apply(_data_rules(data))
+
+
+def _data_rules(d):
+    "(holds, rule, value) of what is simulated."
+    number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
+    whole = all(isinstance(v, int) and not isinstance(v, bool) for v in (d.events, d.interferograms, d.scene_px))
+    if not whole: return [(False, "data.events, data.interferograms and data.scene_px must be integers", (d.events, d.interferograms, d.scene_px))]
+    if not all(map(number, (d.negative_share, d.hidden_share, d.min_magnitude, d.max_magnitude))):
+        return [(False, "data shares and magnitudes must be numbers", (d.negative_share, d.hidden_share, d.min_magnitude, d.max_magnitude))]
+    return [
+        (d.events >= 1, "data.events must be at least 1", d.events),
+        (d.interferograms >= d.events, "data.interferograms must be at least data.events", d.interferograms),
+        (128 <= d.scene_px <= 8192, "data.scene_px must be 128 to 8192", d.scene_px),
+        (0 <= d.negative_share < 1, "data.negative_share must be 0 up to 1", d.negative_share),
+        (4.5 <= d.min_magnitude <= d.max_magnitude <= 8, "data magnitudes must be ordered and within 4.5 to 8",
+         (d.min_magnitude, d.max_magnitude)),
+        (d.catalogue in ("study", "none"), "data.catalogue must be study or none", d.catalogue),
+        (0 <= d.hidden_share <= 1, "data.hidden_share must be 0 to 1", d.hidden_share),
+        (d.scaling in ("thingbaijam2017", "leonard2010", "wells_coppersmith1994"),
+         "data.scaling must be thingbaijam2017, leonard2010 or wells_coppersmith1994", d.scaling),
+    ]
+
+
+def _apply(rules):
+    for ok, rule, value in rules:
+        if not ok: raise RequestError(f"Profile: {rule}", value, "Correct the profile file")
+
+
 def _check(p):
     "Ranges of a profile's values."
     s = p.split
     rules = [
         (p.seed >= 0, "seed must be 0 or more", p.seed),
         (p.data.events >= 3, "data.events must be at least 3, one for each split", p.data.events),
-        (p.data.interferograms >= p.data.events, "data.interferograms must be at least data.events", p.data.interferograms),
-        (128 <= p.data.scene_px <= 8192, "data.scene_px must be 128 to 8192", p.data.scene_px),
-        (0 <= p.data.negative_share < 1, "data.negative_share must be 0 up to 1", p.data.negative_share),
-        (4.5 <= p.data.min_magnitude <= p.data.max_magnitude <= 8, "data magnitudes must be ordered and within 4.5 to 8",
-         (p.data.min_magnitude, p.data.max_magnitude)),
-        (p.data.catalogue in ("study", "none"), "data.catalogue must be study or none", p.data.catalogue),
-        (0 <= p.data.hidden_share <= 1, "data.hidden_share must be 0 to 1", p.data.hidden_share),
-        (p.data.scaling in ("thingbaijam2017", "leonard2010", "wells_coppersmith1994"),
-         "data.scaling must be thingbaijam2017, leonard2010 or wells_coppersmith1994", p.data.scaling),
+        *_data_rules(p.data),
         (p.patches.size_px >= 32 and p.patches.size_px % 32 == 0, "patches.size_px must be a multiple of 32", p.patches.size_px),
         (0 <= p.patches.overlap < 1, "patches.overlap must be 0 up to 1", p.patches.overlap),
         (1 <= p.patches.multilook <= 64, "patches.multilook must be 1 to 64", p.patches.multilook),
@@ -301,8 +324,7 @@ def _check(p):
         (0 < p.evaluation.threshold < 1, "evaluation.threshold must be between 0 and 1", p.evaluation.threshold),
         (p.evaluation.bootstrap >= 100, "evaluation.bootstrap must be at least 100", p.evaluation.bootstrap),
     ]
-    for ok, rule, value in rules:
-        if not ok: raise RequestError(f"Profile: {rule}", value, "Correct the profile file")
+    _apply(rules)
 
 # %% ../nbs/00_core.ipynb #x-load-profile
 def load_profile(

@@ -104,7 +104,7 @@ def catalogue_event(
                              centre_km=float(row.depth_km) if resolved else None, mu_pa=mu, scaling=scaling)
     return SimulatedEvent(int(seed), event_index, row.event_id, row["name"], row.time_utc, float(row.latitude), float(row.longitude), depth, float(row.magnitude), kind,
                           float(strike), float(dip), float(rake), float(mu), faults,
-                          f"simulated; place, time, magnitude{', depth' if resolved else ''}: {row.source}; plane: {source}; size and slip drawn (seed {seed})")
+                          f"simulated; place, time, magnitude{', depth' if resolved and abs(depth - row.depth_km) < 0.5 else ''}: {row.source}; plane: {source}; size and slip drawn (seed {seed})")
 
 # %% ../nbs/04e_earthquakes.ipynb #x-dates-of
 KINDS = ("coseismic", "paired", "quiet", "postseismic", "distractor")
@@ -115,7 +115,7 @@ def dates_of(event, pair_index, kind):
     "First and second date of a pair, as `datetime.date`."
     k, down = divmod(pair_index, 2)
     day = datetime.date.fromisoformat(event.time_utc[:10])
-    first = int(rng_for(event.index, "calendar", down).integers(6))
+    first = int(rng_for(event.seed, event.event_id, "calendar", down).integers(6))
     before = day - datetime.timedelta(days=1 + (day.toordinal() - 1 - first) % 6)
     after = before + (_SIX if before + _SIX > day else 2 * _SIX)
     wide = int((np.sqrt(8 * k + 1) - 1) / 2)                                   # (0,0); (0,1) (1,0); (0,2) (1,1) (2,0); ...

@@ -197,7 +197,10 @@ def write_raster(
     if array.shape != like.shape:
         raise WorkError("A raster must have its scene's shape", f"{array.shape} against {like.shape}", "Give the array of this scene")
     predictor = 3 if np.issubdtype(array.dtype, np.floating) else 2
-    if half: array, predictor = array.astype(np.float16).astype(np.float32), 1
+    if half:
+        if not np.issubdtype(array.dtype, np.floating) or np.nanmax(np.abs(array), initial=0) > 65504:
+            raise WorkError("Half precision holds floating-point numbers up to 65504", f"{array.dtype}, {np.nanmax(np.abs(array), initial=0):g}", "Store them whole")
+        array, predictor = array.astype(np.float16).astype(np.float32), 1
     options = {"nbits": 16} if half else {}
     with atomic_path(path) as tmp:
         with rasterio.open(tmp, "w", driver="GTiff", height=array.shape[0], width=array.shape[1], count=1, dtype=array.dtype,

@@ -64,7 +64,7 @@ def draw_fault(
     mechanism: str | None = None,  # strike-slip, reverse or normal; None: drawn
     plane: tuple | None = None,  # strike, dip, rake in degrees; None: drawn for the mechanism
     top_km: float | None = None,  # depth of the top edge; None: drawn, mean 4 km
-    centre_km: float | None = None,  # depth of the rupture's centre, instead of `top_km`; a rupture too wide for it starts at the ground
+    centre_km: float | None = None,  # depth of the rupture's centre, instead of `top_km`; a rupture much too wide for it starts at the ground
     mu_pa: float = 30e9,  # rigidity
     patches: bool | None = None,  # slip that varies on a grid of patches; None: every other fault
     scaling: str = "thingbaijam2017",
@@ -76,20 +76,21 @@ def draw_fault(
     seismogenic, surface, u, mosaic = rng.uniform(15, 25), rng.random() < np.interp(magnitude, (6.3, 7.2), (0.15, 0.85)), rng.random(), rng.random() < 0.5
     for name, depth in (("top edge", top_km), ("centre", centre_km)):
         if depth is not None and not depth >= 0: raise RequestError(f"A rupture's {name} must not be above the ground", depth, "Give a depth of 0 km or more")
-    sin = np.sin(np.radians(dip))
     if not 0 < dip <= 90: raise RequestError("A fault's dip must be above 0 and at most 90 degrees", dip, "Correct the dip")
+    sin, longest = np.sin(np.radians(dip)), rupture_size(magnitude, kind, scaling, (2, 0))[0]
+    if width > 1.2 * length: length, width = np.sqrt(length * width / 1.2), np.sqrt(1.2 * length * width)       # no small rupture is much wider than long
+    fits = width
     if centre_km is not None:
-        seismogenic = max(seismogenic, centre_km + 2)
-        top_km = max(0.0, centre_km - min(width * sin / 2, seismogenic - centre_km))
-        width_fits = 2 * (centre_km - top_km) / sin if top_km > 0 else width
-        fits = min(width, width_fits, (seismogenic - top_km) / sin)
+        fits = min(width, max(2 * centre_km / sin, 0.6 * width))             # narrower rather than at another depth
+        top_km = max(0.0, centre_km - fits * sin / 2)
+        if top_km == 0: fits = min(fits, max(seismogenic, 2 * centre_km) / sin)
     else:
         if top_km is None:
             deepest = min(20, max(0.5, seismogenic - 0.7 * width * sin))
             top_km = -4 * np.log(1 - u * (1 - np.exp(-deepest / 4)))         # exponential, mean 4 km, cut at the deepest
             if surface and magnitude > 6.3: top_km = 0.0
         fits = min(width, max(seismogenic - top_km, 2.0) / sin)
-    length, width = length * width / fits, fits
+    length, width = max(length, min(length * width / fits, longest)), fits
     slip = moment_from_magnitude(magnitude) / (mu_pa * length * width * 1e6)
     whole = Fault(0, 0, float(top_km), length, width, float(strike), float(dip), float(rake), slip)
     middle = whole.corners_km.mean(0)
@@ -110,6 +111,7 @@ def slip_patches(
     depth_taper = np.sin(np.pi * down) if fault.top_km else np.cos(np.pi * down / 2)
     taper = np.sqrt(np.sin(np.pi * along) * depth_taper[:, None])
     slip = np.maximum(1 + 0.7 * (field - field.mean()) / (field.std() + 1e-9), 0.1) * taper
+    for _ in range(4): slip = np.minimum(slip / slip.mean(), 2.5)             # no patch slips more than about 2.5 times the mean
     slip *= fault.slip_m / slip.mean()
     c = fault.corners_km
     top, step = (c[0] + c[1]) / 2, (c[1] - c[0])
@@ -131,10 +133,10 @@ def afterslip(
     along = corners[:, :2] @ axis
     length, area = np.ptp(along), sum(f.length_km * f.width_km for f in faults)
     width = 0.5 * area / length
-    slip = sum(f.slip_m * f.length_km * f.width_km for f in faults) / (length * width) * share
     sin = np.sin(np.radians(top.dip_deg))
     down = down or top.top_km < 0.3 * width * sin                            # no room above
     if not down: width = min(width, top.top_km / sin)
+    slip = sum(f.slip_m * f.length_km * f.width_km for f in faults) / (length * width) * share
     edge = (bottom.corners_km[2] if down else top.corners_km[0]).copy()
     edge[:2] += axis * ((along.max() + along.min()) / 2 - edge[:2] @ axis)   # the middle of the rupture's edge
     dip = np.radians(top.dip_deg)

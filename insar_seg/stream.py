@@ -36,6 +36,11 @@ class StreamOptions:
     layers: tuple | None = None  # names out of `synthetic.LAYERS`; None: all
 
     def __post_init__(self):
+        number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
+        two = lambda v: isinstance(v, (tuple, list)) and len(v) == 2 and all(map(number, v))
+        if not (two(self.size_px) and two(self.pixel_m)): raise RequestError("size_px and pixel_m must each be two numbers, smallest first", (self.size_px, self.pixel_m), "Correct the options")
+        if isinstance(self.bands, str) or not all(isinstance(b, str) for b in self.bands): raise RequestError("Bands must be given as a tuple of names", self.bands, "Correct the options")
+        if not (number(self.positive_share) and number(self.distractor_share)): raise RequestError("Shares must lie between 0 and 1", (self.positive_share, self.distractor_share), "Correct the options")
         for ok, rule, value in (
             (all(s % 32 == 0 and 64 <= s <= 4096 for s in self.size_px) and self.size_px[0] <= self.size_px[1], "A window's side must be a multiple of 32 from 64 to 4096, smallest first", self.size_px),
             (20 <= self.pixel_m[0] <= self.pixel_m[1] <= 1000, "Pixels must measure 20 to 1000 m, smallest first", self.pixel_m),
@@ -54,10 +59,9 @@ class Sample(Simulated):
     magnitude: float  # 0: no earthquake
     mechanism: str
     depth_km: float  # of the rupture's centre
-    distractor: str  # or empty
 
 # %% ../nbs/06c_stream.ipynb #x--source
-def _source(rng_of, view, options):
+def _source(rng_of, view, days):
     "An earthquake and where it lies; its magnitude and mechanism."
     rng = rng_of("source")
     group, mechanism = rng.random(), str(rng.choice(MECHANISMS, p=(0.35, 0.35, 0.3)))
@@ -72,8 +76,8 @@ def _source(rng_of, view, options):
     move = lambda group: tuple(dataclasses.replace(f, east_km=f.east_km + east, north_km=f.north_km + north) for f in group)
     after, tau = afterslip(rng_of("afterslip"), faults)
     shock = aftershock(rng_of("aftershock"), faults, magnitude, mechanism, mu)
-    until = float(rng.uniform(0.5, 24))
-    return Source(move(faults), move(after), afterslip_growth(-1, until, tau), move(shock)), magnitude, mechanism, float(corners[:, 2].mean())
+    until = float(rng.uniform(0.5, days))                                     # days from the earthquake to the second date
+    return Source(move(faults), move(after), afterslip_growth(until - days, until, tau), move(shock)), magnitude, mechanism, float(corners[:, 2].mean())
 
 
 def sample(
@@ -82,7 +86,8 @@ def sample(
     options: StreamOptions = StreamOptions(),
 ) -> Sample:
     "Sample number `number`; the same for the same arguments, on every machine and in any order. Raises `RequestError` for a seed that is no integer."
-    of = lambda part: lambda *names: rng_for(check_seed(seed), "sample", number, part, *names)
+    check_seed(seed), check_seed(number)
+    of = lambda part: lambda *names: rng_for(seed, "sample", number, part, *names)
     rng = of("plan")()
     size = int(rng.integers(options.size_px[0] // 32, options.size_px[1] // 32 + 1)) * 32
     pixel, wavelength = float(rng.uniform(*options.pixel_m)), BANDS[str(rng.choice(options.bands))]
@@ -93,12 +98,12 @@ def sample(
     kind = str(rng.choice(list(DISTRACTORS)))
     if odd >= (0.2 if quake else options.distractor_share): kind = None
     filters = {"alpha": 1.0 if rng.random() < 0.8 else 0.5, "smoothing": int(rng.choice((1, 3, 5), p=(0.2, 0.6, 0.2)))}
-    source, magnitude, mechanism, depth = _source(of("quake"), view, options) if quake else (Source(), 0.0, "", 0.0)
+    source, magnitude, mechanism, depth = _source(of("quake"), view, days) if quake else (Source(), 0.0, "", 0.0)
     made = compose(view, source, Seeds(*map(of, ("ground", "view", "pair"))), days, kind, options.layers, filters)
     los = np.where(made.water, 0, made.los).astype(np.float32)
     coherence = np.where(made.valid, made.coherence, np.nan)
     masks = masks_from_displacement(los, made.valid, view.pixel_m, made.atmosphere, coherence, wavelength) if quake else empty_masks(made.valid)
-    return Sample(**made.__dict__, masks=masks, view=view, magnitude=magnitude, mechanism=mechanism, depth_km=depth, distractor=kind or "")
+    return Sample(**made.__dict__, masks=masks, view=view, magnitude=magnitude, mechanism=mechanism, depth_km=depth)
 
 
 def samples(

@@ -5,7 +5,7 @@
 # %% ../nbs/15_study.ipynb #x-imports
 from __future__ import annotations
 
-import dataclasses, json, time
+import dataclasses, json, shutil, time
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,12 @@ def _patches(run: Run, archive: Archive):
 def archive_stage(run: Run) -> Archive:
     "The simulated archive inside the run's folder."
     made, p = run.folder / "archive", run.profile
-    run.stage("archive", (p.data, p.seed), [made / "pairs.csv"], lambda: simulate_archive(made, p.data, p.seed, progress=run.bar))
+
+    def work():
+        if run.fresh: shutil.rmtree(made, ignore_errors=True)
+        simulate_archive(made, p.data, p.seed, progress=run.bar, replace=True)
+
+    run.stage("archive", (p.data, p.seed), [made / "pairs.csv"], work)
     return Archive(made)
 
 

@@ -80,8 +80,8 @@ class Source:
     shock: tuple = ()  # of Fault: an aftershock inside the pair
 
 # %% ../nbs/05_synthetic.ipynb #x--delays
-def _delays(view, seeds, wanted, height, incidence, ground, kind):
-    "The delay layers that are wanted, and the factor that the distractor puts on the coherence."
+def _delays(view, seeds, wanted, height, incidence, ground, kind, valid):
+    "The delay layers that are wanted, the factor that the distractor puts on the coherence, and the distractor's kind if it is there."
     shape, pixel_m, wavelength = view.shape, view.pixel_m, view.wavelength_m
 
     def both(name, draw):
@@ -102,9 +102,12 @@ def _delays(view, seeds, wanted, height, incidence, ground, kind):
     }
     if weather < 0.1: makers["weather"] = lambda: distractor("gravity_waves" if weather < 0.05 else "front", ground, seeds.pair("weather field")).delay_m
     layers = {name: np.asarray(make(), np.float32) for name, make in makers.items() if name in wanted}
-    if kind is None or "distractor" not in wanted: return layers, None
-    found = distractor(kind, ground, seeds.pair("distractor"))
-    return {**layers, "distractor": found.delay_m}, found.coherence
+    if kind is None or "distractor" not in wanted: return layers, None, ""
+    for attempt in range(5):                                                  # until some of it lies where there is data
+        found = distractor(kind, ground, seeds.pair("distractor", attempt))
+        there = bool(((found.moved | (np.abs(found.delay_m) >= 0.002)) & valid).any())
+        if there: break
+    return {**layers, "distractor": found.delay_m}, found.coherence, kind if there else ""
 
 
 def _motion(view, source, wanted, east, north, look):
@@ -130,6 +133,7 @@ class Simulated:
     layers: dict  # name -> float32 metres; motion toward the satellite, delays away from it, also where there is no data
     true_coherence: np.ndarray  # float32
     wavelength_m: float
+    distractor: str  # kind of the distractor in it; empty: none
 
     def _sum(self, names): return sum((self.layers[n] for n in names if n in self.layers), np.zeros(self.phase.shape, np.float32))
 
@@ -164,10 +168,10 @@ def compose(
     height = np.where(water, np.quantile(height[water], 0.5) if water.any() else 0, height).astype(np.float32)
     ground = Ground(view.pixel_m, height, water, look, incidence, view.wavelength_m, days)
     motion = _motion(view, source, wanted, east, north, look)
-    delays, lost = _delays(view, seeds, wanted, height, incidence, ground, kind)
-    los = sum(motion.values(), np.zeros(view.shape, np.float32))
     everywhere = np.ones(view.shape, bool)
     seen, valid = footprint(view.shape, view.pixel_m, view.heading_deg, seeds.view("footprint"), water) if "footprint" in wanted else (everywhere, everywhere)
+    delays, lost, found = _delays(view, seeds, wanted, height, incidence, ground, kind, valid)
+    los = sum(motion.values(), np.zeros(view.shape, np.float32))
     phase = phase_from_los(los - sum(delays.values(), np.zeros(view.shape, np.float32)), view.wavelength_m).astype(np.float32)
     coherence = np.ones(view.shape, np.float32)
     if "decorrelation" in wanted:
@@ -180,9 +184,9 @@ def compose(
     drawn = [np.where(seen, a, 0) for a in multilook_sample(phase, coherence, int(seeds.view("looks").integers(45, 71)), seeds.pair("speckle"))]
     noisy, estimate = np.where(seen, np.angle(drawn[0]), np.nan), estimated_coherence(*drawn)
     shown = goldstein_filter(noisy, **filters) if "filter" in wanted else wrap(noisy).astype(np.float32)
-    if "geocoding" in wanted: shown = geocoded(shown, view.pixel_m, view.heading_deg, incidence, height, seeds.view("geocoding"))
+    if "geocoding" in wanted: shown = geocoded(shown, view.pixel_m, view.heading_deg, incidence, height, seeds.view("geocoding"), seeds.pair("geocoding"))
     return Simulated(np.where(valid, shown, np.nan).astype(np.float32), np.where(valid, estimate, 0).astype(np.float32), valid, water, height,
-                     {**motion, **delays}, coherence, view.wavelength_m)
+                     {**motion, **delays}, coherence, view.wavelength_m, found)
 
 # %% ../nbs/05_synthetic.ipynb #x-scene
 @dataclass(frozen=True)
@@ -190,7 +194,6 @@ class Scene(Simulated):
     "A simulated interferogram of an archive, with its place and time."
     event: SimulatedEvent
     kind: str  # one of KINDS
-    distractor: str  # the kind of distractor in it, or empty
     frame: str
     pair: str
     pass_: str  # "ascending" or "descending"
@@ -242,4 +245,4 @@ def simulate_scene(
     pick = scene("which distractor")
     if distractor is None and (kind == "distractor" or kind in ("coseismic", "paired") and pick.random() < 0.2): distractor = str(pick.choice(list(DISTRACTORS)))
     made = compose(view, source, Seeds(of("ground"), of(pass_), scene, tuple(of(pass_, "date", str(d)) for d in dates)), days, distractor, layers)
-    return Scene(**made.__dict__, event=event, kind=kind, distractor=distractor or "", frame=frame, pair=pair, pass_=pass_, days=days, view=view, transform=transform)
+    return Scene(**made.__dict__, event=event, kind=kind, frame=frame, pair=pair, pass_=pass_, days=days, view=view, transform=transform)

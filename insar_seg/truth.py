@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import rasterio
 
 from .archive import Archive, Pair, read_mask
 from .core import RequestError
@@ -24,7 +25,11 @@ def stored_masks(archive: Archive, pair: Pair, scene: Interferogram) -> Masks | 
     if not (paths["visible"].is_file() and paths["margin"].is_file()): return None
     visible, margin = read_mask(paths["visible"], scene), read_mask(paths["margin"], scene)
     ignore = read_mask(paths["ignore"], scene) if paths["ignore"].is_file() else (~scene.valid).astype(np.uint8)
-    return Masks(visible, margin, ignore, hidden=bool(margin.any() and not visible.any()), threshold_m=float("nan"))
+    with rasterio.open(paths["visible"], driver="GTiff") as f: tags = f.tags()
+    hidden = tags["hidden"] == "True" if "hidden" in tags else bool(margin.any() and not visible.any())
+    try: threshold = float(tags.get("threshold_m", "nan"))
+    except ValueError: threshold = float("nan")
+    return Masks(visible, margin, ignore, hidden, threshold)
 
 
 def truth_masks(

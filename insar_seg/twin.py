@@ -16,12 +16,12 @@ from rasterio.crs import CRS
 
 from .archive import Pair, write_scene, write_tables
 from .catalogue import study_events
-from .core import DataProfile, RequestError, code_version, fingerprint, rng_for, write_text
+from .core import DataProfile, RequestError, check_data, code_version, fingerprint, rng_for, write_text
 from .distractors import DISTRACTORS
 from .interferogram import Interferogram, write_raster
 from .masks import STILL_M, atmosphere_sigma, empty_masks, masks_from_displacement
 from .okada import look_vector
-from .earthquakes import SimulatedEvent, catalogue_event, pair_of, simulate_event
+from .earthquakes import SimulatedEvent, catalogue_event, check_seed, pair_of, simulate_event
 from .synthetic import simulate_scene
 from .truth import write_masks
 
@@ -106,14 +106,28 @@ def _describe_frame(root, s, like):
         write_raster(folder / f"{s.frame}.geo.{name}.tif", band, like)
 
 
+def _files_of(root, task, frame, dates):
+    "What `simulate_pair` leaves behind."
+    track = root / str(int(frame[:3])) / frame
+    scene = [track / "interferograms" / dates / f"{dates}.geo.{n}.tif" for n in ("diff_pha", "cc")]
+    masks = [root / "masks" / frame / f"{dates}.{n}.tif" for n in ("visible", "margin", "ignore", "los")]
+    return scene + masks + [track / "metadata" / f"{frame}.geo.{n}.tif" for n in ("E", "N", "U", "hgt", "landmask") if task.describes_frame]
+
+
+def _read_json(path):
+    "A file's object, or None where there is none or it is damaged."
+    try: found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError): return None
+    return found if isinstance(found, dict) else None
+
+
 def simulate_pair(task: Task, root, data: DataProfile, seed: int, key: str = "") -> dict:
     "Simulate one interferogram and write its files below `root`; its row of the tables. A pair that is there already, made with the same `key`, is left alone."
     event = archive_event(seed, task.event, data)
     s_pass, frame, dates, _ = pair_of(event, task.pair, task.kind)
     done = Path(root) / "masks" / frame / f"{dates}.json"
-    if key and done.is_file():
-        row = json.loads(done.read_text())
-        if row.pop("key", None) == key: return row
+    row, files = _read_json(done), _files_of(Path(root), task, frame, dates)
+    if key and row and row.pop("key", None) == key and all(f.is_file() for f in files): return row
     s = simulate_scene(event, task.pair, data.scene_px, task.kind, task.distractor)
     coherence = np.where(s.valid, s.coherence, np.nan).astype(np.float32)
     scene = Interferogram(s.phase, CRS.from_epsg(4326), s.transform, coherence, name=s.pair)
@@ -126,15 +140,21 @@ def simulate_pair(task: Task, root, data: DataProfile, seed: int, key: str = "")
     return row
 
 # %% ../nbs/06b_twin.ipynb #x--claim
+_TABLES = ("events.csv", "pairs.csv", "simulation.csv", "provenance.json")
+
+
 def _claim(out, key, replace):
-    "Make sure that `out` is new, unfinished with the same key, or may be replaced."
-    told = out / "provenance.json"
-    before = json.loads(told.read_text()) if told.is_file() else None
-    if before is None and (out / "pairs.csv").exists() or before is not None and before.get("origin") != "simulated":
-        raise RequestError("A simulated archive must not be written over another one", out, "Choose another --out")
-    if before is not None and before.get("key") != key:
+    "Make sure that `out` is empty, unfinished with the same key, or a simulated archive that may be replaced."
+    if out.exists() and not out.is_dir(): raise RequestError("An archive must be a folder, not a file", out, "Choose another --out")
+    before = _read_json(out / "provenance.json")
+    held = [p for p in out.iterdir() if not p.name.startswith(".")] if out.is_dir() else []
+    if held and (before is None or before.get("origin") != "simulated"):
+        raise RequestError("A simulated archive must be written to an empty folder or over a simulated one", out, "Choose another --out")
+    if held and before.get("key") != key:
         if not replace: raise RequestError("A folder that holds a simulated archive goes on only with the same settings, seed and version", out, "Choose another --out, or remove the folder")
-        shutil.rmtree(out)
+        for p in held:                                                       # only what a simulation makes, the provenance last
+            if p.is_dir() and (p.name == "masks" or p.name.isdigit()): shutil.rmtree(p)
+        for name in _TABLES: (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     (out / "pairs.csv").unlink(missing_ok=True)
 
@@ -148,6 +168,8 @@ def simulate_archive(
     replace: bool = False,  # True: remove an archive that was simulated with other settings; False: refuse
 ):
     "Write a simulated archive. The tables come last: a folder without pairs.csv is an archive that was never finished. Raises `RequestError` for a folder that holds something else."
+    check_seed(seed), check_data(data)
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1: raise RequestError("The number of processes must be an integer of 1 or more", repr(workers), "Correct --workers")
     out, plan, key = Path(out), plan_pairs(data), fingerprint(data, seed, code_version())
     _claim(out, key, replace)
     made = {"origin": "simulated", "seed": seed, "data": dataclasses.asdict(data), "key": key, "shares_of_negatives": NEGATIVES,
