@@ -73,7 +73,7 @@ def turbulent_delay(
     return (field - field.mean()).astype(np.float32)
 
 
-SQRT_D_MM = 7.0  # median over pairs of the root of the structure function at 10 km, millimetres
+SQRT_D_MM = 6.5  # median over pairs of the root of the structure function at 10 km, millimetres
 
 
 def draw_turbulence(
@@ -82,8 +82,8 @@ def draw_turbulence(
     rng: np.random.Generator,
     dates: int = 1,  # 1: the delay of one date; 2: of a pair of dates at once
 ) -> np.ndarray:  # (H, W) float32 metres
-    "Turbulent delay with drawn strength (lognormal, 2 to 25 mm a pair), exponent, anisotropy (1 to 2) and unevenness."
-    pair = np.clip(SQRT_D_MM * np.exp(0.5 * rng.standard_normal()), 2, 25)
+    "Turbulent delay with drawn strength (lognormal, 1.5 to 25 mm a pair), exponent, anisotropy (1 to 2) and unevenness."
+    pair = np.clip(SQRT_D_MM * np.exp(0.6 * rng.standard_normal()), 1.5, 25)
     exponent, outer, stretch, azimuth, uneven = rng.uniform(2.8, 3.3), rng.uniform(100, 300), rng.uniform(1, 2), rng.uniform(0, np.pi), rng.uniform(0.1, 0.6)
     delay = turbulent_delay(shape, pixel_m, rng, pair * np.sqrt(dates / 2), exponent, outer, stretch, azimuth)
     strength = np.exp(np.clip(uneven * unit_field(shape, pixel_m, rng, rng.uniform(5e3, 50e3)), -1.2, 1.2))
