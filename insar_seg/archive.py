@@ -20,13 +20,13 @@ __all__ = ['FRAME', 'PAIR', 'EVENT_COLUMNS', 'PAIR_COLUMNS', 'LICSAR_CREDIT', 'p
            'read_pairs', 'Pair', 'Archive', 'write_scene', 'read_mask', 'write_tables']
 
 # %% ../nbs/03_archive.ipynb #x-pair-dates
-FRAME = re.compile(r"^\d{3}[AD]_[\dHM]\d{4}_\d{6}$")
-PAIR = re.compile(r"^(\d{8})_(\d{8})$")
+FRAME = re.compile(r"[0-9]{3}[AD]_[0-9]{4}[0-9HM]_[0-9]{6}")  # the letter marks frames of another resolution
+PAIR = re.compile(r"([0-9]{8})_([0-9]{8})")
 
 
 def pair_dates(pair: str):
     "The two dates of a pair. Raises `WorkError` unless it is YYYYMMDD_YYYYMMDD, older date first."
-    match = PAIR.match(str(pair))
+    match = PAIR.fullmatch(str(pair))
     try:
         first, second = (datetime.date(int(d[:4]), int(d[4:6]), int(d[6:])) for d in match.groups())
     except (AttributeError, ValueError):
@@ -37,7 +37,7 @@ def pair_dates(pair: str):
 
 def check_frame(frame: str) -> str:
     "The frame itself. Raises `WorkError` unless it is a LiCSAR frame id."
-    if not FRAME.match(str(frame)):
+    if not FRAME.fullmatch(str(frame)):
         raise WorkError("A frame must look like 021D_04972_131213", repr(frame), "Correct pairs.csv or the folder's name")
     return frame
 
@@ -54,7 +54,7 @@ def read_events(path) -> pd.DataFrame:
         except ValueError as e: raise WorkError(f"events.csv: {column} must be a number or blank", f"{path} ({e})", "Correct it") from None
     if table.event_id.duplicated().any() or (table.event_id == "").any():
         raise WorkError("events.csv: every event_id must be given once", path, "Correct it")
-    return table.set_index("event_id", drop=False)
+    return table.set_index("event_id", drop=False).rename_axis(None)
 
 
 def read_pairs(path) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from .core import RequestError, rng_for
 
 # %% auto #0
 __all__ = ['MECHANISMS', 'COLOURS', 'candidates', 'licsar_limits', 'removed_by', 'point_amplitude', 'study_events',
-           'mechanism_of', 'draw_plane', 'nodal_plane', 'plot_events']
+           'mechanism_of', 'truncated_normal', 'draw_plane', 'nodal_plane', 'auxiliary_plane', 'plot_events']
 
 # %% ../nbs/01_catalogue.ipynb #x-candidates
 _NUMBERS = ("latitude", "longitude", "depth_km", "magnitude", "strike_deg", "dip_deg", "rake_deg")
@@ -88,7 +88,7 @@ def mechanism_of(
     return "reverse" if rake > 0 else "normal"
 
 
-def _normal(rng):
+def truncated_normal(rng):
     "A standard normal number, truncated at two standard deviations."
     z = rng.standard_normal(64)
     return z[np.abs(z) < 2][0]
@@ -103,7 +103,7 @@ def draw_plane(
     if mechanism is not None and mechanism not in MECHANISMS:
         raise RequestError("A mechanism must be one of " + ", ".join(MECHANISMS), repr(mechanism), "Correct the mechanism")
     kind = MECHANISMS[rng.choice(3, p=(0.35, 0.35, 0.30))] if mechanism is None else mechanism
-    strike, side, a, b = rng.uniform(0, 360), rng.integers(2), _normal(rng), _normal(rng)
+    strike, side, a, b = rng.uniform(0, 360), rng.integers(2), truncated_normal(rng), truncated_normal(rng)
     dip, rake = {"strike-slip": (90 - abs(5 * a - 5), 180 * side), "reverse": (35 + 10 * a, 90), "normal": (50 + 8 * a, -90)}[kind]
     return kind, float(strike), float(dip), float((rake + 15 * b + 180) % 360 - 180)
 
@@ -123,6 +123,22 @@ def nodal_plane(
     if not known: source = f"drawn (seed {seed})" + (f", class {event.mechanism}: {event.mechanism_source}" if event.mechanism else "")
     else: source = f"{', '.join(known)}: {event.mechanism_source}" + (f"; {', '.join(missing)} drawn (seed {seed})" if missing else "")
     return strike, dip, rake, source
+
+# %% ../nbs/01_catalogue.ipynb #x-auxiliary-plane
+def auxiliary_plane(
+    strike_deg: float, dip_deg: float, rake_deg: float,  # one nodal plane
+) -> tuple:  # (strike 0 to 360, dip, rake -180 to 180) of the other, degrees
+    "The other nodal plane. Raises `RequestError` for a plane that cannot be. A plane that would lie flat is given a dip of 1 degree."
+    if not np.isfinite([strike_deg, dip_deg, rake_deg]).all() or not 0 < dip_deg <= 90:
+        raise RequestError("A nodal plane must be three numbers with a dip above 0 and at most 90 degrees", (strike_deg, dip_deg, rake_deg), "Correct the plane")
+    s, d, r = np.radians([strike_deg, dip_deg, rake_deg])
+    normal = np.array([-np.sin(d) * np.sin(s), np.sin(d) * np.cos(s), -np.cos(d)])                        # north, east, down
+    slip = np.array([np.cos(r) * np.cos(s) + np.cos(d) * np.sin(r) * np.sin(s), np.cos(r) * np.sin(s) - np.cos(d) * np.sin(r) * np.cos(s),
+                     -np.sin(r) * np.sin(d)])
+    normal, slip = (-slip, -normal) if slip[2] > 0 else (slip, normal)                                    # the normal points up
+    strike, dip = np.arctan2(-normal[0], normal[1]), max(np.arccos(min(1.0, -normal[2])), np.radians(1))
+    rake = np.arctan2(-slip[2] / np.sin(dip), slip[0] * np.cos(strike) + slip[1] * np.sin(strike))
+    return float(np.degrees(strike) % 360), float(np.degrees(dip)), float(np.degrees(rake))
 
 # %% ../nbs/01_catalogue.ipynb #x-plot-events
 COLOURS = {"strike-slip": "C0", "reverse": "C3", "normal": "C2", "": "0.6"}

@@ -13,8 +13,8 @@ from typing import List, Optional
 import typer
 
 # %% auto #0
-__all__ = ['app', 'QUIET', 'DEBUG', 'PROFILE', 'Network', 'Target', 'study', 'simulate', 'mask', 'train', 'evaluate', 'info',
-           'main']
+__all__ = ['app', 'QUIET', 'DEBUG', 'PROFILE', 'Network', 'Target', 'study', 'simulate', 'mask', 'events', 'download', 'train',
+           'evaluate', 'info', 'main']
 
 # %% ../nbs/16_cli.ipynb #x--bar
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -85,11 +85,102 @@ def mask(
     quiet: bool = QUIET,
     debug: bool = DEBUG,
 ):
-    "Masks for an archive: from drawn polygons or from unwrapped phase; pairs without an earthquake get empty ones."
+    "Masks for an archive: from drawn polygons, from unwrapped phase or from a dislocation model; pairs without an earthquake get empty ones."
     from insar_seg.truth import mask_archive
 
     told = mask_archive(archive, _bar(quiet))
     if not quiet: print(", ".join(f"{n} {source}" for source, n in told.items()))
+
+# %% ../nbs/16_cli.ipynb #x--numbers
+def _numbers(text, n, name):
+    "n numbers separated by commas, or None."
+    from insar_seg.core import RequestError
+
+    if text is None: return None
+    try: found = tuple(float(v) for v in text.split(","))
+    except ValueError: found = ()
+    if len(found) != n: raise RequestError(f"--{name} must be {n} numbers separated by commas", repr(text), "Write, for example, --box 20,35,30,42 or --circle 39.8,22.2,100")
+    return found
+
+
+@app.command(epilog="Example: insar-seg events --start 2019-01-01 --end 2021-12-31 --min-magnitude 6 --out events.csv")
+def events(
+    out: Path = typer.Option(Path("events.csv"), help="Table to write; one that exists is replaced."),
+    start: Optional[str] = typer.Option(None, help="First day, UTC. Without --start and --end: the built-in table of 29 earthquakes."),
+    end: Optional[str] = typer.Option(None, help="Last day, UTC."),
+    min_magnitude: float = typer.Option(5.5, help="Smallest magnitude."),
+    max_magnitude: Optional[float] = typer.Option(None, help="Largest magnitude."),
+    max_depth: Optional[float] = typer.Option(None, help="Greatest depth, km."),
+    box: Optional[str] = typer.Option(None, help="WEST,SOUTH,EAST,NORTH in degrees."),
+    circle: Optional[str] = typer.Option(None, help="LATITUDE,LONGITUDE,KM."),
+    licsar: bool = typer.Option(True, help="Keep only what is large and shallow enough for COMET to process."),
+    planes: bool = typer.Option(True, help="Ask for nodal planes, one request an earthquake."),
+    root: Optional[str] = typer.Option(None, help="Address of the ComCat service."),
+    host: List[str] = typer.Option([], help="Further host that may be asked; repeatable."),
+    pause: float = typer.Option(0.6, min=0, help="Seconds between two requests."),
+    quiet: bool = QUIET,
+    debug: bool = DEBUG,
+):
+    "A table of earthquakes, from USGS ComCat or the built-in list."
+    from insar_seg.comcat import COMCAT, built_in_events, in_licsar_rule, query_events, with_planes, write_events
+    from insar_seg.core import RequestError
+    from insar_seg.fetching import Client
+
+    if (start is None) != (end is None): raise RequestError("--start and --end must be given together", start or end, "Give both, or neither for the built-in table")
+    if start is None: table = built_in_events()
+    else:
+        client, root = Client(extra_hosts=host, pause_s=pause), root or COMCAT
+        table = query_events(start, end, min_magnitude, max_magnitude, max_depth_km=max_depth, box=_numbers(box, 4, "box"), circle=_numbers(circle, 3, "circle"), root=root, client=client)
+        if licsar: table = table[in_licsar_rule(table)]
+        if planes: table = with_planes(table, client, _bar(quiet), root)
+    write_events(out, table)
+    if not quiet: print(f"{len(table)} earthquakes in {out}")
+
+
+@app.command(epilog="Example: insar-seg download --events events.csv --out licsar --pairs-per-event 16")
+def download(
+    events: Path = typer.Option(..., help="Table of earthquakes, from insar-seg events."),
+    out: Path = typer.Option(..., help="Folder of the archive; what is there already is kept."),
+    root: List[str] = typer.Option([], help="Address of a folder that holds COMET's tracks; repeatable. Default: the known ones."),
+    pairs_per_event: int = typer.Option(16, min=1, help="Co-seismic pairs for each earthquake, at most."),
+    negatives: int = typer.Option(0, min=0, help="Pairs before and after each earthquake, at most."),
+    max_days: int = typer.Option(30, min=1, help="Longest pair."),
+    frame: List[str] = typer.Option([], help="Use this frame only; repeatable."),
+    product: List[str] = typer.Option(["diff_pha", "cc", "unw"], help="Product to fetch; repeatable. A pair without the first one is passed over."),
+    workers: int = typer.Option(2, min=1, max=4, help="Connections at a time."),
+    host: List[str] = typer.Option([], help="Further host that may be asked; repeatable."),
+    pause: float = typer.Option(0.5, min=0, help="Seconds between two requests to one host."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be fetched."),
+    quiet: bool = QUIET,
+    debug: bool = DEBUG,
+):
+    "The real archive: interferograms of the earthquakes, from COMET LiCSAR."
+    import pandas as pd
+
+    from insar_seg.archive import LICSAR_CREDIT, read_events
+    from insar_seg.comet import ROOTS, plan_download
+    from insar_seg.core import WorkError, write_text
+    from insar_seg.download import DownloadBar, download_archive
+    from insar_seg.fetching import Client
+
+    table, client = read_events(events), Client(extra_hosts=host, pause_s=pause)
+    plan = plan_download(table, client, tuple(root) or ROOTS, tuple(product), pairs_per_event, negatives, tuple(frame) or None, max_days, progress=_bar(quiet))
+    notes = pd.DataFrame([(n.event_id, n.frame, n.pair, n.text) for n in plan.notes], columns=["event_id", "frame", "pair", "note"])
+    if not quiet:
+        pairs = plan.pairs()
+        print(f"{len(pairs)} pairs of {pairs[pairs.event_id != ''].event_id.nunique()} earthquakes are offered, {len(plan.products)} files; {len(notes)} notes")
+        for n in plan.notes[:10]: print(f"  {' '.join(filter(None, (n.event_id, n.frame, n.pair)))}: {n.text}")
+    if dry_run: return
+    if not plan.products: raise WorkError("COMET must offer at least one pair", f"none for {len(table)} earthquakes", "See the notes; try other earthquakes or --max-days")
+    if not quiet: print("\n".join(LICSAR_CREDIT))
+    bar = DownloadBar(len(plan.products), disable=True if quiet else None, file=sys.stderr)
+    try: done = download_archive(plan.products, out, client, table, workers, bar)
+    finally: bar.close()
+    write_text(out / "notes.csv", notes.to_csv(index=False))
+    if not quiet: print(done.text())
+    if not done.pairs: raise WorkError("At least one interferogram must arrive", f"none of {len(plan.pairs())} pairs", "See download.csv in the folder; run the same command again")
+    if done.count("failed") or not plan.complete:
+        raise WorkError("Every file that is offered must arrive", f"{done.count('failed')} failed" + ("" if plan.complete else ", and some pages could not be read"), "Run the same command again: what is there is kept")
 
 # %% ../nbs/16_cli.ipynb #x-train
 Network = Enum("Network", {n: n for n in ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")}, type=str)

@@ -41,6 +41,8 @@ class Interferogram:
     unwrapped: np.ndarray | None = None  # (H, W) float32 radians, positive away from the satellite; None if absent
     name: str = ""  # file stem, such as the pair
     wavelength_m: float = WAVELENGTH_M  # radar wavelength, metres
+    dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
+    pass_: str = ""  # ascending, descending, or empty if not known
 
     @property
     def valid(self):

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .catalogue import draw_plane
+from .catalogue import draw_plane, truncated_normal
 from .core import RequestError
 from .okada import Fault, moment_from_magnitude
 
@@ -51,13 +51,7 @@ def rupture_size(
     if mechanism not in _TMG: raise RequestError("A mechanism must be one of " + ", ".join(_TMG), repr(mechanism), "Correct the mechanism")
     return tuple(float(10 ** (a + b * magnitude + s * z)) for (a, b, s), z in zip(SCALING[scaling][mechanism], spread))
 
-# %% ../nbs/04a_source.ipynb #x--normal
-def _normal(rng):
-    "A standard normal number, truncated at two standard deviations."
-    z = rng.standard_normal(64)
-    return z[np.abs(z) < 2][0]
-
-
+# %% ../nbs/04a_source.ipynb #x-draw-fault
 def draw_fault(
     rng: np.random.Generator,
     magnitude: float,  # moment magnitude Mw
@@ -72,7 +66,7 @@ def draw_fault(
     "A fault, or its patches, whose moment is exactly that of `magnitude`. Raises what `rupture_size` raises, and `RequestError` for a rupture above the ground."
     drawn = draw_plane(rng, mechanism)
     kind, (strike, dip, rake) = drawn[0], drawn[1:] if plane is None else plane
-    length, width = rupture_size(magnitude, kind, scaling, (_normal(rng), _normal(rng)))
+    length, width = rupture_size(magnitude, kind, scaling, (truncated_normal(rng), truncated_normal(rng)))
     seismogenic, surface, u, mosaic = rng.uniform(15, 25), rng.random() < np.interp(magnitude, (6.3, 7.2), (0.15, 0.85)), rng.random(), rng.random() < 0.5
     for name, depth in (("top edge", top_km), ("centre", centre_km)):
         if depth is not None and not depth >= 0: raise RequestError(f"A rupture's {name} must not be above the ground", depth, "Give a depth of 0 km or more")
@@ -167,7 +161,7 @@ def aftershock(
     size = magnitude - (twin if u < 0.05 else drop)
     if size <= 3: return []
     main = faults[0]
-    plane = main.strike_deg + 10 * _normal(rng), min(90.0, max(10.0, main.dip_deg + 5 * _normal(rng))), main.rake_deg + 10 * _normal(rng)
+    plane = main.strike_deg + 10 * truncated_normal(rng), min(90.0, max(10.0, main.dip_deg + 5 * truncated_normal(rng))), main.rake_deg + 10 * truncated_normal(rng)
     shock = draw_fault(rng, size, mechanism, plane, centre_km=min(side + 2, 12), mu_pa=mu_pa, patches=False)[0]
     phi, reach = np.radians(main.strike_deg), np.ptp(np.concatenate([f.corners_km for f in faults])[:, :2] @ [np.sin(np.radians(main.strike_deg)), np.cos(np.radians(main.strike_deg))])
     return [replace(shock, east_km=shock.east_km + away * reach * np.sin(phi), north_km=shock.north_km + away * reach * np.cos(phi))]

@@ -51,7 +51,7 @@ def _patches(run: Run, archive: Archive):
         scene = pair.read(unwrapped=True)
         masks, source = truth_masks(archive, pair, scene)
         if masks is None: continue
-        if source in ("drawn", "unwrapped phase"): write_masks(run.folder, pair, scene, masks, source)
+        if source not in ("stored", "no earthquake"): write_masks(run.folder, pair, scene, masks, source)
         pairs.append(pair)
         rows.append(dict(event_id=pair.event_id, frame=pair.frame, pair=pair.pair, masks=source, **_footprint(scene)))
     if not rows: raise WorkError("A study needs pairs whose masks are known", f"none of {len(archive.pairs)} in {archive.root}", "Run insar-seg mask, or draw masks")

@@ -5,6 +5,7 @@
 # %% ../nbs/06a_truth.ipynb #x-imports
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def truth_masks(
     archive: Archive,
     pair: Pair,
     scene: Interferogram,  # the pair, read with its unwrapped phase
-):  # (Masks or None, "stored", "drawn", "no earthquake", "unwrapped phase" or "none")
+):  # (Masks or None; "stored", "drawn", "no earthquake", "unwrapped phase", "dislocation model (..)" or "none ..")
     "The masks of a pair. Raises `WorkError` for a mask that does not fit its scene."
     masks = stored_masks(archive, pair, scene)
     if masks is not None: return masks, "stored"
@@ -46,11 +47,21 @@ def truth_masks(
         made = masks_from_polygons(drawn, scene.crs, scene.transform, scene.shape, scene.pixel_m, scene.valid, margin if margin.is_file() else None)
         return made, "drawn"
     if not pair.coseismic: return empty_masks(scene.valid), "no earthquake"
-    if scene.unwrapped is None: return None, "none"
     event = archive.events.loc[pair.event_id] if pair.event_id else None
+    if scene.unwrapped is None: return _from_model(pair, scene, event)
     where = {} if event is None else dict(epicentre_rc=scene.pixel_of(event.latitude, event.longitude), magnitude=float(event.magnitude))
     made = masks_from_unwrapped(scene.unwrapped, scene.valid, scene.pixel_m, wavelength_m=scene.wavelength_m, coherence=scene.coherence, **where)
     return made, "unwrapped phase"
+
+
+def _from_model(pair, scene, event):
+    "Masks from the dislocation that explains the phase best; none without a nodal plane, or where the model explains little more than no motion does."
+    if event is None or not np.isfinite([event.strike_deg, event.dip_deg, event.rake_deg, event.magnitude]).all(): return None, "none"
+    from insar_seg.model_masks import fit_model, masks_from_model
+
+    fit = fit_model(dataclasses.replace(scene, pass_=pair.pass_), event.latitude, event.longitude, float(event.magnitude), (event.strike_deg, event.dip_deg, event.rake_deg))
+    if fit.agreement < max(0.3, fit.still + 0.15): return None, f"none (the dislocation model does not fit: agreement {fit.agreement:.2f})"
+    return masks_from_model(scene, fit), f"dislocation model (agreement {fit.agreement:.2f})"
 
 # %% ../nbs/06a_truth.ipynb #x-write-masks
 def write_masks(
@@ -80,5 +91,6 @@ def mask_archive(
         if masks is not None and source != "stored":
             try: write_masks(root, pair, scene, masks, source)
             except OSError as e: raise RequestError(f"The archive must be writable ({e.strerror})", root, "Copy it first") from None
-        told[source] = told.get(source, 0) + 1
+        kind = source.split(" (")[0]
+        told[kind] = told.get(kind, 0) + 1
     return told
