@@ -12,7 +12,7 @@ import numpy as np
 
 from .archive import Archive
 from .core import RequestError, WorkError
-from .interferogram import read_interferogram
+from .products import detect_product, read_product
 
 # %% auto #0
 __all__ = ['describe']
@@ -33,10 +33,11 @@ def describe(
 
 
 def _scene(path):
-    s = read_interferogram(path)
+    product = detect_product(path)
+    s = read_product(path, product)
     west, south, east, north = s.bounds_lonlat
     coherence = "none" if s.coherence is None else f"median {np.nanmedian(s.coherence):.2f}"
-    return {"kind": "wrapped interferogram", "name": s.name, "size": f"{s.shape[0]} rows x {s.shape[1]} columns", "pixel": f"{s.pixel_m[0]:.1f} m x {s.pixel_m[1]:.1f} m",
+    return {"kind": f"interferogram, {product}", "name": s.name, "size": f"{s.shape[0]} rows x {s.shape[1]} columns", "pixel": f"{s.pixel_m[0]:.1f} m x {s.pixel_m[1]:.1f} m",
             "CRS": s.crs.to_string(), "west, east": f"{west:.4f}, {east:.4f}", "south, north": f"{south:.4f}, {north:.4f}", "data": f"{s.valid.mean():.1%} of the pixels", "coherence": coherence}
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import ndimage
 from scipy.interpolate import BSpline
 
+from .atmosphere import unit_field
 from .core import WAVELENGTH_M, RequestError
 from .okada import Fault, displacement, line_of_sight
 
@@ -49,20 +50,7 @@ class Distractor:
     coherence: np.ndarray | None  # (H, W) float32, factor 0 to 1 on the coherence; None: unchanged
     moved: np.ndarray  # (H, W) bool, its footprint: a delay of 5 mm or more, or a coherence factor below 0.9
 
-# %% ../nbs/04d_distractors.ipynb #x--rough
-def _rough(shape, pixel_m, rng, exponent, outer_m):
-    "A fractal field (H, W) float32 with mean 0 and unit standard deviation: 2-D power f ** -exponent at wavelengths below `outer_m`."
-    ny, nx = (fft.next_fast_len(2 * n, real=True) for n in shape)
-    fy, fx = (f.astype(np.float32) for f in (np.fft.fftfreq(ny, pixel_m[0]), np.fft.rfftfreq(nx, pixel_m[1])))
-    amplitude = (fy[:, None] ** 2 + fx**2 + np.float32(outer_m**-2)) * np.float32(outer_m**2)
-    np.power(amplitude, -exponent / 4, out=amplitude)
-    amplitude[0, 0] = 0
-    spectrum = rng.standard_normal((ny, 2 * fx.size), dtype=np.float32).view(np.complex64) * amplitude
-    field = fft.irfft2(spectrum, s=(ny, nx))[: shape[0], : shape[1]]
-    field = field - field.mean()
-    return field / max(float(field.std()), 1e-20)
-
-
+# %% ../nbs/04d_distractors.ipynb #x--smooth
 def _smooth(g, rng, scale_m):
     "A smooth random field (H, W) float32 of expected variance 1 whose bumps are about `scale_m` apart."
     bases = []
@@ -389,11 +377,11 @@ def _topographic(g, rng):
     if g.water.all(): return _none(g)
     baselines = rng.normal(0, 70, 64)
     bperp = baselines[np.argmax((np.abs(baselines) >= 30) & (np.abs(baselines) <= 210))]
-    field = _rough(g.height.shape, g.pixel_m, rng, rng.uniform(2.4, 3.2), _log_uniform(rng, 3e3, 12e3))
+    field = unit_field(g.height.shape, g.pixel_m, rng, exponent=rng.uniform(2.4, 3.2), scale_m=_log_uniform(rng, 3e3, 12e3))
     steep = np.hypot(*(np.gradient(g.height, axis=k) / np.float32(p) for k, p in enumerate(g.pixel_m)))
     mean = float(steep.mean())
     if mean > 1e-3: field *= np.minimum(0.5 + 0.5 * steep / np.float32(mean), 2)
-    dh = field * np.float32(_log_uniform(rng, 3, 15) / max(float(field[~g.water].std()), 1e-9))
+    dh = np.clip(field * np.float32(_log_uniform(rng, 3, 15) / max(float(field[~g.water].std()), 0.1)), -60, 60)
     bumps = [(*_place(g, rng, ~g.water)[:2], r, r * rng.uniform(0.5, 1), rng.uniform(0, np.pi), _log_uniform(rng, 5, 30), 2)
              for r in _log_uniform(rng, 300, 1200, rng.integers(1, 5))]
     return topographic_delay(dh + _bowls(g, bumps) * rng.choice((-1, 1)), bperp, g.incidence_deg), None

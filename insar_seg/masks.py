@@ -5,7 +5,7 @@
 # %% ../nbs/06_masks.ipynb #x-imports
 from __future__ import annotations
 
-import json
+import json, re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -293,7 +293,7 @@ GEOJSON_BYTES = 10_000_000  # a file of outlines is smaller than this
 
 
 def _polygons(path, analyst):
-    "The polygon geometries of a GeoJSON file, checked."
+    "The polygon geometries of a GeoJSON file, checked, and their coordinate reference system."
     path = Path(path)
     if not path.is_file(): raise RequestError("A file of polygons must exist", path, "Check the path")
     if path.stat().st_size > GEOJSON_BYTES:
@@ -305,19 +305,34 @@ def _polygons(path, analyst):
         raise bad(str(e)[:200]) from None
     features = data.get("features") if isinstance(data, dict) and data.get("type") == "FeatureCollection" else [data]
     if not isinstance(features, list): raise bad("'features' is not a list")
-    shapes = []
+    system, shapes = _named_crs(data, bad), []
     for f in features:
         if not isinstance(f, dict): raise bad("a feature is not an object")
         feature = f.get("type") == "Feature"
         tags = f.get("properties") if feature and isinstance(f.get("properties"), dict) else {}
         if analyst is not None and tags.get("analyst") != analyst: continue
-        shapes.append(_checked(f.get("geometry") if feature else f, bad))
+        shapes.append(_checked(f.get("geometry") if feature else f, system.is_geographic, bad))
     if analyst is not None and not shapes: raise RequestError("The analyst must have drawn a polygon in the file", analyst, "Check the name")
-    return shapes
+    return shapes, system
 
 
-def _checked(shape, bad):
-    "A polygon whose rings are lists of longitude and latitude, or an error."
+def _named_crs(data, bad):
+    "The system of a `crs` member (GeoJSON of 2008, QGIS), else WGS84."
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    named = data.get("crs") if isinstance(data, dict) else None
+    if named is None: return CRS.from_epsg(4326)
+    properties = named.get("properties") if isinstance(named, dict) else None
+    name = properties.get("name") if isinstance(properties, dict) else None
+    if not isinstance(name, str) or not re.fullmatch(r"(?:urn:ogc:def:crs:)?(?:EPSG:[0-9.]*:?[0-9]+|OGC:1.3:CRS84|OGC::CRS84)", name): raise bad("a 'crs' that is no EPSG code")
+    if "CRS84" in name: return CRS.from_epsg(4326)
+    try: return CRS.from_epsg(int(name.split(":")[-1]))
+    except CRSError: raise bad(f"an unknown 'crs' {name[:40]!r}") from None
+
+
+def _checked(shape, degrees, bad):
+    "A polygon whose rings are lists of coordinates (longitude and latitude, if in degrees), or an error."
     kind = shape.get("type") if isinstance(shape, dict) else None
     if kind not in ("Polygon", "MultiPolygon"): raise bad(f"geometry {str(kind)[:40]!r}")
     polygons = shape.get("coordinates")
@@ -326,7 +341,7 @@ def _checked(shape, bad):
             for ring in polygon:
                 xy = np.array([p[:2] for p in ring], float)
                 if xy.shape[0] < 4 or xy.shape[1:] != (2,): raise bad("a ring with fewer than 4 points")
-                if not (np.abs(xy) <= (180, 90)).all(): raise bad("coordinates that are no longitude and latitude")
+                if not (np.abs(xy) <= ((180, 90) if degrees else (1e8, 1e8))).all(): raise bad("coordinates that are no longitude and latitude" if degrees else "coordinates out of range")
             if not len(polygon): raise bad("a polygon without a ring")
     except (TypeError, ValueError, IndexError, KeyError):
         raise bad("coordinates that are no numbers") from None
@@ -360,9 +375,9 @@ def _rasterised(path, analyst, crs, transform, shape):
     from rasterio.features import rasterize
     from rasterio.warp import transform_geom
 
-    shapes = _polygons(path, analyst)
+    shapes, system = _polygons(path, analyst)
     if not shapes: return np.zeros(shape, bool)
-    mask = rasterize(transform_geom("EPSG:4326", crs, shapes), out_shape=shape, transform=transform, dtype="uint8").astype(bool)
+    mask = rasterize(transform_geom(system, crs, shapes), out_shape=shape, transform=transform, dtype="uint8").astype(bool)
     if not mask.any():
         raise WorkError("A drawn polygon must touch the scene", path, "Check that the outlines belong to this scene")
     return mask
