@@ -5,7 +5,7 @@
 # %% ../nbs/01a_comcat.ipynb #x-imports
 from __future__ import annotations
 
-import datetime, json, math, re
+import datetime, math, re
 
 import numpy as np
 import pandas as pd

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from urllib.parse import unquote, urljoin, urlsplit
 
-import numpy as np
 import pandas as pd
 import shapely
 

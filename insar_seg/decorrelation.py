@@ -32,7 +32,6 @@ def terrain(
 
 def water_mask(
     height: np.ndarray,  # (H, W) metres
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
     rng: np.random.Generator,
 ) -> np.ndarray:  # (H, W) bool
     "Sea up to half of the scene at a coast (40 % of the scenes), otherwise lakes on 0 to 5 %."

@@ -5,7 +5,7 @@
 # %% ../nbs/00b_local_server.ipynb #x-imports
 from __future__ import annotations
 
-import contextlib, email.utils, hashlib, html, http.server, posixpath, re, socketserver, threading, time, urllib.parse
+import contextlib, hashlib, html, http.server, posixpath, re, socketserver, threading, time, urllib.parse
 from dataclasses import dataclass, field
 
 # %% auto #0

@@ -12,7 +12,7 @@ import numpy as np
 
 from .core import WAVELENGTH_M, RequestError, rng_for
 from .distractors import DISTRACTORS
-from .masks import STILL_M, Masks, empty_masks, masks_from_displacement
+from .masks import Masks, empty_masks, masks_from_displacement
 from .source import aftershock, afterslip, afterslip_growth, draw_fault
 from .earthquakes import check_seed
 from .synthetic import Seeds, Simulated, Source, View, check_layers, compose

@@ -164,7 +164,7 @@ def compose(
     wanted, (east, north), incidence = check_layers(layers), view.east_north_m, view.incidence_deg
     look = look_vector(incidence, view.heading_deg)
     height = terrain(view.shape, view.pixel_m, seeds.ground("terrain"))
-    water = water_mask(height, view.pixel_m, seeds.ground("water"))
+    water = water_mask(height, seeds.ground("water"))
     height = np.where(water, np.quantile(height[water], 0.5) if water.any() else 0, height).astype(np.float32)
     ground = Ground(view.pixel_m, height, water, look, incidence, view.wavelength_m, days)
     motion = _motion(view, source, wanted, east, north, look)

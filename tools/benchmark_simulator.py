@@ -3,7 +3,7 @@
 
 usage: benchmark_simulator.py [--twin DIR]   (--twin also simulates the full twin archive into DIR and cuts its patches: half an hour or so, a few GB)
 """
-import argparse, json, os, platform, statistics, subprocess, sys, tempfile, threading, time
+import argparse, json, os, platform, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"): os.environ[name] = "1"     # numbers are per core
@@ -66,7 +66,6 @@ def okada():
 
 def twin(folder):
     "The full twin: time, memory, and what is in it."
-    import dataclasses
     import pandas as pd
     from insar_seg.archive import Archive
     from insar_seg.core import load_profile
