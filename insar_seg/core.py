@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 # %% auto #0
-__all__ = ['WAVELENGTH_M', 'NETWORKS', 'PROFILES', 'wrap', 'phase_from_los', 'los_from_phase', 'InsarSegError', 'RequestError',
-           'WorkError', 'rng_for', 'atomic_path', 'write_text', 'working_in', 'fingerprint', 'code_version',
-           'DataProfile', 'PatchProfile', 'SplitProfile', 'ModelProfile', 'TrainingProfile', 'EvaluationProfile',
-           'Profile', 'profile_from_dict', 'check_data', 'load_profile', 'save_profile']
+__all__ = ['WAVELENGTH_M', 'NETWORKS', 'ENCODINGS', 'AUGMENTATIONS', 'LOSSES', 'PROFILES', 'wrap', 'phase_from_los',
+           'los_from_phase', 'InsarSegError', 'RequestError', 'WorkError', 'rng_for', 'atomic_path', 'write_text',
+           'working_in', 'fingerprint', 'code_version', 'DataProfile', 'PatchProfile', 'SplitProfile', 'ModelProfile',
+           'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict', 'check_data', 'load_profile',
+           'save_profile']
 
 # %% ../nbs/00_core.ipynb #x-86811c50
 WAVELENGTH_M = 0.05546576  # Sentinel-1, C band: speed of light / 5.405 GHz
@@ -183,6 +184,9 @@ class SplitProfile:
 
 # %% ../nbs/00_core.ipynb #x-modelprofile
 NETWORKS = ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")
+ENCODINGS = ("grey", "rgb", "cos_sin_coherence", "cos_sin_valid", "cos_sin_rate", "cos_sin_coherence_gradient")  # see `encoding`
+AUGMENTATIONS = ("turn", "sign", "gain", "ramp", "offset", "decorrelate", "drop_coherence", "cut_out")  # see `augmentation`
+LOSSES = ("bce_dice", "bce", "dice", "jaccard", "bce_jaccard", "focal", "focal_dice", "tversky")  # see `losses`
 
 
 @dataclass(frozen=True)
@@ -190,8 +194,12 @@ class ModelProfile:
     "The networks and what they start from."
     names: tuple = NETWORKS  # trained on the margin masks
     visible_names: tuple = ("unet_inceptionv3", "unet_vgg19")  # trained on the visible masks too
-    channels: str = "cos_sin_coherence"  # network input: grey, rgb or cos_sin_coherence
+    channels: str = "cos_sin_coherence"  # network input: a name out of ENCODINGS
     encoder_weights: str = "imagenet"  # "imagenet", "none", or a folder that holds the encoders' weight files
+    width: float = 1.0  # share of the filters of every layer, above 0 to 1; below 1 only with random weights
+    output_stride: int = 8  # of the dual attention network's encoder: 8 (Fu 2019), 16 or 32
+    auxiliary: bool = True  # the dual attention network's two branches answer too, and are trained on the same mask
+    batch_norm: str = "adapted"  # adapted: momentum fits the training's length; frozen: a pre-trained encoder keeps ImageNet's; group: GroupNormalization
 
 
 @dataclass(frozen=True)
@@ -199,9 +207,24 @@ class TrainingProfile:
     "How a network is fitted."
     epochs: int = 60  # at most
     batch_size: int = 8  # patches
-    learning_rate: float = 1e-4  # Adam
+    learning_rate: float = 1e-4  # highest rate of AdamW, all weights learning
+    schedule: str = "cosine"  # constant; cosine: a linear rise, then a half cosine down to 1 %; plateau: halved when validation IoU stands still
+    warmup_share: float = 0.05  # share of the steps in which the rate rises from 0 (constant and cosine)
+    frozen_epochs: int = 0  # first epochs in which a pre-trained encoder is frozen; 0 for random encoder weights
+    frozen_rate: float = 1e-3  # rate of the frozen epochs, constant
+    weight_decay: float = 1e-4  # decoupled (AdamW); on kernels only
+    clip_norm: float = 1.0  # largest norm of the whole gradient; 0: not clipped
     patience: int = 10  # epochs without a better validation IoU before stopping
-    augment: bool = True  # quarter turns, flips, constant phase offset: all label-preserving
+    loss: str = "bce_dice"  # a name out of LOSSES
+    auxiliary_weight: float = 1.0  # weight of the loss of each further output of the dual attention network
+    augment: tuple = ("turn", "sign", "offset")  # names out of AUGMENTATIONS, in any order
+    positive_share: float = 0.0  # share of patches with deformation in every epoch; 0: as the split has them
+    ignore_ring: bool = False  # visible masks: pixels of the margin that are not visible do not count
+    paste_share: float = 0.0  # share of the patches without deformation that get a simulated earthquake, new in every epoch
+    precision: str = "auto"  # auto: mixed_float16 where there is a GPU, else float32; float32; mixed_float16; mixed_bfloat16
+    devices: int = 1  # devices that share every batch
+    tensorboard: bool = False  # write logs for TensorBoard
+    float16_weights: bool = False  # store the finished weights in half precision
 
 
 @dataclass(frozen=True)
@@ -261,6 +284,7 @@ def _updated(part, values, where):
         if dataclasses.is_dataclass(old) and isinstance(value, dict): value = _updated(old, value, f"{key}.")
         elif isinstance(old, tuple) and isinstance(value, (list, tuple)): value = tuple(value)
         elif isinstance(old, float) and type(value) is int: value = float(value)
+        if isinstance(value, tuple) and not all(isinstance(v, str) for v in value): value = list(value)  # a tuple of names only
         if type(value) is not type(old):
             raise RequestError(f"The profile key '{where}{key}' must be a {type(old).__name__}", repr(value),
                                f"Its default is {old!r}")
@@ -299,6 +323,38 @@ def _apply(rules):
         if not ok: raise RequestError(f"Profile: {rule}", value, "Correct the profile file")
 
 
+def _model_rules(m):
+    "(holds, rule, value) of the networks."
+    return [
+        (m.channels in ENCODINGS, "models.channels must be one of " + ", ".join(ENCODINGS), m.channels),
+        (0 < m.width <= 1, "models.width must be above 0 and at most 1", m.width),
+        (m.width == 1 or m.encoder_weights == "none", "models.width below 1 needs models.encoder_weights none", m.encoder_weights),
+        (m.output_stride in (8, 16, 32), "models.output_stride must be 8, 16 or 32", m.output_stride),
+        (m.batch_norm in ("adapted", "frozen", "group"), "models.batch_norm must be adapted, frozen or group", m.batch_norm),
+        (m.batch_norm != "frozen" or m.encoder_weights != "none", "models.batch_norm frozen needs a pre-trained encoder, not encoder_weights none", m.batch_norm),
+        (m.batch_norm != "group" or m.encoder_weights == "none", "models.batch_norm group needs models.encoder_weights none", m.encoder_weights),
+    ]
+
+
+def _training_rules(t):
+    "(holds, rule, value) of the training."
+    return [
+        (t.epochs >= 1 and t.batch_size >= 1 and t.learning_rate > 0 and t.patience >= 1,
+         "training.epochs, batch_size, learning_rate and patience must be positive", t),
+        (t.schedule in ("constant", "cosine", "plateau"), "training.schedule must be constant, cosine or plateau", t.schedule),
+        (0 <= t.warmup_share < 1, "training.warmup_share must be 0 up to 1", t.warmup_share),
+        (0 <= t.frozen_epochs < t.epochs, "training.frozen_epochs must be 0 or more and fewer than training.epochs", t.frozen_epochs),
+        (t.frozen_rate > 0 and t.weight_decay >= 0 and t.clip_norm >= 0 and t.auxiliary_weight >= 0,
+         "training.frozen_rate must be positive; weight_decay, clip_norm and auxiliary_weight must be 0 or more", t),
+        (t.loss in LOSSES, "training.loss must be one of " + ", ".join(LOSSES), t.loss),
+        (set(t.augment) <= set(AUGMENTATIONS), "training.augment must hold names out of " + ", ".join(AUGMENTATIONS), t.augment),
+        (0 <= t.positive_share < 1 and 0 <= t.paste_share <= 1, "training.positive_share must be 0 up to 1, paste_share 0 to 1",
+         (t.positive_share, t.paste_share)),
+        (t.precision in ("auto", "float32", "mixed_float16", "mixed_bfloat16"), "training.precision must be auto, float32, mixed_float16 or mixed_bfloat16", t.precision),
+        (1 <= t.devices <= t.batch_size, "training.devices must be 1 up to training.batch_size", t.devices),
+    ]
+
+
 def _check(p):
     "Ranges of a profile's values."
     s = p.split
@@ -317,10 +373,7 @@ def _check(p):
          p.models.names + p.models.visible_names),
         ({"unet_inceptionv3", "unet_vgg19"} <= set(p.models.names) & set(p.models.visible_names),
          "models.names and models.visible_names must hold the ensemble's members unet_inceptionv3 and unet_vgg19", p.models.names),
-        (p.models.channels in ("grey", "rgb", "cos_sin_coherence"), "models.channels must be grey, rgb or cos_sin_coherence",
-         p.models.channels),
-        (p.training.epochs >= 1 and p.training.batch_size >= 1 and p.training.learning_rate > 0 and p.training.patience >= 1,
-         "training.epochs, batch_size, learning_rate and patience must be positive", p.training),
+        *_model_rules(p.models), *_training_rules(p.training),
         (0 < p.evaluation.threshold < 1, "evaluation.threshold must be between 0 and 1", p.evaluation.threshold),
         (p.evaluation.bootstrap >= 100, "evaluation.bootstrap must be at least 100", p.evaluation.bootstrap),
     ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from .unet import EncoderInput, encoder_weights_path, load_encoder_weights
+from .core import RequestError
+from .unet import EncoderInput, copy_adapted, encoder_weights_path, load_encoder_weights, no_variant, remade, scaled_filters
 
 # %% auto #0
 __all__ = ['PositionAttention', 'ChannelAttention', 'dilated_resnet50', 'build_dual_attention']
@@ -62,55 +63,76 @@ class ChannelAttention(layers.Layer):
     def compute_output_shape(self, input_shape): return input_shape
 
 # %% ../nbs/10_dual_attention.ipynb #x--dilation
-def _dilation(name):
-    "Dilation of the 3 x 3 convolution of a block of ResNet50, e.g. of conv5_block2_2_conv."
+def _dilation(name, stride):
+    "Dilation of the 3 x 3 convolution of a block of ResNet50, e.g. of conv5_block2_2_conv, at an output stride of 8 or 16."
     stage, block = name.split("_")[:2]
-    return 2 if stage == "conv4" else 4 * 2 ** (int(block.removeprefix("block")) - 1)
-
-
-def _without_stride(layer):
-    "A copy of a ResNet50 layer; in the last two stages stride 1 and a dilated 3 x 3 kernel."
-    config = layer.get_config()
-    if isinstance(layer, layers.Conv2D) and layer.name.startswith(("conv4_", "conv5_")):
-        config["strides"] = (1, 1)
-        if tuple(config["kernel_size"]) == (3, 3): config["dilation_rate"] = (_dilation(layer.name),) * 2
-    return type(layer).from_config(config)
+    return 2 if stage == "conv4" else 32 // stride * 2 ** (int(block.removeprefix("block")) - 1)
 
 
 def dilated_resnet50(
     weights=None,  # None, "none", "imagenet", or a folder or file that holds the weights of `keras.applications`
-) -> keras.Model:  # (N, H, W, 3), caffe colours -> (N, H/8, W/8, 2048)
-    "ResNet50 of `keras.applications` with output stride 8. Raises as `encoder_weights_path` and `load_encoder_weights`."
+    output_stride: int = 8,  # 8: the last two stages dilated; 16: the last one; 32: the plain network
+    channels: int = 3,  # C
+    colours: bool = True,  # the channels are red, green, blue
+    **variant,  # width, group_norm, synchronized, as for `unet.remade`
+) -> keras.Model:  # (N, H, W, C) as the encoder expects them -> (N, H / stride, W / stride, 2048)
+    "ResNet50 of `keras.applications` with a chosen output stride. Raises as `encoder_weights_path` and `load_encoder_weights`."
+    if output_stride not in (8, 16, 32): raise RequestError("The output stride must be 8, 16 or 32", output_stride, "Choose one of them")
     path = encoder_weights_path("dilated_resnet50", weights)
-    plain = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, 3))
-    model = keras.models.clone_model(plain, clone_function=_without_stride)
-    if path: load_encoder_weights(model, path)
+    no_variant(path, variant)
+    stages = {8: ("conv4_", "conv5_"), 16: ("conv5_",), 32: ()}[output_stride]
+
+    def without_stride(layer):
+        config = layer.get_config()
+        if isinstance(layer, layers.Conv2D) and layer.name.startswith(stages or ("none",)):
+            config["strides"] = (1, 1)
+            if tuple(config["kernel_size"]) == (3, 3): config["dilation_rate"] = (_dilation(layer.name, output_stride),) * 2
+        return type(layer).from_config(config)
+
+    def library_resnet(c): return keras.models.clone_model(keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, c)), clone_function=without_stride)
+
+    model = remade(library_resnet(channels), **variant)
+    if path:
+        rgb = model if colours and channels == 3 else library_resnet(3)
+        load_encoder_weights(rgb, path)
+        if rgb is not model: copy_adapted(rgb, model, colours)
+    model.name = "encoder"
     return model
 
 # %% ../nbs/10_dual_attention.ipynb #x--conv-bn-relu
-def _conv_bn_relu(x, channels, name):
+def _conv_bn_relu(x, channels, name, group_norm, synchronized):
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
+    norm = layers.GroupNormalization(max(channels // 16, 1), epsilon=1e-3, name=f"{name}_gn") if group_norm else layers.BatchNormalization(synchronized=synchronized, name=f"{name}_bn")
+    return layers.ReLU(name=f"{name}_relu")(norm(x))
 
 
-def _classify(x, name):
+def _classify(x, name, stride, dropout):
     "Dropout of whole channels, 1 x 1 convolution, bilinear enlargement to the input's size, sigmoid."
-    x = layers.Conv2D(1, 1, name=f"{name}_logits")(layers.SpatialDropout2D(0.1, name=f"{name}_dropout")(x))
-    return layers.Activation("sigmoid", name=name)(layers.UpSampling2D(8, interpolation="bilinear", name=f"{name}_up")(x))
+    x = layers.Conv2D(1, 1, name=f"{name}_logits")(layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(x))
+    return layers.Activation("sigmoid", dtype="float32", name=name)(layers.UpSampling2D(stride, interpolation="bilinear", name=f"{name}_up")(x))
 
 
 def build_dual_attention(
     weights=None,  # None, "none", "imagenet", or a folder or file that holds the ResNet50 of `keras.applications`
-    channels: int = 512,  # width of the two branches; the paper's is 512
-) -> keras.Model:  # (N, H, W, 3) in [-1, 1] -> [fused, position, channel], each (N, H, W, 1); H and W multiples of 8
+    branch: int = 512,  # width of the two branches at full width; the paper's is 512
+    output_stride: int = 8,  # of the encoder: 8 (the paper), 16 or 32
+    auxiliary: bool = True,  # the branches answer too, so that each can be trained on the mask
+    dropout: float = 0.1,  # share of channels dropped before each classifier
+    channels: int = 3,  # C
+    colours: bool = True,  # the channels are red, green, blue
+    pretrained: bool | None = None,  # the input is scaled for a pre-trained encoder; None: if there are weights
+    width: float = 1.0,  # share of the filters of every layer; below 1 only without weights
+    group_norm: bool = False,
+    synchronized: bool = False,  # batch normalisation over all devices that share a batch
+) -> keras.Model:  # (N, H, W, C) in [-1, 1] -> fused, or [fused, position, channel], each (N, H, W, 1); H and W multiples of the stride
     "The dual attention network (Fu 2019) for one class. Raises as `dilated_resnet50`."
-    image = keras.Input((None, None, 3), name="channels")
-    backbone = dilated_resnet50(weights)
-    features = backbone(EncoderInput("dilated_resnet50", name="encoder_input")(image))
-    position = PositionAttention(name="position_attention")(_conv_bn_relu(features, channels, "position_in"))
-    position = _conv_bn_relu(position, channels, "position_out")
-    channel = ChannelAttention(name="channel_attention")(_conv_bn_relu(features, channels, "channel_in"))
-    channel = _conv_bn_relu(channel, channels, "channel_out")
-    fused = layers.Add(name="sum")([position, channel])
-    outputs = [_classify(fused, "fused"), _classify(position, "position"), _classify(channel, "channel")]
+    pretrained = (weights is not None and str(weights) != "none") if pretrained is None else pretrained
+    image = keras.Input((None, None, channels), name="channels")
+    encoder = dilated_resnet50(weights, output_stride, channels, colours, width=width, group_norm=group_norm, synchronized=synchronized)
+    features = encoder(EncoderInput("dilated_resnet50", colours, pretrained, name="encoder_input")(image))
+    block = lambda x, name: _conv_bn_relu(x, scaled_filters(branch, width), name, group_norm, synchronized)
+    position = block(PositionAttention(name="position_attention")(block(features, "position_in")), "position_out")
+    channel = block(ChannelAttention(name="channel_attention")(block(features, "channel_in")), "channel_out")
+    outputs = [_classify(layers.Add(name="sum")([position, channel]), "fused", output_stride, dropout)]
+    if auxiliary: outputs += [_classify(position, "position", output_stride, dropout), _classify(channel, "channel", output_stride, dropout)]
     return keras.Model(image, outputs, name="dual_attention_resnet50")

@@ -14,8 +14,8 @@ from scipy.ndimage import uniform_filter
 from .core import PatchProfile, WorkError, atomic_path, rng_for, write_text
 
 # %% auto #0
-__all__ = ['ARRAYS', 'windows', 'cut', 'fringe_rate', 'fringe_count', 'index_windows', 'choose', 'cut_patches', 'open_patches',
-           'stitch']
+__all__ = ['ARRAYS', 'windows', 'cut', 'phase_gradient', 'fringe_rate', 'fringe_count', 'index_windows', 'choose', 'cut_patches',
+           'open_patches', 'stitch']
 
 # %% ../nbs/07_patches.ipynb #x-windows
 def windows(
@@ -39,11 +39,11 @@ def cut(array: np.ndarray, window, size: int, fill) -> np.ndarray:
     return full
 
 # %% ../nbs/07_patches.ipynb #x-fringe-rate
-def fringe_rate(
+def phase_gradient(
     phase: np.ndarray,  # (..., H, W) float32 wrapped phase, radians, NaN = no data
     window: int = 5,  # side of the averaging window, pixels
-) -> np.ndarray:  # (..., H, W) float32, fringes per pixel, at most 0.71; NaN where there is no data
-    "Local rate of fringes from averaged products of neighbouring phasors."
+) -> tuple:  # two (..., H, W) float32 arrays, fringes per pixel from -0.5 to 0.5, along rows and along columns; NaN where there is no data
+    "Local phase gradient from averaged products of neighbouring phasors; positive where the phase grows with the index."
     good = np.isfinite(phase)
     phasor = np.where(good, np.exp(1j * np.nan_to_num(phase)), 0).astype(np.complex64)
     size = (1,) * (phase.ndim - 2) + (window, window)
@@ -54,8 +54,16 @@ def fringe_rate(
         last[axis] = -1
         step[tuple(last)] = 0
         mean = uniform_filter(step.real, size, mode="constant") + 1j * uniform_filter(step.imag, size, mode="constant")
-        gradient.append(np.angle(mean))
-    return np.where(good, np.hypot(*gradient) / (2 * np.pi), np.nan).astype(np.float32)
+        gradient.append(np.where(good, np.angle(mean) / (2 * np.pi), np.nan).astype(np.float32))
+    return tuple(gradient)
+
+
+def fringe_rate(
+    phase: np.ndarray,  # (..., H, W) float32 wrapped phase, radians, NaN = no data
+    window: int = 5,  # side of the averaging window, pixels
+) -> np.ndarray:  # (..., H, W) float32, fringes per pixel, at most 0.71; NaN where there is no data
+    "Local rate of fringes: the length of `phase_gradient`."
+    return np.hypot(*phase_gradient(phase, window))
 
 # %% ../nbs/07_patches.ipynb #x-fringe-count
 def fringe_count(
