@@ -203,12 +203,12 @@ def train(
     from insar_seg.study import train_one
 
     folder = train_one(load_profile(profile), out, archive, model.value, target.value, fresh, quiet)
-    if not quiet: print(f"Trained: {folder / 'model.keras'}")
+    if not quiet: print(f"Trained: {folder / 'best.weights.h5'}")
 
 
 @app.command(epilog="Example: insar-seg evaluate --model my-run/models/unet_vgg19 --archive other-archive --out scores")
 def evaluate(
-    model: Path = typer.Option(..., help="A model's folder in a run, or its model.keras."),
+    model: Path = typer.Option(..., help="A model's folder, or a .weights.h5 file with its card.json beside it."),
     archive: Path = typer.Option(..., help="Archive whose whole scenes are mapped and scored."),
     out: Path = typer.Option(Path("insar-seg-scores"), help="Folder for scores.json and maps."),
     quiet: bool = QUIET,
@@ -224,7 +224,7 @@ def evaluate(
 # %% ../nbs/16_cli.ipynb #x-info
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")
 def info(
-    path: Path = typer.Argument(..., help="A scene, an archive, a run, a patch store's folder or a .keras model."),
+    path: Path = typer.Argument(..., help="A scene, an archive, a run, a trained network's folder or a .keras model."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
 ):

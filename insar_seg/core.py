@@ -343,7 +343,7 @@ def _training_rules(t):
          "training.epochs, batch_size, learning_rate and patience must be positive", t),
         (t.schedule in ("constant", "cosine", "plateau"), "training.schedule must be constant, cosine or plateau", t.schedule),
         (0 <= t.warmup_share < 1, "training.warmup_share must be 0 up to 1", t.warmup_share),
-        (0 <= t.frozen_epochs < t.epochs, "training.frozen_epochs must be 0 or more and fewer than training.epochs", t.frozen_epochs),
+        (0 <= t.frozen_epochs <= t.epochs, "training.frozen_epochs must be 0 up to training.epochs", t.frozen_epochs),
         (t.frozen_rate > 0 and t.weight_decay >= 0 and t.clip_norm >= 0 and t.auxiliary_weight >= 0,
          "training.frozen_rate must be positive; weight_decay, clip_norm and auxiliary_weight must be 0 or more", t),
         (t.loss in LOSSES, "training.loss must be one of " + ", ".join(LOSSES), t.loss),

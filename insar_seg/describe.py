@@ -19,7 +19,7 @@ __all__ = ['describe']
 
 # %% ../nbs/15a_describe.ipynb #x-describe
 def describe(
-    path,  # a scene's GeoTIFF, an archive, a run's folder, a model's .keras file
+    path,  # a scene's GeoTIFF, an archive, a run's folder, a model's folder or .weights.h5, a .keras file
 ) -> dict:  # fact -> text
     "Short facts. Raises `RequestError` if the path does not exist or is none of these, `WorkError` if it is damaged."
     path = Path(path)
@@ -27,8 +27,9 @@ def describe(
     if path.is_dir():
         if (path / "results.json").is_file(): return _run(path)
         if (path / "pairs.csv").is_file(): return _archive(path)
-        if (path / "model.keras").is_file(): return _model(path / "model.keras")
-        raise RequestError("A folder must be an archive (pairs.csv), a run (results.json) or a model (model.keras)", path, "Check the path")
+        if (path / "card.json").is_file(): return _weights(path, path / "best.weights.h5")
+        raise RequestError("A folder must be an archive (pairs.csv), a run (results.json) or a model (card.json)", path, "Check the path")
+    if path.name.endswith(".weights.h5"): return _weights(path.parent, path)
     return _model(path) if path.suffix == ".keras" else _scene(path)
 
 
@@ -58,6 +59,18 @@ def _run(path):
         raise WorkError("results.json must be what a study writes", f"{path} ({type(e).__name__})", "Run the study again") from None
 
 
+def _weights(folder, path):
+    "From the card; of the weights the size alone."
+    from insar_seg.weights import read_card
+
+    card = read_card(folder)
+    n, t, d = card["network"], card["training"], card["data"]
+    size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "weights missing"
+    scores = {f"score, {k}": f"micro IoU {s['micro']['iou']:.2f}" for k, s in card["scores"].items() if s.get("micro", {}).get("iou") is not None}
+    return {"kind": "trained network", "name": n["name"], "masks": d.get("masks", "?"), "channels": ", ".join(card["channels"]), "normalisation": card["normalisation"], "trained": f"{t.get('epochs_done', '?')} epochs, profile {t.get('profile', '?')}, seed {t.get('seed', '?')}",
+            "size": size, "version": card["version"], "licence": card["licence"], **scores}
+
+
 def _model(path):
     "Read from the file's own configuration; nothing of it is executed."
     try:
@@ -67,4 +80,4 @@ def _model(path):
         return {"kind": "Keras model", "name": config["config"]["name"], "layers": len(config["config"]["layers"]), "keras": made.get("keras_version", "?"),
                 "saved": made.get("date_saved", "?"), "size": f"{path.stat().st_size / 1e6:.0f} MB"}
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
-        raise WorkError("A model must be a .keras file", f"{path} ({type(e).__name__})", "Give the model.keras of a run") from None
+        raise WorkError("A model must be a .keras file", f"{path} ({type(e).__name__})", "Give a Keras archive, or the folder of a trained network") from None

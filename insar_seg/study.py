@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .archive import Archive
-from .core import Profile, RequestError, WorkError, atomic_path, code_version, load_profile, save_profile, working_in, write_text
+from .core import Profile, RequestError, WorkError, atomic_path, code_version, profile_from_dict, save_profile, working_in, write_text
 from .ensemble import ensembles
 from .evaluation import all_negative, all_positive, counts, fringe_rate_baseline, fringe_rate_threshold, summary, to_json_ready
 from .interferogram import multilook, multilook_mask
@@ -53,7 +53,7 @@ def _patches(run: Run, archive: Archive):
         if masks is None: continue
         if source not in ("stored", "no earthquake"): write_masks(run.folder, pair, scene, masks, source)
         pairs.append(pair)
-        rows.append(dict(event_id=pair.event_id, frame=pair.frame, pair=pair.pair, masks=source, **_footprint(scene)))
+        rows.append(dict(event_id=pair.event_id, frame=pair.frame, pair=pair.pair, masks=source, pixel_m=round(float(np.mean(scene.pixel_m)), 2), **_footprint(scene)))
     if not rows: raise WorkError("A study needs pairs whose masks are known", f"none of {len(archive.pairs)} in {archive.root}", "Run insar-seg mask, or draw masks")
     scenes = pd.DataFrame(rows)
     scenes["group"] = scene_groups(scenes)
@@ -120,32 +120,52 @@ def model_folder(run_folder, name: str, experiment: str) -> Path:
 
 
 def train_stage(run: Run, name: str, experiment: str, patches_key: str):
-    "Train one network on one kind of mask and predict the test patches."
+    "Train one network on one kind of mask and predict the test patches. A training that was killed goes on from its last state."
     with silent_start():
         import keras
 
-        from insar_seg.training import PatchSequence, build_network, predict, train
+        from insar_seg.networks import build_network, computing, network_of
+        from insar_seg.training import predict, train
+        from insar_seg.weights import model_card, write_card
 
-    p, folder = run.profile, model_folder(run.folder, name, experiment)
+    p, folder, t = run.profile, model_folder(run.folder, name, experiment), run.profile.training
     predicted = run.folder / "predictions" / experiment / f"{name}.npy"
+    key = (patches_key, p.models, t, p.seed)
 
     def work():
+        if run.fresh: shutil.rmtree(folder, ignore_errors=True)
         keras.backend.clear_session()
-        keras.utils.set_random_seed(p.seed)
-        store, index, _ = open_run(run)
-        model = build_network(name, p.models.encoder_weights)
-        def sequence(split, **options): return PatchSequence(store, patch_rows(index, experiment, split), experiment, p.models.channels, p.training.batch_size,
-                                                             outputs=len(model.outputs), seed=p.seed, **options)
+        store, index, scenes = open_run(run)
+        network = network_of(p.models, name)
         run.say(f"  {name}, {experiment} masks")
-        batches = sequence("train", augment=p.training.augment, shuffle=True)
-        momentum = float(np.clip(0.05 ** (1 / len(batches)), 0.6, 0.99))  # the running statistics forget the start within an epoch
-        train(model, batches, sequence("validation"), folder, p.training, seed=p.seed, verbose=not run.quiet, momentum=momentum)
-        rows = patch_rows(index, experiment, "test")
-        probability = predict(model, take(store["phase"], rows), take(store["coherence"], rows), p.models.channels, p.training.batch_size)
+        with computing(t.precision, t.devices):
+            model = build_network(network, p.models.encoder_weights, p.seed, t.devices)
+            training, validation = _sequences(run, store, index, scenes, experiment)
+            history = train(model, training, validation, folder, t, p.seed, not run.quiet, network=network, key=str(key))
+            rows = patch_rows(index, experiment, "test")
+            probability = predict(model, take(store["phase"], rows), take(store["coherence"], rows), p.models.channels, t.batch_size)
+        data = {"masks": experiment, "patches": dataclasses.asdict(p.patches), "train_patches": len(training.rows), "train_events": sorted(set(scenes[scenes.split == "train"].event_id) - {""})}
+        write_card(folder, model_card(network, data, {"profile": p.name, "seed": p.seed, "encoder_weights": p.models.encoder_weights, **dataclasses.asdict(t), "epochs_done": len(history),
+                                                      "best_epoch": int(history.epoch[history.val_iou.idxmax()]), "best_validation_iou": round(float(history.val_iou.max()), 4)}))
         with atomic_path(predicted) as tmp, open(tmp, "wb") as f: np.save(f, probability.astype(np.float16), allow_pickle=False)
+        (folder / "state.npz").unlink(missing_ok=True)
 
-    run.stage(f"train-{experiment}-{name}", (patches_key, p.models.channels, p.models.encoder_weights, p.training, p.seed),
-              [folder / "model.keras", folder / "history.csv", predicted], work)
+    run.stage(f"train-{experiment}-{name}", key, [folder / "best.weights.h5", folder / "card.json", folder / "history.csv", predicted], work)
+
+
+def _sequences(run: Run, store, index, scenes, experiment: str):
+    "Training and validation batches as the profile wants them."
+    from insar_seg.augmentation import simulated_signals
+    from insar_seg.batches import PatchSequence
+
+    p, t = run.profile, run.profile.training
+    pixel_m = float(np.clip(scenes.pixel_m.median() * p.patches.multilook, 20, 1000))
+    signals = simulated_signals(200, p.patches.size_px, pixel_m, p.seed) if t.paste_share else None
+    rows = {s: patch_rows(index, experiment, s) for s in ("train", "validation")}
+    positive = index.set_index("patch").margin.loc[rows["train"]].to_numpy() > 0
+    training = PatchSequence(store, rows["train"], experiment, p.models.channels, t.batch_size, augment=t.augment, seed=p.seed, shuffle=True, positive=positive,
+                             positive_share=t.positive_share, ignore_ring=t.ignore_ring, signals=signals, paste_share=t.paste_share)
+    return training, PatchSequence(store, rows["validation"], experiment, p.models.channels, t.batch_size, seed=p.seed, ignore_ring=t.ignore_ring)
 
 # %% ../nbs/15_study.ipynb #x-score-all
 def score_all(
@@ -202,7 +222,7 @@ def _transfer(run: Run, test: Archive, patches_key: str):
     "Map every scene of the test archive with every network of the margin experiment; rasters, a figure and counts a scene."
     with silent_start():
         from insar_seg.training import predict
-        from insar_seg.unet import load_model
+        from insar_seg.weights import load_network
 
     p, models, tables = run.profile, {}, []
     store, index, _ = open_run(run)
@@ -214,7 +234,7 @@ def _transfer(run: Run, test: Archive, patches_key: str):
 
         def work():
             for name in p.models.names:
-                if name not in models: models[name] = load_model(model_folder(run.folder, name, "margin") / "model.keras")
+                if name not in models: models[name], _ = load_network(model_folder(run.folder, name, "margin"))
             scene = pair.read(unwrapped=True)
             masks, source = truth_masks(test, pair, scene)
             networks = {n: map_scene(scene, lambda a, b: predict(m, a, b, p.models.channels, p.training.batch_size), p.patches)[None] for n, m in models.items()}
@@ -330,18 +350,22 @@ def _report(run: Run, source: Archive, results: dict, plan: dict):
 
 
 def _cards(run: Run, source: Archive, results: dict, plan: dict):
-    "A model card beside every model."
-    p, origin, index = run.profile, sorted({x.origin for x in source.pairs}), open_run(run)[1]
+    "The cards of all models, now with their scores: card.json, and card.md for reading."
+    from insar_seg.weights import read_card, write_card
+
+    origin = sorted({x.origin for x in source.pairs})
     for experiment, names in plan.items():
-        patches = len(patch_rows(index, experiment, "train"))
         for name in names:
-            s, folder = results["experiments"][experiment][name], model_folder(run.folder, name, experiment)
-            history = pd.read_csv(folder / "history.csv")
-            text = (f"# {name}, {experiment} masks\n\n- trained on: {'/'.join(origin)} interferograms, {patches} patches of {p.patches.size_px} pixels "
-                    f"after {p.patches.multilook} x {p.patches.multilook} multilook, split by event\n- input: {p.models.channels}; encoder weights: {p.models.encoder_weights}\n"
-                    f"- epochs: {len(history)}, best validation IoU {history.val_iou.max():.3f}\n- test scores (threshold {p.evaluation.threshold}): {json.dumps(to_json_ready(s))}\n"
-                    f"- made by insar_seg {results['version']}, profile {p.name}, seed {p.seed}\n- limits: scores hold for data like its training data; "
-                    "nothing is said about other deformation, sensors or pixel sizes\n")
+            folder = model_folder(run.folder, name, experiment)
+            card = read_card(folder)
+            card["data"] |= {"archive": results["archive"], "origin": origin}
+            card["scores"] = {"test": to_json_ready(results["experiments"][experiment][name])}
+            write_card(folder, card)
+            t, d = card["training"], card["data"]
+            text = (f"# {name}, {experiment} masks\n\n- trained on: {'/'.join(origin)} interferograms, {d['train_patches']} patches of {d['patches']['size_px']} pixels after "
+                    f"{d['patches']['multilook']} x {d['patches']['multilook']} multilook, split by event\n- channels: {', '.join(card['channels'])}; {card['normalisation']}; encoder weights: {t['encoder_weights']}\n"
+                    f"- epochs: {t['epochs_done']}, best {t['best_epoch']} with validation IoU {t['best_validation_iou']:.3f}\n- test scores (threshold {run.profile.evaluation.threshold}): {json.dumps(card['scores']['test'])}\n"
+                    f"- made by insar_seg {card['version']}, profile {t['profile']}, seed {t['seed']}, Keras {card['keras']} on {card['backend']}\n- licence: {card['licence']}\n- limits: {card['limits']}\n")
             write_text(folder / "card.md", text)
 
 # %% ../nbs/15_study.ipynb #x-train-one
@@ -359,23 +383,23 @@ def evaluate_one(model, out, archive, quiet: bool = False) -> dict:
     "Map and score every scene of an archive with one model of a run, beside the trivial baselines; writes maps and scores.json."
     with silent_start():
         from insar_seg.training import predict
-        from insar_seg.unet import load_model
+        from insar_seg.weights import load_network
 
-    path = Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
-    network, described = load_model(path), path.parents[2] / "profile.toml" if len(path.parents) > 2 else Path("absent")
-    if not described.is_file(): raise RequestError("A model must lie in its run's folder, whose profile.toml says how it sees scenes", path, "Give DIR/models/NAME")
-    p, test, tables = load_profile(str(described)), Archive(archive), []
-    experiment = "visible" if path.parent.name.endswith("_visible") else "margin"
+    network, card = load_network(model)
+    path = Path(model)
+    name, experiment = (path if path.is_dir() else path.parent).name, card["data"].get("masks", "margin")
+    p = profile_from_dict({"base": "quick", "name": "evaluate", "patches": card["data"]["patches"], "models": {"channels": card["network"]["encoding"]}})
+    test, tables = Archive(archive), []
     with working_in(out) as folder:
         run = Run(folder, p, quiet=quiet)
         for pair in run.bar(test.pairs):
             scene = pair.read(unwrapped=True)
             masks, source = truth_masks(test, pair, scene)
             probability = map_scene(scene, lambda a, b: predict(network, a, b, p.models.channels, p.training.batch_size), p.patches)
-            write_map(folder / "maps" / pair.frame / pair.pair, scene, probability, p.evaluation.threshold, model=path.parent.name, version=code_version())
+            write_map(folder / "maps" / pair.frame / pair.pair, scene, probability, p.evaluation.threshold, model=name, version=code_version())
             if masks is None: continue
             ignored, marked = (masks.ignore > 0) | ~scene.valid, np.nan_to_num(probability) > p.evaluation.threshold
-            guesses = {path.parent.name: marked, "all_positive": np.ones_like(marked), "all_negative": np.zeros_like(marked)}
+            guesses = {name: marked, "all_positive": np.ones_like(marked), "all_negative": np.zeros_like(marked)}
             tables.append({"event_id": pair.event_id, "frame": pair.frame, "pair": pair.pair, "masks": source,
                            "counts": {n: counts([getattr(masks, experiment)], [g], [ignored]).iloc[0].to_dict() for n, g in guesses.items()}})
         scores, _ = _transfer_scores(run, tables)
