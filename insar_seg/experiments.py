@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import dataclasses, json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 
-from .augmentation import Signals
 from .batches import PatchSequence
-from .core import AUGMENTATIONS, ENCODINGS, LOSSES, RequestError, TrainingProfile, atomic_path, code_version, rng_for, write_text
+from .core import AUGMENTATIONS, ENCODINGS, LOSSES, RequestError, TrainingProfile, atomic_path, code_version, fingerprint, rng_for, write_text
 from .networks import Network, build_network, encoder_layers
 from .stream import StreamOptions, sample
 from .training import predict, train
@@ -55,7 +54,7 @@ def kept_patches(folder, name: str, number: int, seed: int, progress=iter, **opt
 
 # %% ../nbs/11a_experiments.ipynb #x-setting
 REFERENCE = Network("unet_vgg19", width=0.125)  # VGG19 U-net with an eighth of the filters
-FIT = TrainingProfile(epochs=12, batch_size=16, learning_rate=2e-3, patience=12)  # 9,600 patches seen, cosine schedule
+FIT = TrainingProfile(epochs=8, batch_size=16, learning_rate=2e-3, patience=8)  # 800 patches eight times, cosine schedule
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,9 @@ class Setting:
     start: str = ""  # name of kept weights whose encoder the network starts from
 
     @property
-    def key(self) -> str: return f"{self.experiment}--{self.name}".replace(" ", "_").replace("/", "-")  # file name
+    def key(self) -> str:  # file name
+        "The same for two settings that do the same, so that it is done once."
+        return fingerprint(self.network, self.training, self.patches, self.momentum, self.start)
 
 
 def _fit(**changes): return dataclasses.replace(FIT, **changes)
@@ -93,7 +94,7 @@ def experiments() -> dict:  # experiment -> its settings, the reference first
                          Setting("augmentation", "paste", training=_fit(augment=(), paste_share=0.5))],
         "loss": _changed("loss", {name: dict(loss=name) for name in LOSSES if name != "bce_dice"} | {"half of the patches positive": dict(positive_share=0.5)}),
         "encoder": [Setting("encoder", "random start", training=few, patches=200), Setting("encoder", "pre-trained, fine-tuned", training=few, patches=200, start="pretrained"),
-                    Setting("encoder", "pre-trained, frozen", training=_fit(frozen_epochs=12, frozen_rate=2e-3), patches=200, start="pretrained"),
+                    Setting("encoder", "pre-trained, frozen", training=_fit(frozen_epochs=8, frozen_rate=2e-3), patches=200, start="pretrained"),
                     Setting("encoder", "pre-trained, frozen 3 epochs, then fine-tuned", training=_fit(frozen_epochs=3, frozen_rate=2e-3), patches=200, start="pretrained")],
         "dual attention": [Setting("dual attention", "stride 8, auxiliary", dual), Setting("dual attention", "stride 8, no auxiliary", variant(auxiliary=False)),
                            Setting("dual attention", "stride 32, auxiliary", variant(output_stride=32)), Setting("dual attention", "stride 32, no auxiliary", variant(output_stride=32, auxiliary=False)),
@@ -101,7 +102,7 @@ def experiments() -> dict:  # experiment -> its settings, the reference first
         "resnet50": [Setting("resnet50", "rate 0.002", resnet), *[Setting("resnet50", f"rate {r:g}", resnet, _fit(learning_rate=r)) for r in (1e-4, 2e-2)],
                      Setting("resnet50", "momentum 0.99", resnet, momentum=0.99), Setting("resnet50", "group normalisation", dataclasses.replace(resnet, batch_norm="group")),
                      Setting("resnet50", "3 epochs", resnet, _fit(epochs=3)), Setting("resnet50", "3 epochs, momentum 0.99", resnet, _fit(epochs=3), momentum=0.99)],
-        "data": [Setting("data", f"{n} interferograms", training=_fit(epochs=max(1, 9600 // max(n, 800))), patches=n) for n in (800, 100, 200, 400, 1600, 4800)],
+        "data": [Setting("data", f"{n} interferograms", training=_fit(epochs=6400 // max(n, 800)), patches=n) for n in (800, 100, 200, 400, 1600, 3200)],
     }
 
 # %% ../nbs/11a_experiments.ipynb #x-run-setting
@@ -112,9 +113,9 @@ def run_setting(
     folder,  # weights are kept in folder/weights/<key>-<seed>, the record in folder/runs/<key>-<seed>.json
 ) -> dict:  # the record: what was done, the history, and tp, fp, fn, tn of every test patch
     "Train and score one setting; a record that is there already is returned."
-    folder = Path(folder)
+    folder, names = Path(folder), {"experiment": setting.experiment, "name": setting.name}
     record = folder / "runs" / f"{setting.key}-{seed}.json"
-    if record.is_file(): return json.loads(record.read_text())
+    if record.is_file(): return names | json.loads(record.read_text())
     keras.backend.clear_session()
     model, p = build_network(setting.network, seed=seed), setting.training
     if setting.start: start_from(model, setting.network, folder / "weights" / setting.start / "best.weights.h5")
@@ -125,11 +126,11 @@ def run_setting(
                              positive_share=p.positive_share, signals=data["signals"], paste_share=p.paste_share)
     validation = PatchSequence(data["validation"], np.arange(len(data["validation"]["phase"])), "margin", setting.network.encoding, 32)
     history = train(model, training, validation, folder / "weights" / f"{setting.key}-{seed}", p, seed, verbose=False, momentum=setting.momentum, network=setting.network, state_seconds=1e9)
-    made = {"experiment": setting.experiment, "name": setting.name, "seed": seed, "patches": setting.patches, "network": dataclasses.asdict(setting.network), "training": dataclasses.asdict(p),
+    made = {"seed": seed, "patches": setting.patches, "network": dataclasses.asdict(setting.network), "training": dataclasses.asdict(p),
             "momentum": setting.momentum, "start": setting.start, "history": history.drop(columns="seconds").round(6).to_dict("list"), "seconds": round(float(history.seconds.sum()), 1),
             "counts": test_counts(model, setting.network.encoding, data["test"]).tolist(), "version": code_version()}
     write_text(record, json.dumps(made, allow_nan=False))
-    return made
+    return names | made
 
 
 def start_from(model, network: Network, path):

@@ -46,11 +46,11 @@ def pretrain(folder):
         import dataclasses
 
         train(build_network(REFERENCE, seed=0), make(np.arange(2900), augment=FIT.augment, shuffle=True), make(np.arange(2900, 3200)), folder / "weights/pretrained",
-              dataclasses.replace(FIT, epochs=5), 0, verbose=False, network=REFERENCE, state_seconds=1e9)
+              dataclasses.replace(FIT, epochs=4), 0, verbose=False, network=REFERENCE, state_seconds=1e9)
 
 
 def records(folder, settings):
-    return [json.loads(p.read_text()) for s in settings for p in sorted((folder / "runs").glob(f"{s.key}-*.json"))]
+    return [{"name": s.name} | json.loads(p.read_text()) for s in settings for p in sorted((folder / "runs").glob(f"{s.key}-*.json"))]
 
 
 def summary(folder):
@@ -98,7 +98,7 @@ def main():
                 record = run_setting(setting, seed, data, args.folder)
                 shutil.rmtree(args.folder / "weights" / f"{setting.key}-{seed}", ignore_errors=True)
                 lock.release()
-                print(f"{time.strftime('%H:%M:%S')} {setting.key} seed {seed}: validation IoU {max(record['history']['val_iou']):.3f}, {time.monotonic() - start:.0f} s", flush=True)
+                print(f"{time.strftime('%H:%M:%S')} {setting.experiment}, {setting.name}, seed {seed}: validation IoU {max(record['history']['val_iou']):.3f}, {time.monotonic() - start:.0f} s", flush=True)
     summary(args.folder)
 
 
