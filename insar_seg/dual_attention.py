@@ -109,7 +109,7 @@ def _conv_bn_relu(x, channels, name, group_norm, synchronized):
 def _classify(x, name, stride, dropout):
     "Dropout of whole channels, 1 x 1 convolution, bilinear enlargement to the input's size, sigmoid."
     x = layers.Conv2D(1, 1, name=f"{name}_logits")(layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(x))
-    return layers.Activation("sigmoid", dtype="float32", name=name)(layers.UpSampling2D(stride, interpolation="bilinear", name=f"{name}_up")(x))
+    return layers.Activation("sigmoid", dtype=keras.config.floatx(), name=name)(layers.UpSampling2D(stride, interpolation="bilinear", name=f"{name}_up")(x))
 
 
 def build_dual_attention(

@@ -13,22 +13,28 @@ from keras import ops
 from .core import LOSSES, RequestError
 
 # %% auto #0
-__all__ = ['bce_dice', 'total', 'loss_of', 'MaskedIoU']
+__all__ = ['bce_dice', 'replicas', 'total', 'loss_of', 'MaskedIoU']
 
 # %% ../nbs/10a_losses.ipynb #x-total
-def total(x):  # scalar
-    "Sum over the whole batch, over all replicas where TensorFlow shares it among several."
-    x = ops.sum(x)
+def replicas():  # tf.distribute.ReplicaContext or None
+    "TensorFlow's replica context where a batch is shared among several replicas, else None."
     tf = sys.modules.get("tensorflow") if keras.backend.backend() == "tensorflow" else None
     context = tf.distribute.get_replica_context() if tf and tf.distribute.has_strategy() else None
-    return x if context is None or context.num_replicas_in_sync == 1 else context.all_reduce("sum", x)
+    return context if context is not None and context.num_replicas_in_sync > 1 else None
+
+
+def total(x):  # scalar
+    "Sum over the whole batch, over all replicas where TensorFlow shares it among several."
+    x, context = ops.sum(x), replicas()
+    return x if context is None else context.all_reduce("sum", x)
 
 
 def _counting(y_true, y_pred):
     "Truth, probability (clipped) and weight 0 or 1 of every pixel."
-    p = ops.clip(ops.cast(ops.convert_to_tensor(y_pred), "float32"), 1e-7, 1 - 1e-7)
-    truth = ops.cast(y_true, "float32")
-    counts = ops.cast(truth >= 0, "float32")
+    kind = keras.config.floatx()
+    p = ops.clip(ops.cast(ops.convert_to_tensor(y_pred), kind), 1e-7, 1 - 1e-7)
+    truth = ops.cast(y_true, kind)
+    counts = ops.cast(truth >= 0, kind)
     return truth * counts, p, counts
 
 
@@ -67,8 +73,9 @@ def loss_of(
     terms = [_TERMS[part] for part in name.split("_")]
 
     def loss(y_true, y_pred):
-        parts = _counting(y_true, y_pred)
-        return sum(term(*parts) for term in terms)
+        parts, context = _counting(y_true, y_pred), replicas()
+        value = sum(term(*parts) for term in terms)
+        return value if context is None else value / context.num_replicas_in_sync  # Keras adds up the replicas' losses
 
     loss.__name__ = name
     return loss

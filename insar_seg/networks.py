@@ -111,7 +111,8 @@ def build_network(
     network = Network(network, pretrained=str(encoder_weights) != "none") if isinstance(network, str) else network
     if seed is not None: keras.utils.set_random_seed(seed)
     encoding = encoding_of(network.encoding)
-    options = dict(channels=encoding.count, colours=encoding.colours, pretrained=network.pretrained, width=network.width, group_norm=network.batch_norm == "group", synchronized=devices > 1)
+    options = dict(channels=encoding.count, colours=encoding.colours, pretrained=network.pretrained, width=network.width, group_norm=network.batch_norm == "group",
+                   synchronized=devices > 1 and keras.backend.backend() == "tensorflow")  # JAX computes on the whole batch anyway
     if network.name == "dual_attention_resnet50":
         return build_dual_attention(encoder_weights, output_stride=network.output_stride, auxiliary=network.auxiliary, dropout=dropout, **options)
     return build_unet(network.encoder, encoder_weights, **options)

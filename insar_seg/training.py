@@ -15,13 +15,14 @@ import pandas as pd
 from .batches import PatchSequence
 from .core import RequestError, TrainingProfile, WorkError, atomic_path, fingerprint, write_text
 from .encoding import channels, encoding_of
-from .losses import MaskedIoU, loss_of
+from .losses import MaskedIoU, loss_of, replicas
 from .networks import batchnorm_momentum, freeze_encoder, momentum_for
 from .unet import check_size
 from .weights import load_weights, save_weights
 
 # %% auto #0
-__all__ = ['rate_of', 'plateau_rate', 'optimizer_for', 'save_state', 'read_state', 'Book', 'train', 'plot_history', 'predict']
+__all__ = ['rate_of', 'plateau_rate', 'SharedAdamW', 'optimizer_for', 'save_state', 'read_state', 'Book', 'train', 'plot_history',
+           'predict']
 
 # %% ../nbs/11_training.ipynb #x-schedule
 def rate_of(
@@ -50,9 +51,23 @@ def plateau_rate(
     return rate
 
 
+class SharedAdamW(keras.optimizers.AdamW):
+    "AdamW that clips the gradient of the whole batch where TensorFlow shares it among replicas; Keras clips each replica's part."
+
+    def apply(self, grads, trainable_variables=None):
+        context, bound = replicas(), self.global_clipnorm
+        if context is None or bound is None: return super().apply(grads, trainable_variables)
+        whole = [context.all_reduce("sum", g) for g in grads]
+        norm = keras.ops.sqrt(sum(keras.ops.sum(keras.ops.square(g)) for g in whole))
+        scale = keras.ops.minimum(1.0, bound / (norm + 1e-12)) / context.num_replicas_in_sync  # the replicas' parts are added up afterwards
+        self.global_clipnorm = None
+        try: return super().apply([g * keras.ops.cast(scale, g.dtype) for g in whole], trainable_variables)
+        finally: self.global_clipnorm = bound
+
+
 def optimizer_for(profile: TrainingProfile, rate) -> keras.optimizers.Optimizer:
     "AdamW as the profile wants it; biases and normalisation parameters are not decayed."
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=profile.weight_decay, global_clipnorm=profile.clip_norm or None)
+    optimizer = SharedAdamW(rate, weight_decay=profile.weight_decay, global_clipnorm=profile.clip_norm or None)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer
 
@@ -239,8 +254,10 @@ def predict(
         raise RequestError(f"{model.name} must be given the channels that it was trained on", f"{encoding}: {encoding_of(encoding).count} channels for {model.input_shape[-1]}", "Name the encoding of its card")
     out = np.empty(phase.shape, np.float32)
     if not model.compiled: model.compile(jit_compile=False)  # a kernel compiled for each batch shape costs more than it gains
+    shared = keras.backend.backend() == "tensorflow" and model.distribute_strategy.num_replicas_in_sync > 1  # predict_on_batch gives every replica the whole batch
     for i in range(0, len(out), batch_size):
         part = slice(i, i + batch_size)
-        y = model.predict_on_batch(channels(phase[part], None if coherence is None else coherence[part], encoding))
+        x = channels(phase[part], None if coherence is None else coherence[part], encoding)
+        y = model.predict(x, batch_size=len(x), verbose=0) if shared else model.predict_on_batch(x)
         out[part] = (y[0] if isinstance(y, (list, tuple)) else y)[..., 0]
     return out

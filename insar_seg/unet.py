@@ -173,7 +173,7 @@ def remade(
         elif isinstance(layer, keras.layers.BatchNormalization):
             if group_norm: return _group_norm(layer, width)
             config["synchronized"] = synchronized
-        elif layer.name in ("sigmoid", "fused", "position", "channel"): config["dtype"] = "float32"
+        elif layer.name in ("sigmoid", "fused", "position", "channel"): config["dtype"] = keras.config.floatx()
         return type(layer).from_config(config)
 
     return keras.models.clone_model(model, clone_function=change)
