@@ -9,7 +9,8 @@ import keras
 from keras import layers, ops
 
 from .core import RequestError
-from .unet import EncoderInput, copy_adapted, encoder_weights_path, load_encoder_weights, no_variant, remade, scaled_filters
+from .layers import FusedBatchNorm, remade, scaled_filters
+from .unet import EncoderInput, copy_adapted, encoder_weights_path, load_encoder_weights, no_variant
 
 # %% auto #0
 __all__ = ['PositionAttention', 'ChannelAttention', 'dilated_resnet50', 'build_dual_attention']
@@ -102,7 +103,7 @@ def dilated_resnet50(
 # %% ../nbs/10_dual_attention.ipynb #x--conv-bn-relu
 def _conv_bn_relu(x, channels, name, group_norm, synchronized):
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    norm = layers.GroupNormalization(max(channels // 16, 1), epsilon=1e-3, name=f"{name}_gn") if group_norm else layers.BatchNormalization(synchronized=synchronized, name=f"{name}_bn")
+    norm = layers.GroupNormalization(max(channels // 16, 1), epsilon=1e-3, name=f"{name}_gn") if group_norm else FusedBatchNorm(synchronized=synchronized, name=f"{name}_bn")
     return layers.ReLU(name=f"{name}_relu")(norm(x))
 
 

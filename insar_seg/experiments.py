@@ -15,14 +15,15 @@ import pandas as pd
 
 from .batches import PatchSequence
 from .core import AUGMENTATIONS, ENCODINGS, LOSSES, RequestError, TrainingProfile, atomic_path, code_version, fingerprint, rng_for, write_text
-from .networks import Network, build_network, encoder_layers
+from .networks import Network, build_network, computing, encoder_layers
 from .stream import StreamOptions, sample
 from .training import predict, train
 from .weights import load_weights
 
 # %% auto #0
 __all__ = ['REFERENCE', 'FIT', 'simulated_patches', 'kept_patches', 'Setting', 'experiments', 'run_setting', 'start_from',
-           'test_counts', 'summarise', 'micro_iou', 'marking_everything', 'plot_settings', 'text_of']
+           'test_counts', 'summarise', 'micro_iou', 'marking_everything', 'plot_settings', 'told', 'kept_table',
+           'text_of']
 
 # %% ../nbs/11a_experiments.ipynb #x-simulated-patches
 def simulated_patches(
@@ -117,7 +118,13 @@ def run_setting(
     record = folder / "runs" / f"{setting.key}-{seed}.json"
     if record.is_file(): return names | json.loads(record.read_text())
     keras.backend.clear_session()
-    model, p = build_network(setting.network, seed=seed), setting.training
+    p = setting.training
+    with computing(p.precision, p.devices): return _run(setting, seed, data, folder, record, names)
+
+
+def _run(setting, seed, data, folder, record, names):
+    "The run itself, in the precision and sharing of its profile."
+    model, p = build_network(setting.network, seed=seed, devices=setting.training.devices), setting.training
     if setting.start: start_from(model, setting.network, folder / "weights" / setting.start / "best.weights.h5")
     rows = np.arange(setting.patches)
     if setting.patches < 800: rows = np.resize(rows, 800)
@@ -209,6 +216,20 @@ def plot_settings(
     ax.set(yticks=range(len(table)), yticklabels=table.index, xlabel="IoU on test patches")
     ax.invert_yaxis()
     return ax
+
+
+def told(table: pd.DataFrame) -> str:
+    "What the intervals allow to be said, in words."
+    rest = table.iloc[1:]
+    better, worse = rest.index[rest.difference_low > 0], rest.index[rest.difference_high < 0]
+    open_ = [n for n in rest.index if n not in better and n not in worse]
+    parts = [f"{what} {table.index[0]}: {', '.join(names)}." for what, names in (("Better than", better), ("Worse than", worse), ("No difference shown from", open_)) if len(names)]
+    return "\n".join(parts)
+
+
+def kept_table(results: dict, experiment: str) -> pd.DataFrame:
+    "The table of one experiment from the results file; index and columns as `summarise` gives them."
+    return pd.DataFrame(results["experiments"][experiment]["rows"]).set_index("name")
 
 
 def text_of(table: pd.DataFrame) -> pd.DataFrame:

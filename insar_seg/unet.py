@@ -13,12 +13,12 @@ import numpy as np
 from keras import ops
 
 from .core import RequestError, WorkError, atomic_path
+from .layers import remade
 
 # %% auto #0
 __all__ = ['ENCODER_INPUT', 'WEIGHT_FILES', 'ENCODERS', 'segmentation_models', 'EncoderInput', 'encoder_weights_path',
-           'load_encoder_weights', 'grey_kernel', 'first_convolution', 'copy_adapted', 'scaled_filters', 'remade',
-           'GroupNorm', 'Same', 'build_unet', 'no_variant', 'encoder_of', 'check_size', 'save_model',
-           'without_optimizer', 'load_model']
+           'load_encoder_weights', 'grey_kernel', 'first_convolution', 'copy_adapted', 'build_unet', 'no_variant',
+           'encoder_of', 'check_size', 'save_model', 'without_optimizer', 'load_model']
 
 # %% ../nbs/09_unet.ipynb #x-segmentation-models
 def segmentation_models():  # the imported module
@@ -146,58 +146,6 @@ def copy_adapted(
         elif isinstance(a, keras.layers.BatchNormalization) and a.input.shape[-1] == source.input.shape[-1]:
             if not colours: weights = [np.full(w.shape, v.mean(), v.dtype) for w, v in zip(b.get_weights(), weights)]
         b.set_weights(weights)
-
-# %% ../nbs/09_unet.ipynb #x-remade
-def scaled_filters(
-    filters: int,
-    width: float,  # share, above 0 to 1
-) -> int:  # a multiple of 8 where width is below 1
-    "Filters of a narrower layer."
-    return filters if width == 1 else min(filters, max(8, round(filters * width / 8) * 8))
-
-
-def remade(
-    model: keras.Model,
-    width: float = 1.0,  # share of the filters of every convolution but those with one filter
-    group_norm: bool = False,  # GroupNormalization (Wu & He 2018) in place of batch normalisation
-    synchronized: bool = False,  # batch normalisation over all devices that share a batch
-    he: bool = False,  # kernels start as He 2015 proposes for rectifiers
-) -> keras.Model:  # the same layers and names, new random weights
-    "A copy of a network with a changed configuration. Outputs named sigmoid, fused, position or channel are float32 under any precision."
-
-    def change(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.Conv2D) and layer.filters > 1:
-            config["filters"] = scaled_filters(layer.filters, width)
-            if he: config["kernel_initializer"] = "he_normal"
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            if group_norm: return _group_norm(layer, width)
-            config["synchronized"] = synchronized
-        elif layer.name in ("sigmoid", "fused", "position", "channel"): config["dtype"] = keras.config.floatx()
-        return type(layer).from_config(config)
-
-    return keras.models.clone_model(model, clone_function=change)
-
-
-@keras.saving.register_keras_serializable(package="insar_seg")
-class GroupNorm(keras.layers.GroupNormalization):
-    "GroupNormalization that may stand where a batch normalisation was called."
-
-    def call(self, inputs, training=None, mask=None): return super().call(inputs)
-
-
-@keras.saving.register_keras_serializable(package="insar_seg")
-class Same(keras.layers.Layer):
-    "Nothing, where a batch normalisation of the image was called."
-
-    def call(self, inputs, training=None, mask=None): return inputs
-
-
-def _group_norm(layer, width):
-    "Groups of 8 channels or more in place of a batch normalisation; nothing in place of one that only scales the image."
-    count = scaled_filters(layer.moving_mean.shape[0], width)
-    if count < 8: return Same(name=layer.name)
-    return GroupNorm(max(g for g in range(1, min(32, count // 8) + 1) if count % g == 0), epsilon=1e-3, name=layer.name)
 
 # %% ../nbs/09_unet.ipynb #x-build-unet
 ENCODERS = ("inceptionv3", "vgg19", "resnet50")
