@@ -30,7 +30,7 @@ setup(
     package_data={"insar_seg": ["*.csv"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={"dev": cfg["dev_requirements"].split(), "backends": cfg["backend_requirements"].split(), "tensorboard": ["tensorboard"]},
     entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}=insar_seg._modidx:d"]},
     zip_safe=False,
 )
