@@ -210,7 +210,7 @@ class TrainingProfile:
     learning_rate: float = 1e-4  # highest rate of AdamW, all weights learning
     schedule: str = "cosine"  # constant; cosine: a linear rise, then a half cosine down to 1 %; plateau: halved when validation IoU stands still
     warmup_share: float = 0.05  # share of the steps in which the rate rises from 0 (constant and cosine)
-    frozen_epochs: int = 0  # first epochs in which a pre-trained encoder is frozen; 0 for random encoder weights
+    frozen_epochs: int = 0  # first epochs in which a pre-trained encoder is frozen; an encoder with random weights never is
     frozen_rate: float = 1e-3  # rate of the frozen epochs, constant
     weight_decay: float = 1e-4  # decoupled (AdamW); on kernels only
     clip_norm: float = 1.0  # largest norm of the whole gradient; 0: not clipped
@@ -256,8 +256,8 @@ PROFILES = {
         training=TrainingProfile(epochs=4, batch_size=8, learning_rate=5e-4, patience=4),
         evaluation=EvaluationProfile(bootstrap=500),
     ),
-    "twin": Profile(name="twin"),
-    "paper": Profile(name="paper"),
+    "twin": Profile(name="twin", training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3)),
+    "paper": Profile(name="paper", training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3)),
 }
 
 # %% ../nbs/00_core.ipynb #x-profile-from-dict

@@ -129,6 +129,7 @@ def train_stage(run: Run, name: str, experiment: str, patches_key: str):
         from insar_seg.weights import model_card, write_card
 
     p, folder, t = run.profile, model_folder(run.folder, name, experiment), run.profile.training
+    if p.models.encoder_weights == "none": t = dataclasses.replace(t, frozen_epochs=0)
     predicted = run.folder / "predictions" / experiment / f"{name}.npy"
     key = (patches_key, p.models, t, p.seed)
 
@@ -387,6 +388,7 @@ def evaluate_one(model, out, archive, quiet: bool = False) -> dict:
 
     network, card = load_network(model)
     path = Path(model)
+    if "patches" not in card["data"]: raise RequestError("A model's card must say how scenes are cut into patches", f"{model} does not", "Train it with insar-seg train or study")
     name, experiment = (path if path.is_dir() else path.parent).name, card["data"].get("masks", "margin")
     p = profile_from_dict({"base": "quick", "name": "evaluate", "patches": card["data"]["patches"], "models": {"channels": card["network"]["encoding"]}})
     test, tables = Archive(archive), []

@@ -5,7 +5,7 @@
 # %% ../nbs/09_unet.ipynb #x-imports
 from __future__ import annotations
 
-import contextlib, importlib, io, os
+import contextlib, importlib, io, os, warnings
 from pathlib import Path
 
 import keras
@@ -166,7 +166,10 @@ def build_unet(
     no_variant(path, variant)
     pretrained = path is not None if pretrained is None else pretrained
 
-    def library_unet(c): return segmentation_models().Unet(encoder, input_shape=(None, None, c), classes=1, activation="sigmoid", encoder_weights=None)
+    def library_unet(c):
+        with warnings.catch_warnings():  # about numbers of channels other than 1 and 3
+            warnings.simplefilter("ignore")
+            return segmentation_models().Unet(encoder, input_shape=(None, None, c), classes=1, activation="sigmoid", encoder_weights=None)
 
     unet = remade(library_unet(channels), he=encoder == "vgg19", **variant)  # the others are normalised
     unet.name = "segmentation"

@@ -5,7 +5,7 @@
 # %% ../nbs/10c_weights.ipynb #x-imports
 from __future__ import annotations
 
-import contextlib, dataclasses, json
+import contextlib, dataclasses, json, shutil
 from collections import Counter
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from .networks import Network, build_network
 from .unet import ENCODER_INPUT, without_optimizer
 
 # %% auto #0
-__all__ = ['ENDING', 'LARGEST_GB', 'CARD_FORMAT', 'save_weights', 'model_card', 'write_card', 'read_card', 'load_weights',
-           'array_shapes', 'load_network']
+__all__ = ['ENDING', 'LARGEST_GB', 'CARD_FORMAT', 'save_weights', 'need_room', 'model_card', 'write_card', 'read_card',
+           'load_weights', 'array_shapes', 'load_network']
 
 # %% ../nbs/10c_weights.ipynb #x-save-weights
 ENDING = ".weights.h5"
@@ -35,12 +35,20 @@ def save_weights(
     "Write weights whole or not at all. Raises `RequestError` for another ending, `WorkError` where the file cannot be written."
     path = Path(path)
     _must_end(path)
+    need_room(path, 4 * model.count_params())
     try:
         with without_optimizer(model), atomic_path(path) as tmp:
             model.save_weights(tmp)
             if float16: _halved(tmp)
     except OSError as e:
         raise WorkError("Weights must be written to a disk with space", f"{path} ({_reason(e)})", "Make room; the file that was there before is kept") from None
+
+
+def need_room(path, size: int):
+    "Raises `WorkError` if the disk of `path` has not `size` bytes and a tenth more."
+    folder = next(p for p in Path(path).absolute().parents if p.is_dir())
+    free = shutil.disk_usage(folder).free
+    if free < 1.1 * size: raise WorkError(f"Weights need a disk with {1.1 * size / 1e6:.0f} MB of space", f"{free / 1e6:.0f} MB in {folder}", "Make room; what was there before is kept")
 
 
 def _reason(e):
@@ -113,7 +121,7 @@ def load_weights(
         lack, more = sum((wanted - shapes).values()), sum((shapes - wanted).values())
         raise WorkError(f"Weights must fit the network {model.name}", f"{path} lacks {lack} of its {sum(wanted.values())} arrays and has {more} others", "Use the weights of that network")
     try:
-        model.load_weights(path)
+        with without_optimizer(model): model.load_weights(path)
     except Exception as e:
         raise WorkError(f"Weights must fit the network {model.name} ({' '.join(str(e).split())[:120]})", path, "Use the weights of that network") from None
 
