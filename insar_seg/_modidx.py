@@ -816,7 +816,7 @@ d = { 'settings': { 'branch': 'main',
                                    'insar_seg.weights.load_network': ('weights.html#load_network', 'insar_seg/weights.py'),
                                    'insar_seg.weights.load_weights': ('weights.html#load_weights', 'insar_seg/weights.py'),
                                    'insar_seg.weights.model_card': ('weights.html#model_card', 'insar_seg/weights.py'),
-                                   'insar_seg.weights.need_room': ('weights.html#need_room', 'insar_seg/weights.py'),
                                    'insar_seg.weights.read_card': ('weights.html#read_card', 'insar_seg/weights.py'),
+                                   'insar_seg.weights.reserve': ('weights.html#reserve', 'insar_seg/weights.py'),
                                    'insar_seg.weights.save_weights': ('weights.html#save_weights', 'insar_seg/weights.py'),
                                    'insar_seg.weights.write_card': ('weights.html#write_card', 'insar_seg/weights.py')}}}

@@ -18,7 +18,7 @@ from .encoding import channels, encoding_of
 from .losses import MaskedIoU, loss_of, replicas
 from .networks import batchnorm_momentum, freeze_encoder, momentum_for
 from .unet import check_size
-from .weights import load_weights, need_room, save_weights
+from .weights import load_weights, save_weights
 
 # %% auto #0
 __all__ = ['rate_of', 'plateau_rate', 'SharedAdamW', 'optimizer_for', 'save_state', 'read_state', 'Book', 'train', 'plot_history',
@@ -83,7 +83,6 @@ def save_state(
     if model is not None:
         for what, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
             arrays |= {f"{what}/{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
-    need_room(path, sum(a.nbytes for a in arrays.values()))
     try:
         with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, **arrays)
     except OSError as e:

@@ -5,7 +5,7 @@
 # %% ../nbs/10c_weights.ipynb #x-imports
 from __future__ import annotations
 
-import contextlib, dataclasses, json, shutil
+import contextlib, dataclasses, errno, json, os, shutil
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .networks import Network, build_network
 from .unet import ENCODER_INPUT, without_optimizer
 
 # %% auto #0
-__all__ = ['ENDING', 'LARGEST_GB', 'CARD_FORMAT', 'save_weights', 'need_room', 'model_card', 'write_card', 'read_card',
+__all__ = ['ENDING', 'LARGEST_GB', 'CARD_FORMAT', 'save_weights', 'reserve', 'model_card', 'write_card', 'read_card',
            'load_weights', 'array_shapes', 'load_network']
 
 # %% ../nbs/10c_weights.ipynb #x-save-weights
@@ -35,20 +35,21 @@ def save_weights(
     "Write weights whole or not at all. Raises `RequestError` for another ending, `WorkError` where the file cannot be written."
     path = Path(path)
     _must_end(path)
-    need_room(path, 4 * model.count_params())
     try:
         with without_optimizer(model), atomic_path(path) as tmp:
+            reserve(tmp, 1_000_000 + 4 * model.count_params() * (2 if float16 else 1))
             model.save_weights(tmp)
             if float16: _halved(tmp)
     except OSError as e:
         raise WorkError("Weights must be written to a disk with space", f"{path} ({_reason(e)})", "Make room; the file that was there before is kept") from None
 
 
-def need_room(path, size: int):
-    "Raises `WorkError` if the disk of `path` has not `size` bytes and a tenth more."
-    folder = next(p for p in Path(path).absolute().parents if p.is_dir())
-    free = shutil.disk_usage(folder).free
-    if free < 1.1 * size: raise WorkError(f"Weights need a disk with {1.1 * size / 1e6:.0f} MB of space", f"{free / 1e6:.0f} MB in {folder}", "Make room; what was there before is kept")
+def reserve(path, size: int):
+    "Ask the file system for `size` bytes at `path`, then give them back. Raises `OSError` where it has not as much; the HDF5 library would be left in a broken state."
+    with open(path, "wb") as f:
+        if hasattr(os, "posix_fallocate"): os.posix_fallocate(f.fileno(), 0, size)
+        elif shutil.disk_usage(Path(path).parent).free < size: raise OSError(errno.ENOSPC, "No space left on device")
+    Path(path).unlink()
 
 
 def _reason(e):
