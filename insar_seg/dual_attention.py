@@ -5,6 +5,8 @@
 # %% ../nbs/10_dual_attention.ipynb #x-imports
 from __future__ import annotations
 
+import warnings
+
 import keras
 from keras import layers, ops
 
@@ -90,7 +92,10 @@ def dilated_resnet50(
             if tuple(config["kernel_size"]) == (3, 3): config["dilation_rate"] = (_dilation(layer.name, output_stride),) * 2
         return type(layer).from_config(config)
 
-    def library_resnet(c): return keras.models.clone_model(keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, c)), clone_function=without_stride)
+    def library_resnet(c):
+        with warnings.catch_warnings():  # about numbers of channels other than 1 and 3
+            warnings.simplefilter("ignore")
+            return keras.models.clone_model(keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, c)), clone_function=without_stride)
 
     model = remade(library_resnet(channels), **variant)
     if path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .core import ENCODINGS, RequestError
+from .core import RequestError
 from .patches import phase_gradient
 
 # %% auto #0

@@ -85,7 +85,7 @@ def _changed(experiment, changes: dict) -> list:
 
 def experiments() -> dict:  # experiment -> its settings, the reference first
     "All settings."
-    few, dual = _fit(), Network("dual_attention_resnet50", width=0.125)
+    dual = Network("dual_attention_resnet50", width=0.125)
     variant = lambda **k: dataclasses.replace(dual, **k)
     resnet = Network("unet_resnet50", width=0.125)
     return {
@@ -94,7 +94,7 @@ def experiments() -> dict:  # experiment -> its settings, the reference first
                          Setting("augmentation", "turn, sign, offset"), Setting("augmentation", "all eight", training=_fit(augment=AUGMENTATIONS)),
                          Setting("augmentation", "paste", training=_fit(augment=(), paste_share=0.5))],
         "loss": _changed("loss", {name: dict(loss=name) for name in LOSSES if name != "bce_dice"} | {"half of the patches positive": dict(positive_share=0.5)}),
-        "encoder": [Setting("encoder", "random start", training=few, patches=200), Setting("encoder", "pre-trained, fine-tuned", training=few, patches=200, start="pretrained"),
+        "encoder": [Setting("encoder", "random start", patches=200), Setting("encoder", "pre-trained, fine-tuned", patches=200, start="pretrained"),
                     Setting("encoder", "pre-trained, frozen", training=_fit(frozen_epochs=8, frozen_rate=2e-3), patches=200, start="pretrained"),
                     Setting("encoder", "pre-trained, frozen 3 epochs, then fine-tuned", training=_fit(frozen_epochs=3, frozen_rate=2e-3), patches=200, start="pretrained")],
         "dual attention": [Setting("dual attention", "stride 8, auxiliary", dual), Setting("dual attention", "stride 8, no auxiliary", variant(auxiliary=False)),

@@ -5,7 +5,7 @@
 # %% ../nbs/10b_networks.ipynb #x-imports
 from __future__ import annotations
 
-import contextlib, os
+import contextlib
 from dataclasses import dataclass
 
 import keras
@@ -13,7 +13,7 @@ import keras
 from .core import NETWORKS, ModelProfile, RequestError
 from .dual_attention import build_dual_attention
 from .encoding import encoding_of
-from .unet import build_unet, first_convolution
+from .unet import build_unet
 
 # %% auto #0
 __all__ = ['Network', 'network_of', 'precision_for', 'computing', 'build_network', 'encoder_layers', 'freeze_encoder',
