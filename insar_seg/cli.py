@@ -206,20 +206,29 @@ def train(
     if not quiet: print(f"Trained: {folder / 'best.weights.h5'}")
 
 
-@app.command(epilog="Example: insar-seg evaluate --model my-run/models/unet_vgg19 --archive other-archive --out scores")
+@app.command(epilog="Example: insar-seg evaluate --predictions my-maps --archive twin --splits splits.csv --out scores")
 def evaluate(
-    model: Path = typer.Option(..., help="A model's folder, or a .weights.h5 file with its card.json beside it."),
-    archive: Path = typer.Option(..., help="Archive whose whole scenes are mapped and scored."),
-    out: Path = typer.Option(Path("insar-seg-scores"), help="Folder for scores.json and maps."),
+    archive: Path = typer.Option(..., help="Archive with masks; its whole scenes are scored."),
+    model: Optional[Path] = typer.Option(None, help="A trained network's folder, or a .weights.h5 file with its card.json beside it."),
+    predictions: Optional[Path] = typer.Option(None, help="Instead of --model: a folder of probability rasters, <frame>/<pair>.probability.tif on each scene's grid."),
+    out: Path = typer.Option(Path("insar-seg-scores"), help="Folder for scores.json, scenes.csv, figures, report.html and a network's maps."),
+    name: str = typer.Option("", help="What to call the model. Default: its folder's name."),
+    target: Optional[Target] = typer.Option(None, help="Mask that counts as truth. Default: the one the network was trained on, else margin."),
+    threshold: float = typer.Option(0.5, help="Probability above which a pixel counts as affected."),
+    splits: Optional[Path] = typer.Option(None, help="A splits.csv (frame, pair, split): score only the scenes of --split."),
+    split: str = typer.Option("test", help="Split to score, with --splits."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
 ):
-    "One model, scored on the whole scenes of one archive."
+    "Any model, scored on the whole scenes of an archive, beside five baselines."
+    from insar_seg.evaluate import evaluate_predictions
     from insar_seg.report import score_table, text_table
-    from insar_seg.study import evaluate_one
 
-    scores = evaluate_one(model, out, archive, quiet)
-    if not quiet: print(text_table(score_table(scores)))
+    result = evaluate_predictions(archive, out, model, predictions, name, target.value if target else None, threshold, splits, split, quiet=quiet)
+    if quiet: return
+    print(text_table(score_table(result["scores"])))
+    if result["missing"]: print(f"PARTIAL: {len(result['missing'])} scenes have no prediction: {', '.join(result['missing'][:5])}{' ...' if len(result['missing']) > 5 else ''}")
+    print(f"Open {out / 'report.html'}")
 
 # %% ../nbs/16_cli.ipynb #x-info
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 # %% auto #0
-__all__ = ['WAVELENGTH_M', 'NETWORKS', 'ENCODINGS', 'AUGMENTATIONS', 'LOSSES', 'PROFILES', 'wrap', 'phase_from_los',
-           'los_from_phase', 'InsarSegError', 'RequestError', 'WorkError', 'rng_for', 'atomic_path', 'write_text',
-           'working_in', 'fingerprint', 'code_version', 'DataProfile', 'PatchProfile', 'SplitProfile', 'ModelProfile',
-           'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict', 'check_data', 'load_profile',
-           'save_profile']
+__all__ = ['WAVELENGTH_M', 'NETWORKS', 'ENCODINGS', 'AUGMENTATIONS', 'TEST_TIME_SETS', 'LOSSES', 'PROFILES', 'wrap',
+           'phase_from_los', 'los_from_phase', 'InsarSegError', 'RequestError', 'WorkError', 'rng_for', 'atomic_path',
+           'write_text', 'working_in', 'fingerprint', 'code_version', 'DataProfile', 'PatchProfile', 'SplitProfile',
+           'ModelProfile', 'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict', 'check_data',
+           'load_profile', 'save_profile']
 
 # %% ../nbs/00_core.ipynb #x-86811c50
 WAVELENGTH_M = 0.05546576  # Sentinel-1, C band: speed of light / 5.405 GHz
@@ -186,6 +186,7 @@ class SplitProfile:
 NETWORKS = ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")
 ENCODINGS = ("grey", "rgb", "cos_sin_coherence", "cos_sin_valid", "cos_sin_rate", "cos_sin_coherence_gradient")  # see `encoding`
 AUGMENTATIONS = ("turn", "sign", "gain", "ramp", "offset", "decorrelate", "drop_coherence", "cut_out")  # see `augmentation`
+TEST_TIME_SETS = ("turns", "offsets", "gains", "sign")  # see `ensemble`
 LOSSES = ("bce_dice", "bce", "dice", "jaccard", "bce_jaccard", "focal", "focal_dice", "tversky")  # see `losses`
 
 
@@ -232,6 +233,7 @@ class EvaluationProfile:
     "How predictions are scored."
     threshold: float = 0.5  # probability above which a pixel counts as affected
     bootstrap: int = 1000  # resamples of events behind every interval
+    test_time: tuple = ()  # versions of the input that the ensemble's members are also averaged over on whole test scenes: names out of TEST_TIME_SETS, each on its own
 
 
 @dataclass(frozen=True)
@@ -256,8 +258,8 @@ PROFILES = {
         training=TrainingProfile(epochs=4, batch_size=8, learning_rate=5e-4, patience=4),
         evaluation=EvaluationProfile(bootstrap=500),
     ),
-    "twin": Profile(name="twin", training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3)),
-    "paper": Profile(name="paper", training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3)),
+    "twin": Profile(name="twin", training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3), evaluation=EvaluationProfile(test_time=("turns",))),
+    "paper": Profile(name="paper", training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3), evaluation=EvaluationProfile(test_time=("turns",))),
 }
 
 # %% ../nbs/00_core.ipynb #x-profile-from-dict
@@ -376,6 +378,7 @@ def _check(p):
         *_model_rules(p.models), *_training_rules(p.training),
         (0 < p.evaluation.threshold < 1, "evaluation.threshold must be between 0 and 1", p.evaluation.threshold),
         (p.evaluation.bootstrap >= 100, "evaluation.bootstrap must be at least 100", p.evaluation.bootstrap),
+        (set(p.evaluation.test_time) <= set(TEST_TIME_SETS), "evaluation.test_time must hold names out of " + ", ".join(TEST_TIME_SETS), p.evaluation.test_time),
     ]
     _apply(rules)
 

@@ -5,30 +5,51 @@
 # %% ../nbs/14_mapping.ipynb #x-imports
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from .core import PatchProfile
-from .interferogram import Interferogram, multilook, upsample, write_raster
+from .interferogram import Interferogram, multilook, multilook_mask, upsample, write_raster
+from .masks import Masks
 from .patches import cut, stitch, windows
 
 # %% auto #0
-__all__ = ['map_scene', 'write_map']
+__all__ = ['coarsen', 'coarse_map', 'map_scene', 'write_map']
 
-# %% ../nbs/14_mapping.ipynb #x-map-scene
-def map_scene(
+# %% ../nbs/14_mapping.ipynb #x-coarsen
+def coarsen(
     scene: Interferogram,  # at full resolution
+    masks: Masks | None,
+    n: int,  # pixels a side that become one; 1 changes nothing
+) -> tuple:  # (scene, masks) on the coarse grid
+    "Scene and masks as the network's input has them: complex average, and masks where at least half of a block is 1."
+    if n == 1 or masks is None: return multilook(scene, n), masks
+    small = {k: multilook_mask(getattr(masks, k), n) for k in ("visible", "margin", "ignore")}
+    return multilook(scene, n), dataclasses.replace(masks, **small)
+
+
+def coarse_map(
+    coarse: Interferogram,  # on the grid that the network was trained on
     predict,  # function (phase (N, S, S), coherence (N, S, S), both float32 with NaN) -> probability (N, S, S)
-    patches: PatchProfile,  # window size, overlap and multilook the network was trained with
-) -> np.ndarray:  # (H, W) float32 probability 0 to 1, NaN where the scene has no data
-    "Probability that each pixel is affected."
-    coarse = multilook(scene, patches.multilook)
+    patches: PatchProfile,  # window size and overlap
+) -> np.ndarray:  # (h, w) float32 probability 0 to 1, NaN where no window with data lies
+    "Windows of the scene that hold data, predicted and blended."
     size = patches.size_px
     where = [w for w in windows(coarse.shape, size, patches.overlap) if cut(coarse.valid, w, size, False).any()]
     coherence = np.full(coarse.shape, np.nan, np.float32) if coarse.coherence is None else coarse.coherence
     layers = [np.stack([cut(a, w, size, np.nan) for w in where]) for a in (coarse.phase, coherence)]
-    blended = stitch(coarse.shape, size, where, predict(*layers))
+    return stitch(coarse.shape, size, where, predict(*layers))
+
+
+def map_scene(
+    scene: Interferogram,  # at full resolution
+    predict,  # as `coarse_map`
+    patches: PatchProfile,  # window size, overlap and multilook the network was trained with
+) -> np.ndarray:  # (H, W) float32 probability 0 to 1, NaN where the scene has no data
+    "Probability that each pixel is affected."
+    blended = coarse_map(multilook(scene, patches.multilook), predict, patches)
     return np.where(scene.valid, upsample(blended, scene.shape, patches.multilook), np.nan).astype(np.float32)
 
 # %% ../nbs/14_mapping.ipynb #x-write-map

@@ -9,10 +9,15 @@ import contextlib, json, logging, os, sys, tempfile, time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .core import Profile, code_version, fingerprint, load_profile, profile_from_dict, save_profile, write_text
+import numpy as np
+import pandas as pd
+
+from .core import Profile, WorkError, code_version, fingerprint, load_profile, profile_from_dict, save_profile, write_text
+from .patches import open_patches
 
 # %% auto #0
-__all__ = ['SMALLEST', 'Run', 'notebook_run', 'peak_memory_gb', 'silent_start']
+__all__ = ['SMALLEST', 'Run', 'notebook_run', 'peak_memory_gb', 'silent_start', 'open_run', 'read_splits', 'patch_rows', 'take',
+           'ignored', 'model_folder']
 
 # %% ../nbs/14b_run.ipynb #x-run
 @dataclass
@@ -96,3 +101,38 @@ def silent_start():
     finally:
         os.dup2(kept, 2)
         os.close(kept), os.close(nowhere)
+
+# %% ../nbs/14b_run.ipynb #x-open-run
+def open_run(run: Run):
+    "Store, patch index with split and unit, and the scenes."
+    store, index = open_patches(run.folder)
+    scenes = read_splits(run)
+    return store, index.merge(scenes[["frame", "pair", "split", "unit"]], on=["frame", "pair"], how="left", validate="many_to_one"), scenes
+
+
+def read_splits(run: Run) -> pd.DataFrame:  # a row a scene: frame, pair, event_id, unit, split and more
+    "The scenes of a run with their split."
+    return pd.read_csv(run.folder / "splits.csv", dtype={"event_id": str, "pair": str, "group": str, "unit": str}, keep_default_na=False)
+
+
+def patch_rows(index, experiment: str, split: str) -> np.ndarray:
+    "Patches of one split. Patches of a hidden earthquake are no fair negatives for visible fringes: left out there."
+    keep = index.split == split
+    if experiment == "visible": keep &= ~index.hidden.astype(bool)
+    rows = index.patch[keep].to_numpy()
+    if len(rows) == 0: raise WorkError(f"The {split} split must hold patches", f"none for the experiment '{experiment}'", "Add events or lower patches.min_fringes")
+    return rows
+
+
+def take(array, rows) -> np.ndarray:
+    return np.stack([np.asarray(array[int(r)]) for r in rows])
+
+
+def ignored(store, rows, phase):
+    "Pixels that no score counts: marked so by the masks, or without data."
+    return (take(store["ignore"], rows) > 0) | ~np.isfinite(phase)
+
+
+def model_folder(run_folder, name: str, experiment: str) -> Path:
+    "`models/<name>` for the margin masks, `models/<name>_visible` for the visible ones."
+    return Path(run_folder) / "models" / (name if experiment == "margin" else f"{name}_{experiment}")

@@ -12,30 +12,24 @@ import numpy as np
 import pandas as pd
 
 from .archive import Archive
-from .core import Profile, RequestError, WorkError, atomic_path, code_version, profile_from_dict, save_profile, working_in, write_text
-from .ensemble import ensembles
-from .evaluation import all_negative, all_positive, counts, fringe_rate_baseline, fringe_rate_threshold, summary, to_json_ready
-from .interferogram import multilook, multilook_mask
-from .mapping import map_scene, write_map
-from .masks import Masks
-from .patches import cut_patches, fringe_rate, open_patches
-from .run import Run, peak_memory_gb, silent_start
-from .report import figure_curves, figure_patches, figure_scene, figure_scores, score_table, text_table, write_report
+from .core import Profile, WorkError, code_version, fingerprint, save_profile, working_in, write_text
+from .evaluate import baseline_maps
+from .evaluation import counts, summary, to_json_ready
+from .mapping import coarsen, map_scene, write_map
+from .page import study_page
+from .patch_scores import evaluate_stage, keep_predictions, study_references
+from .patches import cut_patches
+from .report import figure_curves, figure_scene, figure_scores, score_table, text_table
+from .run import Run, model_folder, open_run, patch_rows, peak_memory_gb, silent_start, take
+from .scene_scores import scene_results
 from .splits import scene_groups, split_scenes
 from .truth import truth_masks, write_masks
 from .twin import simulate_archive
 
 # %% auto #0
-__all__ = ['archive_stage', 'patches_stage', 'open_run', 'patch_rows', 'take', 'model_folder', 'train_stage', 'score_all',
-           'evaluate_stage', 'run_study', 'train_one', 'evaluate_one']
+__all__ = ['archive_stage', 'patches_stage', 'train_stage', 'run_study', 'score_run', 'train_one']
 
 # %% ../nbs/15_study.ipynb #x--coarse
-def _coarse(scene, masks: Masks, n: int):
-    "Scene and masks on the multilooked grid."
-    small = {k: multilook_mask(getattr(masks, k), n) for k in ("visible", "margin", "ignore")}
-    return multilook(scene, n), dataclasses.replace(masks, **small)
-
-
 def _footprint(scene):
     "West, south, east, north in degrees of the smallest box that holds the scene's data."
     rows, columns = (np.flatnonzero(scene.valid.any(a)) for a in (1, 0))
@@ -62,7 +56,7 @@ def _patches(run: Run, archive: Archive):
 
     def load(i):
         scene = pairs[i].read(unwrapped=True)
-        return _coarse(scene, truth_masks(archive, pairs[i], scene)[0], p.patches.multilook)
+        return coarsen(scene, truth_masks(archive, pairs[i], scene)[0], p.patches.multilook)
 
     index = cut_patches(scenes, load, p.patches, p.seed, run.folder, run.bar)
     scenes["patches"] = index.groupby(["frame", "pair"]).size().reindex(pd.MultiIndex.from_frame(scenes[["frame", "pair"]]), fill_value=0).to_numpy()
@@ -93,34 +87,9 @@ def _units(scenes):
     first = scenes[scenes.event_id != ""].groupby("group").event_id.first()
     return np.where(scenes.event_id != "", scenes.event_id, scenes.group.map(first).fillna(scenes.group))
 
-# %% ../nbs/15_study.ipynb #x-open-run
-def open_run(run: Run):
-    "Store, patch index with split and unit, and the scenes."
-    store, index = open_patches(run.folder)
-    scenes = pd.read_csv(run.folder / "splits.csv", dtype={"event_id": str, "pair": str, "group": str, "unit": str}, keep_default_na=False)
-    return store, index.merge(scenes[["frame", "pair", "split", "unit"]], on=["frame", "pair"], how="left", validate="many_to_one"), scenes
-
-
-def patch_rows(index, experiment: str, split: str) -> np.ndarray:
-    "Patches of one split. Patches of a hidden earthquake are no fair negatives for visible fringes: left out there."
-    keep = index.split == split
-    if experiment == "visible": keep &= ~index.hidden.astype(bool)
-    rows = index.patch[keep].to_numpy()
-    if len(rows) == 0: raise WorkError(f"The {split} split must hold patches", f"none for the experiment '{experiment}'", "Add events or lower patches.min_fringes")
-    return rows
-
-
-def take(array, rows) -> np.ndarray:
-    return np.stack([np.asarray(array[int(r)]) for r in rows])
-
 # %% ../nbs/15_study.ipynb #x-model-folder
-def model_folder(run_folder, name: str, experiment: str) -> Path:
-    "`models/<name>` for the margin masks, `models/<name>_visible` for the visible ones."
-    return Path(run_folder) / "models" / (name if experiment == "margin" else f"{name}_{experiment}")
-
-
 def train_stage(run: Run, name: str, experiment: str, patches_key: str):
-    "Train one network on one kind of mask and predict the test patches. A training that was killed goes on from its last state."
+    "Train one network on one kind of mask and predict the validation and test patches. A training that was killed goes on from its last state."
     with silent_start():
         import keras
 
@@ -130,7 +99,7 @@ def train_stage(run: Run, name: str, experiment: str, patches_key: str):
 
     p, folder, t = run.profile, model_folder(run.folder, name, experiment), run.profile.training
     if p.models.encoder_weights == "none": t = dataclasses.replace(t, frozen_epochs=0)
-    predicted = run.folder / "predictions" / experiment / f"{name}.npy"
+    predicted = {s: run.folder / "predictions" / experiment / f"{name}{end}.npy" for s, end in (("validation", ".validation"), ("test", ""))}
     key = (patches_key, p.models, t, p.seed)
 
     def work():
@@ -143,15 +112,17 @@ def train_stage(run: Run, name: str, experiment: str, patches_key: str):
             model = build_network(network, p.models.encoder_weights, p.seed, t.devices)
             training, validation = _sequences(run, store, index, scenes, experiment)
             history = train(model, training, validation, folder, t, p.seed, not run.quiet, network=network, key=str(key))
-            rows = patch_rows(index, experiment, "test")
-            probability = predict(model, take(store["phase"], rows), take(store["coherence"], rows), p.models.channels, t.batch_size)
+            answers = {}
+            for split in ("validation", "test"):
+                rows = patch_rows(index, experiment, split)
+                answers[split] = predict(model, take(store["phase"], rows), take(store["coherence"], rows), p.models.channels, t.batch_size)
         data = {"masks": experiment, "patches": dataclasses.asdict(p.patches), "train_patches": len(training.rows), "train_events": sorted(set(scenes[scenes.split == "train"].event_id) - {""})}
         write_card(folder, model_card(network, data, {"profile": p.name, "seed": p.seed, "encoder_weights": p.models.encoder_weights, **dataclasses.asdict(t), "epochs_done": len(history),
                                                       "best_epoch": int(history.epoch[history.val_iou.idxmax()]), "best_validation_iou": round(float(history.val_iou.max()), 4)}))
-        with atomic_path(predicted) as tmp, open(tmp, "wb") as f: np.save(f, probability.astype(np.float16), allow_pickle=False)
+        for split, path in predicted.items(): keep_predictions(path, answers[split])
         (folder / "state.npz").unlink(missing_ok=True)
 
-    run.stage(f"train-{experiment}-{name}", key, [folder / "best.weights.h5", folder / "card.json", folder / "history.csv", predicted], work)
+    run.stage(f"train-{experiment}-{name}", key, [folder / "best.weights.h5", folder / "card.json", folder / "history.csv", *predicted.values()], work)
 
 
 def _sequences(run: Run, store, index, scenes, experiment: str):
@@ -168,56 +139,6 @@ def _sequences(run: Run, store, index, scenes, experiment: str):
                              positive_share=t.positive_share, ignore_ring=t.ignore_ring, signals=signals, paste_share=t.paste_share)
     return training, PatchSequence(store, rows["validation"], experiment, p.models.channels, t.batch_size, seed=p.seed, ignore_ring=t.ignore_ring)
 
-# %% ../nbs/15_study.ipynb #x-score-all
-def score_all(
-    probabilities: dict,  # name -> list of N arrays (H, W), probability, or 0/1 of a baseline
-    truths: list,  # N arrays (H, W) 0/1
-    ignores: list,  # N arrays (H, W), nonzero = not counted
-    units: list,  # N names: what the bootstrap draws
-    profile: Profile,
-    batch_size: int,  # images a batch of the poster's averaging
-) -> dict:  # name -> scores, as in results.json
-    "Every name's scores at the profile's threshold."
-    e = profile.evaluation
-    tables = {n: counts(truths, [np.asarray(m) > e.threshold for m in maps], ignores) for n, maps in probabilities.items()}
-    return {n: summary(t, units, batch_size, e.bootstrap, profile.seed) for n, t in tables.items()}
-
-
-def _with_references(networks: dict, phases, rate_threshold: float) -> dict:
-    "Networks, the ensembles of InceptionV3 and VGG19 and the baselines, in the order of the tables."
-    return {**networks, **ensembles(networks), "all_positive": all_positive(phases), "all_negative": all_negative(phases),
-            "fringe_rate": fringe_rate_baseline(phases, rate_threshold)}
-
-
-def _rate_threshold(store, index, experiment: str) -> float:
-    "The fringe-rate baseline's threshold, chosen on training patches (at most 300)."
-    rows = patch_rows(index, experiment, "train")
-    rows = rows[:: max(1, len(rows) // 300)]
-    phase = take(store["phase"], rows)
-    return float(fringe_rate_threshold(fringe_rate(phase), take(store[experiment], rows), _ignored(store, rows, phase)))
-
-
-def _ignored(store, rows, phase):
-    "Pixels that no score counts: marked so by the masks, or without data."
-    return (take(store["ignore"], rows) > 0) | ~np.isfinite(phase)
-
-# %% ../nbs/15_study.ipynb #x-evaluate-stage
-def evaluate_stage(run: Run, experiment: str, names) -> dict:
-    "Scores of one experiment on its test patches, and a figure of some of them."
-    p, (store, index, _) = run.profile, open_run(run)
-    rows = patch_rows(index, experiment, "test")
-    phase, truth = take(store["phase"], rows), take(store[experiment], rows)
-    networks = {n: np.load(run.folder / "predictions" / experiment / f"{n}.npy", allow_pickle=False).astype(np.float32) for n in names}
-    maps = _with_references(networks, phase, _rate_threshold(store, index, experiment))
-    units = index.set_index("patch").unit.loc[rows].tolist()
-    scores = score_all(maps, list(truth), list(_ignored(store, rows, phase)), units, p, p.training.batch_size)
-    table = index.set_index("patch").loc[rows]
-    shown = np.concatenate([np.flatnonzero(table.kind == k)[:n] for k, n in (("fringes", 24), ("background", 6))])
-    shown = shown[:: max(1, len(shown) // 6)][:7]
-    figure_patches(run.folder / "figures" / f"test_patches_{experiment}.png", phase[shown], truth[shown],
-                   {k: np.asarray(maps[k])[shown] for k in (*names, "intersection")}, [f"{table.unit.iloc[i]} {table.kind.iloc[i]}" for i in shown])
-    return scores
-
 # %% ../nbs/15_study.ipynb #x--transfer
 def _transfer(run: Run, test: Archive, patches_key: str):
     "Map every scene of the test archive with every network of the margin experiment; rasters, a figure and counts a scene."
@@ -226,27 +147,28 @@ def _transfer(run: Run, test: Archive, patches_key: str):
         from insar_seg.weights import load_network
 
     p, models, tables = run.profile, {}, []
-    store, index, _ = open_run(run)
-    limit = _rate_threshold(store, index, "margin")
+    references = None
     for pair in run.bar(test.pairs):
         stem = run.folder / "predictions" / "transfer" / pair.frame / pair.pair
         scored = stem.with_name(f"{pair.pair}.counts.json")
         figure = run.folder / "figures" / f"transfer_{pair.frame}_{pair.pair}.png"
 
         def work():
+            nonlocal references
+            if references is None: references = study_references(run, "margin")
             for name in p.models.names:
                 if name not in models: models[name], _ = load_network(model_folder(run.folder, name, "margin"))
             scene = pair.read(unwrapped=True)
             masks, source = truth_masks(test, pair, scene)
-            networks = {n: map_scene(scene, lambda a, b: predict(m, a, b, p.models.channels, p.training.batch_size), p.patches)[None] for n, m in models.items()}
-            maps = {n: np.asarray(m)[0] for n, m in _with_references(networks, scene.phase[None], limit).items()}
+            networks = {n: map_scene(scene, lambda a, b: predict(m, a, b, p.models.channels, p.training.batch_size), p.patches) for n, m in models.items()}
+            maps = {**networks, **references.combiner.maps(networks), **baseline_maps(references.baselines, scene, p.patches.multilook * float(np.mean(scene.pixel_m)))}
             for n in (*networks, "intersection"):
                 write_map(stem.with_name(f"{pair.pair}.{n}"), scene, np.where(scene.valid, maps[n], np.nan), p.evaluation.threshold, model=n, version=code_version())
             table = None
             if masks is not None:
                 write_masks(run.folder, pair, scene, masks, source)
                 ignored = (masks.ignore > 0) | ~scene.valid
-                table = {n: counts([masks.margin], [m > p.evaluation.threshold], [ignored]).iloc[0].to_dict() for n, m in maps.items()}
+                table = {n: counts([masks.margin], [np.nan_to_num(m)], [ignored], p.evaluation.threshold).iloc[0].to_dict() for n, m in maps.items()}
             event = test.events.name.get(pair.event_id, "no earthquake") if pair.event_id else "no earthquake"
             figure_scene(figure, scene, None if masks is None else masks.margin, {n: maps[n] for n in ("unet_inceptionv3", "unet_vgg19", "intersection")},
                          p.evaluation.threshold, f"{event}, {pair.frame} {pair.pair} (truth: {source})")
@@ -270,7 +192,7 @@ def _transfer_scores(run: Run, tables: list):
     for t in tables:
         row = {k: t[k] for k in ("frame", "pair", "event_id", "masks")}
         for n, c in (t["counts"] or {}).items():
-            if n in ("union", "mean", "all_negative", "fringe_rate"): continue
+            if n not in (*run.profile.models.names, "intersection", "all_positive"): continue
             union = c["tp"] + c["fp"] + c["fn"]
             row[n] = c["tp"] / union if c["tp"] + c["fn"] else None
             if n == "intersection": row["marked share"] = (c["tp"] + c["fp"]) / max(sum(c[k] for k in ("tp", "fp", "fn", "tn")), 1)
@@ -300,8 +222,7 @@ def run_study(
         plan = {"margin": profile.models.names, "visible": profile.models.visible_names}
         for experiment, names in plan.items():
             for name in names: train_stage(run, name, experiment, key)
-        results = _results(run, source, archive)
-        for experiment, names in plan.items(): results["experiments"][experiment] = evaluate_stage(run, experiment, names)
+        results = score_run(run, source, plan, archive)
         if test is not None:
             tables = _transfer(run, test, key)
             results["experiments"]["transfer"], results["transfer_scenes"] = _transfer_scores(run, tables)
@@ -317,6 +238,20 @@ def run_study(
     return results
 
 
+def score_run(run: Run, source: Archive, plan: dict, archive=None) -> dict:
+    "Every score of a run whose networks are trained: patches, then whole scenes; kept in the run, and made again only if a network, a mask or the code has changed."
+    results, made = _results(run, source, archive), run.folder / "scores.json"
+    weights = [(model_folder(run.folder, n, e) / "best.weights.h5").stat() for e, names in plan.items() for n in names]
+    key = fingerprint(plan, [(w.st_size, w.st_mtime_ns) for w in weights], run.profile, code_version())
+
+    def work():
+        scores = {e: evaluate_stage(run, e, names) for e, names in plan.items()}
+        write_text(made, json.dumps(to_json_ready({"experiments": scores, "scenes": scene_results(run, source, plan, fingerprint(key, "maps"))}), allow_nan=False))
+
+    run.stage("scores", (key,), [made, run.folder / "scenes.csv"], work)
+    return results | json.loads(made.read_text())
+
+
 def _weights_first(profile: Profile):
     "Find or fetch the encoders' weights before the long work. Raises as `encoder_weights_path` when one is out of reach."
     if profile.models.encoder_weights == "none": return
@@ -330,24 +265,19 @@ def _results(run, source, archive) -> dict:
     "The head of results.json."
     _, index, scenes = open_run(run)
     patches = {s: int((index.split == s).sum()) for s in ("train", "validation", "test")}
+    parts = {s: int((scenes.split == s).sum()) for s in patches}
     return {"profile": run.profile.name, "archive": "simulated" if archive is None else str(archive), "version": code_version(), "seed": run.profile.seed,
             "threshold": run.profile.evaluation.threshold,
-            "dataset": {"events": len(set(scenes.event_id) - {""}), "interferograms": len(scenes), "without_known_masks": len(source.pairs) - len(scenes), "patches": patches},
+            "dataset": {"events": len(set(scenes.event_id) - {""}), "interferograms": len(scenes), "without_known_masks": len(source.pairs) - len(scenes), "patches": patches, "scenes": parts},
             "experiments": {}}
 
 # %% ../nbs/15_study.ipynb #x--report
 def _report(run: Run, source: Archive, results: dict, plan: dict):
     "Figures and report.html."
-    figures, folder = {}, run.folder / "figures"
+    folder = run.folder / "figures"
     figure_scores(folder / "scores.png", results["experiments"])
-    figures[folder / "scores.png"] = "IoU with 95 % intervals over events; the poster's values as crosses"
-    histories = {model_folder(".", n, e).name: pd.read_csv(model_folder(run.folder, n, e) / "history.csv") for e, names in plan.items() for n in names}
-    figure_curves(folder / "training_curves.png", histories)
-    figures[folder / "training_curves.png"] = "Training curves"
-    for e in plan: figures[folder / f"test_patches_{e}.png"] = f"Test patches, {e} masks: wrapped phase, then each network's probability; the outline is the mask"
-    for row in results.get("transfer_scenes", []):
-        figures[folder / f"transfer_{row['frame']}_{row['pair']}.png"] = f"Test archive, {row['frame']} {row['pair']}: phase, mask, predictions"
-    write_report(run.folder / "report.html", results, figures, all(p.origin == "simulated" for p in source.pairs))
+    figure_curves(folder / "training_curves.png", {model_folder(".", n, e).name: pd.read_csv(model_folder(run.folder, n, e) / "history.csv") for e, names in plan.items() for n in names})
+    study_page(run.folder / "report.html", results, folder, all(p.origin == "simulated" for p in source.pairs), (run.folder / "profile.toml").read_text(encoding="utf-8"))
 
 
 def _cards(run: Run, source: Archive, results: dict, plan: dict):
@@ -378,33 +308,3 @@ def train_one(profile: Profile, out, archive, name: str, experiment: str, fresh:
         save_profile(folder / "profile.toml", profile)
         train_stage(run, name, experiment, patches_stage(run, source))
     return model_folder(out, name, experiment)
-
-
-def evaluate_one(model, out, archive, quiet: bool = False) -> dict:
-    "Map and score every scene of an archive with one model of a run, beside the trivial baselines; writes maps and scores.json."
-    with silent_start():
-        from insar_seg.training import predict
-        from insar_seg.weights import load_network
-
-    network, card = load_network(model)
-    path = Path(model)
-    if "patches" not in card["data"]: raise RequestError("A model's card must say how scenes are cut into patches", f"{model} does not", "Train it with insar-seg train or study")
-    name, experiment = (path if path.is_dir() else path.parent).name, card["data"].get("masks", "margin")
-    p = profile_from_dict({"base": "quick", "name": "evaluate", "patches": card["data"]["patches"], "models": {"channels": card["network"]["encoding"]}})
-    test, tables = Archive(archive), []
-    with working_in(out) as folder:
-        run = Run(folder, p, quiet=quiet)
-        for pair in run.bar(test.pairs):
-            scene = pair.read(unwrapped=True)
-            masks, source = truth_masks(test, pair, scene)
-            probability = map_scene(scene, lambda a, b: predict(network, a, b, p.models.channels, p.training.batch_size), p.patches)
-            write_map(folder / "maps" / pair.frame / pair.pair, scene, probability, p.evaluation.threshold, model=name, version=code_version())
-            if masks is None: continue
-            ignored, marked = (masks.ignore > 0) | ~scene.valid, np.nan_to_num(probability) > p.evaluation.threshold
-            guesses = {name: marked, "all_positive": np.ones_like(marked), "all_negative": np.zeros_like(marked)}
-            tables.append({"event_id": pair.event_id, "frame": pair.frame, "pair": pair.pair, "masks": source,
-                           "counts": {n: counts([getattr(masks, experiment)], [g], [ignored]).iloc[0].to_dict() for n, g in guesses.items()}})
-        scores, _ = _transfer_scores(run, tables)
-        write_text(folder / "scores.json", json.dumps(to_json_ready({"model": str(path), "archive": str(archive), "version": code_version(), "masks": experiment,
-                                                                     "threshold": p.evaluation.threshold, "scores": scores}), indent=1, allow_nan=False))
-    return scores
