@@ -17,11 +17,11 @@ from .archive import Archive, Pair
 from .baselines import Baselines, all_negative, all_positive, fit_baselines
 from .core import RequestError, WorkError, code_version, fingerprint, profile_from_dict, working_in, write_text
 from .curves import plot_curves
-from .evaluation import COUNTS, ranking, to_json_ready
+from .evaluation import COUNTS, LABELS, ranking, to_json_ready
 from .interferogram import Interferogram, multilook, read_band, upsample
 from .mapping import map_scene, write_map
 from .page import scores_page
-from .report import figure, figure_gallery, save_figure
+from .report import figure, figure_gallery, legend_below, save_figure
 from .run import Run, silent_start
 from .scoring import TARGETS, SceneScores, gallery_rows, score_scene, scores_of
 from .stream import StreamOptions, sample
@@ -200,8 +200,9 @@ def _write(folder, scores, result, name, archive, predictor):
     "scores.json, scenes.csv, figures, report.html; the numbers first."
     write_text(folder / "scores.json", json.dumps(result, indent=1, allow_nan=False))
     write_text(folder / "scenes.csv", scores.table.to_csv(index=False, float_format="%.6g"))
-    fig, axes = figure(1, 4, (13, 3.4))
-    plot_curves(axes[0], {n: scores.pooled(n) for n in scores.names})
+    fig, axes = figure(1, 4, (13, 3.8))
+    plot_curves(axes[0], {LABELS.get(n, n): scores.pooled(n) for n in scores.names})
+    legend_below(fig, axes[0, 0])
     save_figure(fig, folder / "figures/curves.png")
     rows, shown = scores.of(name), []
     pairs = {x.key: x for x in archive.pairs}

@@ -24,8 +24,8 @@ STYLE = """body{font:16px/1.55 Georgia,'Times New Roman',serif;max-width:1060px;
 h1{font-size:1.7rem;line-height:1.25;margin-bottom:.3rem}h2{font-size:1.25rem;margin-top:2.2rem;border-bottom:1px solid #bbb;padding-bottom:.2rem}h3{font-size:1.02rem;margin:1.3rem 0 .3rem}
 .lead{font-size:1.05rem}nav{font:.86rem/1.7 system-ui,sans-serif;margin:1rem 0}nav a{margin-right:1.1rem;white-space:nowrap}
 .wide{overflow-x:auto}table{border-collapse:collapse;font:.82rem/1.35 system-ui,sans-serif;margin:.4rem 0;font-variant-numeric:tabular-nums}caption,figcaption{font:.84rem/1.4 system-ui,sans-serif;color:#444;text-align:left;padding:.3rem 0;max-width:60rem}
-td,th{padding:.2rem .55rem;text-align:right;vertical-align:top}thead th{border-top:1.5px solid #222;border-bottom:1px solid #222;vertical-align:bottom}tbody tr:last-child>*{border-bottom:1.5px solid #222}
-th:first-child,tbody th,td.t{text-align:left}figure{margin:1rem 0}img{max-width:100%;height:auto}.note{background:#f4f1e8;border-left:4px solid #a8863c;padding:.5rem 1rem}
+td,th{padding:.2rem .55rem;text-align:right;vertical-align:top}td,tbody th{white-space:nowrap}thead th{border-top:1.5px solid #222;border-bottom:1px solid #222;vertical-align:bottom}tbody tr:last-child>*{border-bottom:1.5px solid #222}
+th:first-child,tbody th,td.t,th.t{text-align:left}figure{margin:1rem 0}img{max-width:100%;height:auto}.note{background:#f4f1e8;border-left:4px solid #a8863c;padding:.5rem 1rem}
 @media print{body{font-size:10.5pt;margin:0;max-width:none}nav{display:none}h2,h3{break-after:avoid}figure,table,tr{break-inside:avoid}.wide{overflow:visible}table{font-size:7.5pt}}"""
 
 
@@ -49,7 +49,8 @@ class Page:
     def table(self, table: pd.DataFrame, caption: str, digits: int = 2):
         "A numbered table; nothing for an empty one."
         if not len(table): return
-        head = "".join(f"<th>{html.escape(str(c))}</th>" for c in ["", *table.columns])
+        words, mark = [all(isinstance(v, str) for v in table[c]) for c in table], ("", ' class="t"')
+        head = "<th></th>" + "".join(f"<th{mark[w]}>{html.escape(str(c))}</th>" for c, w in zip(table.columns, words))
         body = "".join(f"<tr><th>{html.escape(str(i))}</th>{''.join(_cell(v, digits) for v in row)}</tr>" for i, row in zip(table.index, table.itertuples(index=False)))
         self.parts.append(f'<div class="wide"><table><caption>{self._number("Table")} {html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
@@ -65,7 +66,7 @@ class Page:
 
     def write(self, path):
         "The whole page, atomically."
-        links = "".join(f'<a href="#s{i}">{i} {html.escape(h)}</a>' for i, h in enumerate(self.heads, 1))
+        links = " ".join(f'<a href="#s{i}">{i} {html.escape(h)}</a>' for i, h in enumerate(self.heads, 1))
         write_text(path, f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(self.title)}</title>'
                          f'<style>{STYLE}</style></head><body><h1>{html.escape(self.title)}</h1><p class="lead">{html.escape(self.lead)}</p><nav>{links}</nav>\n' + "\n".join(self.parts) + "\n</body></html>\n")
 
@@ -95,14 +96,16 @@ def label(name: str) -> str:
 def among(names, all_) -> list: return [n for n in names if n in all_]
 
 
-def which_better(ensemble: dict, score: str, other: str) -> str:
-    "Whether the intersection is better than another name on a score, said no more plainly than the interval allows."
-    r = ensemble[score][other]
-    title = {"iou": "IoU", "precision": "precision", "recall": "recall", "dice": "Dice"}[score]
-    gap, told = -r["difference"], r["told_apart"]                              # the table holds other minus intersection
-    interval = f"[{-r['high']:+.3f}, {-r['low']:+.3f}]" if r.get("low") is not None and np.isfinite(r["low"]) else "no interval"
-    verdict = ("higher than" if gap > 0 else "lower than") if told else "not told apart from"
-    return f"Its {title} is {verdict} that of {label(other)} ({gap:+.3f}, {interval})."
+def which_better(ensemble: dict, score: str, others) -> str:
+    "Whether the intersection is better than other names on a score, said no more plainly than the intervals allow."
+    title, parts = {"iou": "IoU", "precision": "precision", "recall": "recall", "dice": "Dice"}[score], []
+    for other in others:
+        r = ensemble[score][other]
+        gap = -r["difference"]                                                 # the table holds other minus intersection
+        interval = f"[{-r['high']:+.3f}, {-r['low']:+.3f}]" if r.get("low") is not None and np.isfinite(r["low"]) else "no interval"
+        verdict = ("higher than" if gap > 0 else "lower than") if r["told_apart"] else "not told apart from"
+        parts.append(f"{verdict} {label(other)}'s ({gap:+.3f} {interval})")
+    return f"Its {title} is {', '.join(parts)}."
 
 # %% ../nbs/14f_page.ipynb #x-scene-table
 def scene_table(experiment: dict) -> pd.DataFrame:
@@ -176,7 +179,7 @@ def study_page(
     page.figure(figures / "scores.png", "IoU, mean over batches, with 95 % intervals over events; crosses are the poster's values. The baselines learn nothing, or little: a network that does not clear them has not shown that it learned.")
     page.heading("The same predictions in every averaging")
     page.text("micro: counts of all pixels; per image and per event: means over images and events with something to find.")
-    for k in among(TITLES, e): page.table(score_table(e[k]), f"Test patches, {k} masks.")
+    for k in among(TITLES, e): page.table(score_table(e[k]).rename(index=label), f"Test patches, {k} masks.")
     scenes = results.get("scenes")
     if scenes: _scene_sections(page, results, scenes, figures)
     _rest(page, results, figures, profile)
@@ -194,7 +197,7 @@ def _abstract(results, simulated):
     if s:
         n = s["leader"]["margin"]
         o = s["experiments"]["margin"][n]["objects"]
-        text += f"On whole test scenes, {label(n)}, the best on validation scenes, finds {o['events_found']} of {o['events']} earthquakes in at least half of their scenes, and marks something in {o['quiet_scenes_alarmed']:.0%} of {o['quiet_scenes']} scenes without one. " if o["quiet_scenes"] else ""
+        text += f"On whole test scenes, {label(n)}, the best on validation scenes, finds {o['events_found']} of {o['events']} earthquakes in at least half of their scenes, and marks a false object in {o['quiet_scenes_alarmed']:.0%} of {o['quiet_scenes']} scenes without one. " if o["quiet_scenes"] else ""
     return text + "Brackets are 95 % bootstrap intervals over earthquakes."
 
 
@@ -215,7 +218,7 @@ def _scene_sections(page, results, scenes, figures):
     page.section("Is the intersection better?")
     for k in among(TITLES, scenes.get("ensembles", {})):
         others = [n for n in scenes["ensembles"][k]["iou"] if n != "intersection"]
-        page.text(f"{k.capitalize()} masks, whole scenes: the intersection of InceptionV3 and VGG19 against its members and the mean.", *[which_better(scenes["ensembles"][k], s, o) for o in among(("unet_inceptionv3", "unet_vgg19", "mean"), others) for s in ("iou", "precision", "recall")])
+        page.text(f"{k.capitalize()} masks, whole scenes: the intersection of InceptionV3 and VGG19 against its members and the mean.", *[which_better(scenes["ensembles"][k], s, among(("unet_inceptionv3", "unet_vgg19", "mean"), others)) for s in ("iou", "precision", "recall")])
         page.table(pd.DataFrame({label(o): {f"{s} minus intersection's [95 %]": said(r["difference"], [r["low"], r["high"]], 3) for s, r in ((s, scenes["ensembles"][k][s][o]) for s in ("iou", "precision", "recall"))} for o in others}).T, f"Other combinations against the intersection, {k} masks, micro scores.")
     page.figure(figures / "disagreement.png", "Wrapped phase, the two members' probabilities and where they disagree, for the test scene with the largest mean disagreement.")
     page.section("Without a threshold, and calibration")
@@ -276,7 +279,7 @@ def _rest(page, results, figures, profile):
         page.section("Transfer to another archive")
         page.text("The networks of the first table on the whole scenes of a second archive, which played no part in training. An image is a scene.",
                   f"The two archives share earthquakes ({', '.join(results['shared_events'])}): the transfer scores are not those of unseen events." if results.get("shared_events") else "")
-        page.table(score_table(results["experiments"]["transfer"]), "Second archive, margin masks.")
+        page.table(score_table(results["experiments"]["transfer"]).rename(index=label), "Second archive, margin masks.")
         page.table(pd.DataFrame(results.get("transfer_scenes", [])), "Scene by scene: IoU.")
         for f in sorted(Path(figures).glob("transfer_*.png")): page.figure(f, f"Second archive, {f.stem[9:].replace('_', ' ')}: phase, mask, predictions.")
     page.section("Patches and training")
@@ -304,7 +307,7 @@ def scores_page(
               f"{me['unpredicted_share']:.1%} of the pixels that count have no prediction; they count as not marked." if me["unpredicted_share"] else "", f"{len(result['without_masks'])} scenes without known masks are left out." if result["without_masks"] else "")
     page.table(scene_table(s), "A row a name.")
     page.table(ranking_table(result["ranking"]), "Paired differences to the best; an interval that holds zero is no ranking.") if result["ranking"] else None
-    page.table(score_table(s), "The averagings of the study's tables (an image is a scene).")
+    page.table(score_table(s).rename(index=label), "The averagings of the study's tables (an image is a scene).")
     page.section("Without a threshold, and calibration")
     page.figure(Path(figures) / "curves.png", "Precision and recall, ROC, IoU over threshold, reliability.")
     page.table(calibration_table(s), "Probability against frequency.", 4)

@@ -13,8 +13,8 @@ from .evaluation import plot_scores
 from .interferogram import Interferogram, plot_phase
 
 # %% auto #0
-__all__ = ['score_table', 'text_table', 'save_figure', 'figure', 'figure_scores', 'figure_curves', 'figure_patches',
-           'figure_scene', 'figure_gallery', 'figure_disagreement']
+__all__ = ['score_table', 'text_table', 'save_figure', 'figure', 'legend_below', 'figure_scores', 'figure_curves',
+           'figure_patches', 'figure_scene', 'figure_gallery', 'figure_disagreement']
 
 # %% ../nbs/14a_report.ipynb #x-score-table
 def score_table(
@@ -51,6 +51,12 @@ def figure(rows: int = 1, columns: int = 1, size=(6, 4)):
     fig = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(fig)
     return fig, fig.subplots(rows, columns, squeeze=False)
+
+
+def legend_below(fig, ax):
+    "The legend of one axes, in a row below all of them."
+    if ax.get_legend() is not None: ax.get_legend().remove()
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
 
 # %% ../nbs/14a_report.ipynb #x-figure-scores
 def figure_scores(path, experiments: dict):

@@ -45,6 +45,7 @@ def map_scenes(
         from insar_seg.weights import load_network
 
     p, scenes, models = run.profile, read_splits(run), {}
+    batch = max(p.training.batch_size, 2**18 // p.patches.size_px**2)  # small windows many at a time
     pairs = {(x.frame, x.pair): x for x in archive.pairs}
     for row in run.bar(list(scenes[scenes.split.isin(splits)].itertuples())):
         path = scene_path(run, row.frame, row.pair)
@@ -54,7 +55,7 @@ def map_scenes(
         for experiment, names in plan.items():
             for name in names:
                 if (experiment, name) not in models: models[experiment, name], _ = load_network(model_folder(run.folder, name, experiment))
-                answer = lambda a, b: predict(models[experiment, name], a, b, p.models.channels, p.training.batch_size)
+                answer = lambda a, b: predict(models[experiment, name], a, b, p.models.channels, batch)
                 made[f"{experiment}/{name}"] = coarse_map(coarse, answer, p.patches)
                 if experiment == "margin" and name in MEMBERS and row.split == "test":
                     for kind in p.evaluation.test_time: made[f"{experiment}/{name}+{kind}"] = coarse_map(coarse, lambda a, b: test_time(answer, a, b, (kind,)), p.patches)

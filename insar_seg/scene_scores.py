@@ -16,10 +16,10 @@ from .curves import best_edge, fit_isotonic, fit_temperature, histogram, plot_cu
 from .difficulty import by_stratum, detection_limit, plot_detection, scene_facts, small_multiples
 from .baselines import BASELINES
 from .ensemble import MEMBERS, disagreement, fitted_ensembles
-from .evaluation import COUNTS, SCORES, paired_differences, ranking
+from .evaluation import COUNTS, LABELS, SCORES, paired_differences, ranking
 from .margin import dilation_radius, margin_row, margin_summary
 from .patch_scores import COMBINED, References, study_baselines
-from .report import figure, figure_disagreement, figure_gallery, save_figure
+from .report import figure, figure_disagreement, figure_gallery, legend_below, save_figure
 from .run import Run, read_splits
 from .scene_maps import map_scenes, read_maps, scene_path, scenes_of
 from .scoring import SceneScores, classes_of, gallery_rows, score_scene, scores_of
@@ -135,13 +135,14 @@ def scene_figures(run: Run, archive: Archive, scores: dict, fitted: dict, detect
     folder, leader = run.folder / "figures", {x: f.leader for x, f in fitted.items()}
     for x, s in scores.items():
         drawn = [n for n in dict.fromkeys([leader[x], *MEMBERS, "intersection", "gradient_boosting", "fringe_rate"]) if n in s.names]
-        fig, axes = figure(1, 4, (13, 3.5))
-        plot_curves(axes[0], {n: s.pooled(n) for n in drawn})
+        fig, axes = figure(1, 4, (13, 3.8))
+        plot_curves(axes[0], {LABELS.get(n, n): s.pooled(n) for n in drawn})
+        legend_below(fig, axes[0, 0])
         save_figure(fig, folder / f"curves_{x}.png", 80)
         rows = s.of(leader[x])
         moved = (rows.tp + rows.fn > 0).to_numpy()
         facts = [c for c in HARD if c in rows and (rows[c][moved].notna() & (rows[c][moved].astype(str) != "")).sum() >= 2]
-        if facts: save_figure(small_multiples(rows[moved].reset_index(drop=True), facts, {n: s.of(n)[moved].reset_index(drop=True) for n in drawn[:4]}), folder / f"strata_{x}.png", 80)
+        if facts: save_figure(small_multiples(rows[moved].reset_index(drop=True), facts, {LABELS.get(n, n): s.of(n)[moved].reset_index(drop=True) for n in drawn[:4]}), folder / f"strata_{x}.png", 80)
         told = {c: r for c, r in detection.get(x, {}).items() if r["curve"]}
         if told:
             fig, axes = figure(1, len(told), (4.6 * len(told), 3.3))
@@ -163,7 +164,7 @@ def _galleries(run, archive, scores, fitted, folder):
             if x == "margin":
                 d = disagreement(*(networks[m] for m in MEMBERS))
                 mean = float(np.nanmean(np.where(scene.valid, d, np.nan)))
-                if mean > most[0]: most = (mean, (scene, {m: networks[m] for m in MEMBERS}, d, f"{pair.frame} {pair.pair}, mean disagreement {mean:.2f}"))
+                if mean > most[0]: most = (mean, (scene, {LABELS[m]: networks[m] for m in MEMBERS}, d, f"{pair.frame} {pair.pair}, mean disagreement {mean:.2f}"))
     for x, found in items.items(): figure_gallery(folder / f"gallery_{x}.png", [found[k] for k in sorted(found)], run.profile.evaluation.threshold)
     if most[1]: figure_disagreement(folder / "disagreement.png", *most[1])
 
