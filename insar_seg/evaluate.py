@@ -235,5 +235,5 @@ def _leader_row(r, name):
     s = r["scores"][name]
     o, low = s["objects"], s["interval_95"]["micro_iou"]
     return {"micro IoU": s["micro"]["iou"], "low": low[0], "high": low[1], "Dice": s["micro"]["dice"], "per-event IoU": s["per_event"]["iou"], "boundary IoU": s["boundary_iou"], "tolerance IoU": s["tolerance_iou"],
-            "average precision": s["average_precision"], "events found": f"{o['events_found']} of {o['events']}", "quiet scenes alarmed": o["quiet_scenes_alarmed"], "false per 10 000 km2": o["false_per_10000_km2"],
+            "average precision": s["average_precision"], "events found": f"{o['events_found']} of {o['events']}", "quiet scenes alarmed": o["quiet_scenes_marked"], "false per 10 000 km2": o["false_per_10000_km2"],
             "threshold": r["threshold"], "complete": r["complete"], "version": r["version"]}

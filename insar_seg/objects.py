@@ -114,7 +114,8 @@ def _match(truth, prediction, ignore, pixel_m, min_km2=MIN_KM2):
     t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
     counted = ~skip
     true = _pieces(t, counted, pixel_m, min_km2)
-    predicted = _pieces(np.where(skip, t, p), counted, pixel_m, min_km2)
+    joined = p | (skip & t)
+    predicted = _pieces(joined, counted, pixel_m, min_km2)
     n, k = int(true.max(initial=0)), int(predicted.max(initial=0))
     cross = np.bincount(true.ravel().astype(np.int64) * (k + 1) + predicted.ravel(), minlength=(n + 1) * (k + 1)).reshape(n + 1, k + 1)
     areas, sizes, inside = cross[1:].sum(1), cross[:, 1:].sum(0), cross[1:, 1:]
@@ -128,8 +129,10 @@ def _match(truth, prediction, ignore, pixel_m, min_km2=MIN_KM2):
             free[0][i] = free[1][j] = False
             pairs.append((int(i), int(j), float(values[i, j])))
     at = lambda where: np.bincount(predicted[ndimage.binary_dilation(where, _TOUCH)], minlength=k + 1)[1:] > 0
-    by_truth, by_ignored = at(t), at(_pieces(skip, skip, pixel_m, min_km2) > 0)
-    kind = ["truth" if a else "unsure" if b else "false" for a, b in zip(by_truth, by_ignored)]
+    whole, owner = ndimage.label(joined, _TOUCH)[0], np.zeros(k + 1, np.intp)
+    owner[predicted.ravel()] = whole.ravel()                                  # the piece, ignored pixels included, that each object is part of
+    mostly_ignored = np.bincount(whole.ravel())[owner[1:]] > 2 * sizes
+    kind = ["truth" if a else "unsure" if b else "false" for a, b in zip(at(t), mostly_ignored)]
     return {"truth": true, "predicted": predicted, "areas": areas, "iou": values, "shared": shared, "union": union, "pairs": pairs,
             "kind": kind, "marked": t & counted, "counted": counted, "pixel_m": pixel_m}
 

@@ -127,7 +127,7 @@ def object_table(experiment: dict) -> pd.DataFrame:
         o = s["objects"]
         i = o.get("interval_95", {})
         rows[label(name)] = {"events found": f"{o['events_found']} of {o['events']}", "scenes found [95 %]": said(o["found_share"], i.get("found_share")), "recall, IoU 0.1": o["recall_10"], "recall, IoU 0.5": o["recall_50"],
-                             "precision, IoU 0.1": o["precision_10"], "precision, IoU 0.5": o["precision_50"], "false per 10 000 km2": o["false_per_10000_km2"], "quiet scenes alarmed": said(o["quiet_scenes_alarmed"], i.get("quiet_scenes_alarmed")),
+                             "precision, IoU 0.1": o["precision_10"], "precision, IoU 0.5": o["precision_50"], "false per 10 000 km2": o["false_per_10000_km2"], "quiet scenes alarmed": said(o["quiet_scenes_marked"], i.get("quiet_scenes_marked")),
                              "centroid off, km (median)": o["centroid_km_median"], "area ratio (median)": o["area_ratio_median"]}
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -197,7 +197,7 @@ def _abstract(results, simulated):
     if s:
         n = s["leader"]["margin"]
         o = s["experiments"]["margin"][n]["objects"]
-        text += f"On whole test scenes, {label(n)}, the best on validation scenes, finds {o['events_found']} of {o['events']} earthquakes in at least half of their scenes, and marks a false object in {o['quiet_scenes_alarmed']:.0%} of {o['quiet_scenes']} scenes without one. " if o["quiet_scenes"] else ""
+        text += f"On whole test scenes, {label(n)}, the best on validation scenes, finds {o['events_found']} of {o['events']} earthquakes in at least half of their scenes, and marks an object in {o['quiet_scenes_marked']:.0%} of {o['quiet_scenes']} scenes without one. " if o["quiet_scenes"] else ""
     return text + "Brackets are 95 % bootstrap intervals over earthquakes."
 
 

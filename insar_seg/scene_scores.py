@@ -89,8 +89,7 @@ def score_scenes(
         for experiment, fit in fitted.items():
             kept[experiment] = read_maps(scene_path(run, row.frame, row.pair), experiment)
             maps = fit.references.maps(kept[experiment], scene.phase, scene.coherence)
-            m = masks if experiment == "margin" or not masks.hidden else dataclasses.replace(masks, ignore=np.maximum(masks.ignore, masks.margin))
-            scores[experiment].add(about, *score_scene(m, scene.valid, {n: np.where(scene.valid, v, np.nan) for n, v in maps.items()}, scene.pixel_m, experiment, p.evaluation.threshold))
+            scores[experiment].add(about, *score_scene(masks, scene.valid, {n: np.where(scene.valid, v, np.nan) for n, v in maps.items()}, scene.pixel_m, experiment, p.evaluation.threshold))
         if not row.event_id or not masks.visible.any(): continue
         for m in both:
             other = quiet.get(row.frame)

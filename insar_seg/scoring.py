@@ -44,6 +44,7 @@ def score_scene(
     "Counts, objects, edges and histogram of every map. Raises `RequestError` for another shape, target or range."
     if target not in TARGETS: raise RequestError("The target must be margin or visible", repr(target), "Choose one of them")
     classes, truth = classes_of(masks, valid), getattr(masks, target) > 0
+    if target == "visible" and masks.hidden: classes[masks.margin > 0] = 255
     skip, rows, histograms, width = classes == 255, [], {}, max(EDGE_M, 1.5 * max(pixel_m))
     for name, probability in maps.items():
         if np.shape(probability) != truth.shape: raise RequestError("A map must have its scene's shape", f"{name}: {np.shape(probability)}, scene {truth.shape}", "Put it on the scene's grid")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Score the networks of a finished run on real interferograms that played no part in it, and write nbs/results/real.json and nbs/images/real_scenes.png.
+"""Score the networks of a finished run on real interferograms that played no part in it, and write nbs/results/real.json and nbs/images/real_scenes.jpg.
 
 usage: real_evaluation.py RUN REAL
 
@@ -30,7 +30,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path); parser.add_argument("real", type=Path)
     args = parser.parse_args()
-    import numpy as np
+    import numpy as np, PIL.Image
     from insar_seg.core import code_version, load_profile
     from insar_seg.ensemble import MEMBERS, combiner_from_dict
     from insar_seg.evaluate import baseline_maps, simulated_baselines
@@ -95,7 +95,8 @@ def main():
             ax.set(xticks=[], yticks=[], facecolor="0.85", aspect=scene.pixel_m[0] / scene.pixel_m[1])
         axes[0, k].set_title(place, fontsize=9)
     axes[0, 0].set_ylabel("wrapped phase"); axes[1, 0].set_ylabel("probability")
-    save_figure(fig, ROOT / "nbs/images/real_scenes.png", 60)
+    save_figure(fig, args.run / "figures/real_scenes.png", 70)
+    with PIL.Image.open(args.run / "figures/real_scenes.png") as image: image.convert("RGB").save(ROOT / "nbs/images/real_scenes.jpg", quality=80)
 
 
 if __name__ == "__main__": main()
