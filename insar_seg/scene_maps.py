@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .archive import Archive
-from .core import WorkError, atomic_path
+from .core import WorkError, atomic_path, code_version, fingerprint
 from .ensemble import MEMBERS, test_time
 from .mapping import coarse_map, coarsen
 from .run import Run, model_folder, read_splits, silent_start
@@ -20,46 +20,58 @@ from .truth import truth_masks
 __all__ = ['scene_path', 'read_maps', 'map_scenes', 'scenes_of']
 
 # %% ../nbs/14d_scene_maps.ipynb #x-scene-path
-def scene_path(run: Run, frame: str, pair: str) -> Path:
-    "Where a run keeps the maps of a scene."
-    return run.folder / "predictions" / "scenes" / f"{frame}_{pair}.npz"
+def scene_path(run: Run, experiment: str, name: str, frame: str, pair: str) -> Path:
+    "Where a run keeps a network's maps of a scene."
+    return run.folder / "predictions" / "scenes" / experiment / name / f"{frame}_{pair}.npz"
 
 
-def read_maps(path, experiment: str) -> dict:  # name -> (h, w) float32, NaN = no prediction
-    "The maps of one experiment. Raises `WorkError` if the file is absent or damaged."
-    try:
-        with np.load(path, allow_pickle=False) as f: return {k.split("/")[1]: f[k].astype(np.float32) for k in f.files if k.startswith(f"{experiment}/")}
-    except (OSError, ValueError, KeyError) as e: raise WorkError("The maps of a scene must be readable", f"{path} ({type(e).__name__})", "Run the study again with --fresh") from None
+def read_maps(run: Run, experiment: str, frame: str, pair: str) -> dict:  # name -> (h, w) float32, NaN = no prediction
+    "The maps of a scene by the networks of one experiment, and their test-time versions as name+version. Raises `WorkError` if a file is absent or damaged."
+    names, maps = run.profile.models.names if experiment == "margin" else run.profile.models.visible_names, {}
+    for name in names:
+        path = scene_path(run, experiment, name, frame, pair)
+        try:
+            with np.load(path, allow_pickle=False) as f: maps |= {name + ("" if k == "map" else f"+{k}"): f[k].astype(np.float32) for k in f.files if k != "key"}
+        except (OSError, ValueError, KeyError) as e: raise WorkError("The maps of a scene must be readable", f"{path} ({type(e).__name__})", "Remove the file and run the study again") from None
+    return maps
 
 
 def map_scenes(
     run: Run,
     archive: Archive,
-    plan: dict,  # experiment -> names of its networks
-    key: str,  # what the maps depend on
+    experiment: str,  # margin or visible
+    name: str,  # network
+    model=None,  # the network itself, where it is in memory; None: its stored weights
     splits: tuple = ("validation", "test"),
 ):
-    "Map every scene of these splits with every network; the ensemble's members of the margin experiment also with the profile's test-time versions."
+    "Map every scene of these splits with one network; an ensemble's member that was trained on margin masks also with the profile's test-time versions of the test scenes."
+    p, scenes, key = run.profile, read_splits(run), _key(run, experiment, name)
+    todo = [r for r in scenes[scenes.split.isin(splits)].itertuples() if _key_of(scene_path(run, experiment, name, r.frame, r.pair)) != key]
+    if not todo: return
     with silent_start():
+        import keras
+
         from insar_seg.training import predict
         from insar_seg.weights import load_network
-
-    p, scenes, models = run.profile, read_splits(run), {}
+    if model is None:
+        keras.backend.clear_session()
+        model, _ = load_network(model_folder(run.folder, name, experiment))
     batch = max(p.training.batch_size, 2**18 // p.patches.size_px**2)  # small windows many at a time
+    answer = lambda a, b: predict(model, a, b, p.models.channels, batch)
     pairs = {(x.frame, x.pair): x for x in archive.pairs}
-    for row in run.bar(list(scenes[scenes.split.isin(splits)].itertuples())):
-        path = scene_path(run, row.frame, row.pair)
-        if _key_of(path) == key: continue
+    for row in run.bar(todo):
         coarse, _ = coarsen(pairs[row.frame, row.pair].read(), None, p.patches.multilook)
-        made = {}
-        for experiment, names in plan.items():
-            for name in names:
-                if (experiment, name) not in models: models[experiment, name], _ = load_network(model_folder(run.folder, name, experiment))
-                answer = lambda a, b: predict(models[experiment, name], a, b, p.models.channels, batch)
-                made[f"{experiment}/{name}"] = coarse_map(coarse, answer, p.patches)
-                if experiment == "margin" and name in MEMBERS and row.split == "test":
-                    for kind in p.evaluation.test_time: made[f"{experiment}/{name}+{kind}"] = coarse_map(coarse, lambda a, b: test_time(answer, a, b, (kind,)), p.patches)
-        with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez_compressed(f, key=np.array(key), **{k: v.astype(np.float16) for k, v in made.items()})
+        made = {"map": coarse_map(coarse, answer, p.patches)}
+        if experiment == "margin" and name in MEMBERS and row.split == "test":
+            made |= {kind: coarse_map(coarse, lambda a, b: test_time(answer, a, b, (kind,)), p.patches) for kind in p.evaluation.test_time}
+        with atomic_path(scene_path(run, experiment, name, row.frame, row.pair)) as tmp, open(tmp, "wb") as f:
+            np.savez_compressed(f, key=np.array(key), **{k: v.astype(np.float16) for k, v in made.items()})
+
+
+def _key(run, experiment, name):
+    "What the maps of a network depend on."
+    weights = (model_folder(run.folder, name, experiment) / "best.weights.h5").stat()
+    return fingerprint(weights.st_size, weights.st_mtime_ns, run.profile.patches, run.profile.models.channels, run.profile.evaluation.test_time, code_version())
 
 
 def _key_of(path):

@@ -21,7 +21,7 @@ from .margin import dilation_radius, margin_row, margin_summary
 from .patch_scores import COMBINED, References, study_baselines
 from .report import figure, figure_disagreement, figure_gallery, legend_below, save_figure
 from .run import Run, read_splits
-from .scene_maps import map_scenes, read_maps, scene_path, scenes_of
+from .scene_maps import map_scenes, read_maps, scenes_of
 from .scoring import SceneScores, classes_of, gallery_rows, score_scene, scores_of
 
 # %% auto #0
@@ -56,7 +56,7 @@ def fit_scenes(
         classes = classes_of(masks, scene.valid)
         inside = np.flatnonzero(classes != 255)
         at = rng_for(run.profile.seed, "scene pixels", row.frame, row.pair).choice(inside, min(most, len(inside)), replace=False)
-        maps = {n: m for n, m in read_maps(scene_path(run, row.frame, row.pair), experiment).items()} | baselines.maps(scene.phase, scene.coherence)
+        maps = read_maps(run, experiment, row.frame, row.pair) | baselines.maps(scene.phase, scene.coherence)
         parts.append({n: np.nan_to_num(np.asarray(m, np.float32)).ravel()[at] for n, m in maps.items()})
         truths.append(classes.ravel()[at] >= (1 if experiment == "margin" else 2))
     truth = np.concatenate(truths)
@@ -87,13 +87,13 @@ def score_scenes(
         about = {"frame": row.frame, "pair": row.pair, "event_id": row.event_id, "unit": row.unit, "masks": source, **_facts_of(facts, row)}
         kept = {}
         for experiment, fit in fitted.items():
-            kept[experiment] = read_maps(scene_path(run, row.frame, row.pair), experiment)
+            kept[experiment] = read_maps(run, experiment, row.frame, row.pair)
             maps = fit.references.maps(kept[experiment], scene.phase, scene.coherence)
             scores[experiment].add(about, *score_scene(masks, scene.valid, {n: np.where(scene.valid, v, np.nan) for n, v in maps.items()}, scene.pixel_m, experiment, p.evaluation.threshold))
         if not row.event_id or not masks.visible.any(): continue
         for m in both:
             other = quiet.get(row.frame)
-            still = None if other is None else read_maps(scene_path(run, *other), "margin")[m]
+            still = None if other is None else read_maps(run, "margin", *other)[m]
             if still is not None and still.shape != masks.margin.shape: still = None
             skip = (masks.ignore > 0) | ~scene.valid
             asked = margin_row(masks.visible, masks.margin, skip, kept["margin"][m], kept["visible"][m], scene.pixel_m, factors[m], still, p.evaluation.threshold)
@@ -106,7 +106,7 @@ def _factor(run, archive, name):
     visible, margins, skips, pixel = [], [], [], None
     for row, _, scene, masks, _ in scenes_of(run, archive, "validation"):
         if not masks.visible.any(): continue
-        visible.append(np.nan_to_num(read_maps(scene_path(run, row.frame, row.pair), "visible")[name]) > run.profile.evaluation.threshold)
+        visible.append(np.nan_to_num(read_maps(run, "visible", row.frame, row.pair)[name]) > run.profile.evaluation.threshold)
         margins.append(masks.margin > 0)
         skips.append((masks.ignore > 0) | ~scene.valid)
         pixel = scene.pixel_m
@@ -157,7 +157,7 @@ def _galleries(run, archive, scores, fitted, folder):
     items, most = {x: {} for x in scores}, (-1.0, None)
     for row, pair, scene, masks, _ in scenes_of(run, archive, "test"):
         for x, s in scores.items():
-            networks = read_maps(scene_path(run, row.frame, row.pair), x)
+            networks = read_maps(run, x, row.frame, row.pair)
             for k, (key, title) in enumerate(wanted[x]):
                 if key == pair.key: items[x][k] = (scene, getattr(masks, x), fitted[x].references.maps(networks, scene.phase, scene.coherence)[leader[x]], f"{title}\n{key.replace('/', ' ')}")
             if x == "margin":
@@ -168,9 +168,10 @@ def _galleries(run, archive, scores, fitted, folder):
     if most[1]: figure_disagreement(folder / "disagreement.png", *most[1])
 
 # %% ../nbs/14e_scene_scores.ipynb #x-scene-results
-def scene_results(run: Run, archive: Archive, plan: dict, key: str) -> dict:
-    "Map, fit and score; writes scenes.csv and returns what `results.json` holds under `scenes`."
-    map_scenes(run, archive, plan, key)
+def scene_results(run: Run, archive: Archive, plan: dict) -> dict:
+    "Map what is not mapped yet, fit and score; writes scenes.csv and returns what `results.json` holds under `scenes`."
+    for experiment, names in plan.items():
+        for name in names: map_scenes(run, archive, experiment, name)
     e, seed = run.profile.evaluation, run.profile.seed
     fitted = {x: fit_scenes(run, archive, x) for x in plan}
     scores, question, factors = score_scenes(run, archive, fitted)

@@ -21,6 +21,7 @@ from .patch_scores import evaluate_stage, keep_predictions, study_references
 from .patches import cut_patches
 from .report import figure_curves, figure_scene, figure_scores, score_table, text_table
 from .run import Run, model_folder, open_run, patch_rows, peak_memory_gb, silent_start, take
+from .scene_maps import map_scenes
 from .scene_scores import scene_results
 from .splits import scene_groups, split_scenes
 from .truth import truth_masks, write_masks
@@ -88,8 +89,8 @@ def _units(scenes):
     return np.where(scenes.event_id != "", scenes.event_id, scenes.group.map(first).fillna(scenes.group))
 
 # %% ../nbs/15_study.ipynb #x-model-folder
-def train_stage(run: Run, name: str, experiment: str, patches_key: str):
-    "Train one network on one kind of mask and predict the validation and test patches. A training that was killed goes on from its last state."
+def train_stage(run: Run, name: str, experiment: str, patches_key: str, source: Archive | None = None):
+    "Train one network on one kind of mask, predict the validation and test patches and, where `source` is given, map its scenes. A training that was killed goes on from its last state."
     with silent_start():
         import keras
 
@@ -120,6 +121,7 @@ def train_stage(run: Run, name: str, experiment: str, patches_key: str):
         write_card(folder, model_card(network, data, {"profile": p.name, "seed": p.seed, "encoder_weights": p.models.encoder_weights, **dataclasses.asdict(t), "epochs_done": len(history),
                                                       "best_epoch": int(history.epoch[history.val_iou.idxmax()]), "best_validation_iou": round(float(history.val_iou.max()), 4)}))
         for split, path in predicted.items(): keep_predictions(path, answers[split])
+        if source is not None: map_scenes(run, source, experiment, name, model)
         (folder / "state.npz").unlink(missing_ok=True)
 
     run.stage(f"train-{experiment}-{name}", key, [folder / "best.weights.h5", folder / "card.json", folder / "history.csv", *predicted.values()], work)
@@ -221,7 +223,7 @@ def run_study(
         key = patches_stage(run, source)
         plan = {"margin": profile.models.names, "visible": profile.models.visible_names}
         for experiment, names in plan.items():
-            for name in names: train_stage(run, name, experiment, key)
+            for name in names: train_stage(run, name, experiment, key, source)
         results = score_run(run, source, plan, archive)
         if test is not None:
             tables = _transfer(run, test, key)
@@ -246,7 +248,7 @@ def score_run(run: Run, source: Archive, plan: dict, archive=None) -> dict:
 
     def work():
         scores = {e: evaluate_stage(run, e, names) for e, names in plan.items()}
-        write_text(made, json.dumps(to_json_ready({"experiments": scores, "scenes": scene_results(run, source, plan, fingerprint(key, "maps"))}), allow_nan=False))
+        write_text(made, json.dumps(to_json_ready({"experiments": scores, "scenes": scene_results(run, source, plan)}), allow_nan=False))
 
     run.stage("scores", (key,), [made, run.folder / "scenes.csv"], work)
     return results | json.loads(made.read_text())
