@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .archive import Archive
-from .core import Profile, WorkError, code_version, fingerprint, save_profile, working_in, write_text
+from .core import Profile, RequestError, WorkError, code_version, fingerprint, save_profile, working_in, write_text
 from .evaluate import baseline_maps
 from .evaluation import counts, summary, to_json_ready
 from .mapping import coarsen, map_scene, write_map
@@ -248,9 +248,13 @@ def score_run(run: Run, source: Archive, plan: dict, archive=None) -> dict:
 
     def work():
         scores = {e: evaluate_stage(run, e, names) for e, names in plan.items()}
-        write_text(made, json.dumps(to_json_ready({"experiments": scores, "scenes": scene_results(run, source, plan)}), allow_nan=False))
+        try: scenes = scene_results(run, source, plan)
+        except (RequestError, WorkError) as e:                                # too few scenes, say: the tables of patches are not lost for it
+            scenes = None
+            run.say(f"  whole scenes are not scored. {e}")
+        write_text(made, json.dumps(to_json_ready({"experiments": scores, "scenes": scenes}), allow_nan=False))
 
-    run.stage("scores", (key,), [made, run.folder / "scenes.csv"], work)
+    run.stage("scores", (key,), [made], work)
     return results | json.loads(made.read_text())
 
 
