@@ -135,7 +135,7 @@ def figure_gallery(
     threshold: float,
     columns: int = 4,
 ):
-    "A panel a scene: wrapped phase with the outline of the truth (black line) and of the prediction (white, dashed), thinned to at most about 400 pixels a side."
+    "A panel a scene: wrapped phase with the outline of the truth (black line) and of the prediction where there is data (white, dashed), thinned to at most about 400 pixels a side."
     rows = max(1, -(-len(items) // columns))
     fig, axes = figure(rows, columns, (2.7 * columns, 2.95 * rows))
     for ax in axes.flat: ax.set_axis_off()
@@ -143,7 +143,7 @@ def figure_gallery(
         step = (slice(None, None, max(1, max(scene.shape) // 400)),) * 2
         ax.set_axis_on()
         ax.imshow(scene.phase[step], cmap="hsv", vmin=-np.pi, vmax=np.pi, interpolation="nearest")
-        for layer, colour, style in ((None if truth is None else np.asarray(truth) > 0, "k", "-"), (None if probability is None else np.nan_to_num(probability) > threshold, "w", "--")):
+        for layer, colour, style in ((None if truth is None else np.asarray(truth) > 0, "k", "-"), (None if probability is None else (np.nan_to_num(probability) > threshold) & scene.valid, "w", "--")):
             if layer is not None and layer[step].any() and not layer[step].all(): ax.contour(layer[step], [0.5], colors=colour, linewidths=1.4, linestyles=style)
         ax.set(xticks=[], yticks=[], facecolor="0.85", aspect=scene.pixel_m[0] / scene.pixel_m[1])
         ax.set_title(title, fontsize=7.5)

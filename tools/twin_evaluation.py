@@ -35,7 +35,7 @@ def main():
     (args.run / "results.json").write_text(text)
     _report(run, source, results, plan)
     (ROOT / "nbs/results/twin.json").write_text(json.dumps(results, allow_nan=False) + "\n")
-    for name in ("gallery_margin", "gallery_visible", "disagreement"):
+    for name in ("gallery_margin", "disagreement"):
         with PIL.Image.open(args.run / f"figures/{name}.png") as image: image.convert("RGB").save(ROOT / f"nbs/images/twin_{name}.jpg", quality=78)
     print(f"{results['run']}, {len(text):,} characters")
 
