@@ -11,7 +11,7 @@ from .baselines import fit_baselines
 from .core import Profile, WorkError, atomic_path
 from .curves import BINS, best_edge, ece, fit_isotonic, fit_temperature, histogram, recalibrated
 from .ensemble import MEMBERS, fitted_ensembles
-from .evaluation import COUNTS, counts, ranking, summary
+from .evaluation import counts, iou, ranking, summary
 from .report import figure_patches
 from .run import Run, ignored, model_folder, open_run, patch_rows, silent_start, take
 
@@ -142,7 +142,7 @@ def evaluate_stage(run: Run, experiment: str, names) -> dict:
     order = ranking(tables, units, n_boot=p.evaluation.bootstrap, seed=p.seed)
     for n, s in scores.items():
         at = counts(list(truth), list(np.nan_to_num(maps[n])), list(skip), chosen[n]["threshold"])
-        s["chosen"] = {"threshold": chosen[n]["threshold"], "validation_iou": chosen[n]["validation_iou"], "micro_iou": float(ranking({n: at}, units, n_boot=1).score.iloc[0]) if at[COUNTS[:3]].to_numpy().sum() else None}
+        s["chosen"] = {"threshold": chosen[n]["threshold"], "validation_iou": chosen[n]["validation_iou"], "micro_iou": float(iou(at.sum()))}
         s["ece"] = chosen[n]["ece"]
         s["against_best"] = {k: order.loc[n, k] for k in ("difference", "low", "high", "text")}
     _figure(run, experiment, names, index.set_index("patch").loc[rows], phase, truth, maps)
