@@ -13,8 +13,8 @@ from typing import List, Optional
 import typer
 
 # %% auto #0
-__all__ = ['app', 'QUIET', 'DEBUG', 'PROFILE', 'Network', 'Target', 'study', 'simulate', 'mask', 'events', 'download', 'train',
-           'evaluate', 'info', 'main']
+__all__ = ['app', 'QUIET', 'DEBUG', 'PROFILE', 'Network', 'Target', 'Rule', 'study', 'simulate', 'mask', 'events', 'download',
+           'train', 'evaluate', 'map_scenes', 'info', 'main']
 
 # %% ../nbs/16_cli.ipynb #x--bar
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -229,6 +229,47 @@ def evaluate(
     print(text_table(score_table(result["scores"])))
     if result["missing"]: print(f"PARTIAL: {len(result['missing'])} scenes have no prediction: {', '.join(result['missing'][:5])}{' ...' if len(result['missing']) > 5 else ''}")
     print(f"Open {out / 'report.html'}")
+
+# %% ../nbs/16_cli.ipynb #x-map
+Rule = Enum("Rule", {n: n for n in ("mean", "intersection", "union")}, type=str)
+
+
+@app.command("map", epilog="Example: insar-seg map 20210218_20210303.geo.diff_pha.tif --out maps")
+def map_scenes(
+    scenes: List[Path] = typer.Argument(..., help="Wrapped interferograms: LiCSAR .geo.diff_pha.tif, HyP3, ARIA GUNW, plain GeoTIFF; product folders; archives."),
+    out: Path = typer.Option(Path("maps"), help="Folder of the maps: <stem>.probability.tif, .mask.tif, .geojson, .png. Finished scenes are skipped."),
+    coherence: Optional[Path] = typer.Option(None, help="GeoTIFF of coherence on the scene's grid. Default: the product's own, if any."),
+    model: List[str] = typer.Option(["box"], help="box, or a trained network's folder or .weights.h5 file; repeatable, then they are combined."),
+    combine: Rule = typer.Option("mean", help="How several models are combined."),
+    threshold: Optional[float] = typer.Option(None, help="Probability above which a pixel counts as affected. Default: the model's own."),
+    min_km2: Optional[float] = typer.Option(None, help="Smallest area. Default: the model's own."),
+    test_time: List[str] = typer.Option([], help="Mean over versions of the scene: turns, offsets, gains, sign; repeatable."),
+    kind: Optional[str] = typer.Option(None, help="What the file holds, where its name does not say: phase, unwrapped, los or a product. Default: detected."),
+    html: bool = typer.Option(False, "--html", help="Also an interactive page that works offline."),
+    gpkg: bool = typer.Option(False, "--gpkg", help="Also a GeoPackage."),
+    stac: bool = typer.Option(False, "--stac", help="Also a STAC item."),
+    workers: int = typer.Option(1, min=1, help="Processes."),
+    cluster: Optional[str] = typer.Option(None, help="Address of a Dask scheduler whose workers share the scenes."),
+    quiet: bool = QUIET,
+    debug: bool = DEBUG,
+):
+    "Map the area an earthquake has affected: for each scene a raster of probability, a mask, polygons and a picture."
+    from insar_seg.core import WorkError
+    from insar_seg.mapper import MapOptions, map_files
+
+    options = MapOptions(tuple(model), combine.value, tuple(test_time), threshold, min_km2, kind, html, gpkg, stac)
+    rows = map_files(scenes, out, options, coherence, workers, cluster, None if quiet else lambda row: print(_told(row), flush=True), _bar(quiet), debug)
+    failed = [r for r in rows if r["status"] == "failed"]
+    if not failed: return
+    if len(rows) == 1: _fail(failed[0]["error"], failed[0]["code"])
+    raise WorkError("Every scene must be mapped", f"{len(failed)} of {len(rows)} failed: " + "; ".join(Path(r["stem"]).name for r in failed[:5]), "See what is said of each; run the same command again for the rest")
+
+
+def _told(row):
+    "A line about a scene."
+    name = Path(row["stem"]).name
+    if row["status"] == "failed": return f"{name}: FAILED. {row['error']}"
+    return f"{name}: {'deformation found. ' * row['deformation']}{row['reason']}" + " Finished before." * (row["status"] == "skipped")
 
 # %% ../nbs/16_cli.ipynb #x-info
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")

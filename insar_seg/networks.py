@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import keras
 
+from .compact import build_compact
 from .core import NETWORKS, ModelProfile, RequestError
 from .dual_attention import build_dual_attention
 from .encoding import encoding_of
@@ -23,7 +24,7 @@ __all__ = ['Network', 'network_of', 'precision_for', 'computing', 'build_network
 @dataclass(frozen=True)
 class Network:
     "What has to be known to build a network again."
-    name: str  # out of `core.NETWORKS`
+    name: str  # out of `core.NETWORKS`, or compact
     encoding: str = "cos_sin_coherence"  # out of `core.ENCODINGS`
     pretrained: bool = False  # the encoder started from published weights, so its input is scaled as it expects
     width: float = 1.0  # share of the filters of every layer
@@ -32,7 +33,7 @@ class Network:
     batch_norm: str = "adapted"  # adapted, frozen or group, as in `core.ModelProfile`
 
     def __post_init__(self):
-        if self.name not in NETWORKS: raise RequestError("A network must be one of " + ", ".join(NETWORKS), repr(self.name), "Check the name")
+        if self.name not in (*NETWORKS, "compact"): raise RequestError("A network must be one of " + ", ".join((*NETWORKS, "compact")), repr(self.name), "Check the name")
         encoding_of(self.encoding)
 
     @property
@@ -113,6 +114,9 @@ def build_network(
     encoding = encoding_of(network.encoding)
     options = dict(channels=encoding.count, colours=encoding.colours, pretrained=network.pretrained, width=network.width, group_norm=network.batch_norm == "group",
                    synchronized=devices > 1 and keras.backend.backend() == "tensorflow")  # JAX computes on the whole batch anyway
+    if network.name == "compact":
+        if network.pretrained: raise RequestError("There are no published weights for the network compact", encoder_weights, "Choose encoder weights none")
+        return build_compact(encoding.count, network.width)
     if network.name == "dual_attention_resnet50":
         return build_dual_attention(encoder_weights, output_stride=network.output_stride, auxiliary=network.auxiliary, dropout=dropout, **options)
     return build_unet(network.encoder, encoder_weights, **options)

@@ -34,11 +34,13 @@ class StreamOptions:
     positive_share: float = 0.5  # samples with an earthquake
     distractor_share: float = 0.5  # of the samples without one, those with a distractor; a fifth of the others has one in any case
     layers: tuple | None = None  # names out of `synthetic.LAYERS`; None: all
+    filter_m: float | None = None  # side of the adaptive filter's windows, metres, to the nearest of 8, 16, 32 and 64 pixels; None: 32 pixels
 
     def __post_init__(self):
         number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
         two = lambda v: isinstance(v, (tuple, list)) and len(v) == 2 and all(map(number, v))
         if not (two(self.size_px) and two(self.pixel_m)): raise RequestError("size_px and pixel_m must each be two numbers, smallest first", (self.size_px, self.pixel_m), "Correct the options")
+        if self.filter_m is not None and not (number(self.filter_m) and 160 <= self.filter_m <= 64000): raise RequestError("Windows of the filter must measure 160 to 64000 m", self.filter_m, "Correct the options")
         if isinstance(self.bands, str) or not all(isinstance(b, str) for b in self.bands): raise RequestError("Bands must be given as a tuple of names", self.bands, "Correct the options")
         if not (number(self.positive_share) and number(self.distractor_share)): raise RequestError("Shares must lie between 0 and 1", (self.positive_share, self.distractor_share), "Correct the options")
         for ok, rule, value in (
@@ -98,6 +100,7 @@ def sample(
     kind = str(rng.choice(list(DISTRACTORS)))
     if odd >= (0.2 if quake else options.distractor_share): kind = None
     filters = {"alpha": 1.0 if rng.random() < 0.8 else 0.5, "smoothing": int(rng.choice((1, 3, 5), p=(0.2, 0.6, 0.2)))}
+    if options.filter_m is not None: filters["window"] = int(2 ** np.clip(np.round(np.log2(options.filter_m / pixel)), 3, 6)); filters["step"] = filters["window"] // 4
     source, magnitude, mechanism, depth = _source(of("quake"), view, days) if quake else (Source(), 0.0, "", 0.0)
     made = compose(view, source, Seeds(*map(of, ("ground", "view", "pair"))), days, kind, options.layers, filters)
     los = np.where(made.water, 0, made.los).astype(np.float32)
