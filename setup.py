@@ -27,7 +27,7 @@ setup(
         *[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],
     ],
     packages=find_packages(include=["insar_seg", "insar_seg.*"]),
-    package_data={"insar_seg": ["*.csv", "box/*"]},
+    package_data={"insar_seg": ["*.csv", "box/*", "py.typed"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={"map": cfg["map_requirements"].split(), "dev": cfg["dev_requirements"].split(), "backends": cfg["backend_requirements"].split(), "tensorboard": ["tensorboard"]},

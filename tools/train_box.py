@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Train the network in the box: simulate scenes, train, fine-tune, choose on validation scenes, and pack weights and card into insar_seg/box.
 
-usage: train_box.py WORK ARCHIVE [--splits nbs/leaderboard/twin_splits.csv] [--scenes 3500] [--steps 2000] [--fine 4600] [--workers 2] [--only STAGE]
+usage: train_box.py WORK ARCHIVE [--splits nbs/leaderboard/twin_splits.csv] [--scenes 3500] [--steps 2000] [--fine 4600] [--last 4000] [--workers 2] [--only STAGE]
        train_box.py WORK ARCHIVE --experiments [--minutes 3]
 
-WORK is a folder for intermediate files (1 MB a scene), ARCHIVE the simulated twin (insar-seg simulate --profile twin). Stages, each skipped where its result is there: pool, archive, train, fine, choose.
+WORK is a folder for intermediate files (1 MB a scene), ARCHIVE the simulated twin (insar-seg simulate --profile twin). Stages, each skipped where its result is there: pool, archive, train, fine, last, choose.
 The twin's test scenes are not opened. The log of the training goes to nbs/results/box_training.json; with --experiments nbs/results/box_experiments.json compares networks and inputs that were trained for
 the same time.
 """
@@ -16,17 +16,18 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter, zoom
 
 ROOT = Path(__file__).resolve().parent.parent
-SIDE, PIXEL_M, SEED, F = 512, 200.0, 777, np.float32
+SIDE, PIXEL_M, SCALES, SEED, F = 512, 200.0, (1, 2, 4), 777, np.float32
 LAYERS = {"phase": np.int8, "coherence": np.uint8, "truth": np.int8}
 AUGMENTED = ("turn", "sign", "ramp", "offset", "decorrelate", "drop_coherence", "cut_out")
 EXPERIMENTS = {  # name -> network, width, encoding, scales
-    "compact": ("compact", 1.0, "cos_sin_coherence", (1, 2)),
-    "compact, half the filters": ("compact", 0.5, "cos_sin_coherence", (1, 2)),
-    "compact, twice the filters": ("compact", 2.0, "cos_sin_coherence", (1, 2)),
+    "compact, 200, 400 and 800 m": ("compact", 1.0, "cos_sin_coherence", (1, 2, 4)),
+    "compact, 200 and 400 m": ("compact", 1.0, "cos_sin_coherence", (1, 2)),
+    "compact, half the filters": ("compact", 0.5, "cos_sin_coherence", (1, 2, 4)),
+    "compact, twice the filters": ("compact", 2.0, "cos_sin_coherence", (1, 2, 4)),
     "compact, 200 m only": ("compact", 1.0, "cos_sin_coherence", (1,)),
     "compact, 400 m only": ("compact", 1.0, "cos_sin_coherence", (2,)),
-    "compact, 400 m and 800 m": ("compact", 1.0, "cos_sin_coherence", (2, 4)),
-    "compact, no coherence": ("compact", 1.0, "cos_sin_valid", (1, 2)),
+    "compact, 400 and 800 m": ("compact", 1.0, "cos_sin_coherence", (2, 4)),
+    "compact, no coherence": ("compact", 1.0, "cos_sin_valid", (1, 2, 4)),
     "U-net VGG19, quarter of the filters, 400 m": ("unet_vgg19", 0.25, "cos_sin_coherence", (2,)),
     "U-net InceptionV3, quarter of the filters, 400 m": ("unet_inceptionv3", 0.25, "cos_sin_coherence", (2,)),
 }
@@ -175,7 +176,9 @@ def feed(queue, seed, folder, use, batch, size, scales, encoding, sea_share):
     rng, number = np.random.default_rng(seed), 0
     sources = [Pool(folder / "pool") if use[0] else None, Held(folder / "archive", "train") if use[1] else None]
     while True:
-        made = [example(sources[int(rng.random() >= use[0])], rng, (seed, number, k), size, scales, encoding, sea_share=sea_share) for k in range(batch)]
+        scale = int(rng.choice(scales))
+        side = min(size, SIDE // scale)                                        # a whole scene is smaller than a window at the coarsest scale: more of them in a batch
+        made = [example(sources[int(rng.random() >= use[0])], rng, (seed, number, k), side, (scale,), encoding, sea_share=sea_share) for k in range(batch * (size // side) ** 2)]
         queue.put((np.stack([x for x, _ in made]), np.stack([t for _, t in made])[..., None]))
         number += 1
 
@@ -226,7 +229,7 @@ def fit(model, work, out, use, steps, rate, encoding="cos_sin_coherence", scales
     optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-4, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     model.compile(optimizer, loss=loss_of("bce_dice"))
-    held, context, log, losses, start = Held(work / "archive", "validation"), multiprocessing.get_context("spawn"), [], [], time.monotonic()
+    held, context, log, losses, seen, start = Held(work / "archive", "validation"), multiprocessing.get_context("spawn"), [], [], 0, time.monotonic()
     held.scenes = held.scenes[::2]
     queue = context.Queue(4)
     process = context.Process(target=feed, args=(queue, seed, work, use, batch, size, scales, encoding, sea_share), daemon=True)
@@ -235,9 +238,11 @@ def fit(model, work, out, use, steps, rate, encoding="cos_sin_coherence", scales
         for step in range(1, steps + 1):
             share = step / steps if seconds is None else min(1.0, (time.monotonic() - start) / seconds)
             optimizer.learning_rate = rate * min(1.0, step / 200) * down(share)
-            losses.append(float(model.train_on_batch(*queue.get())))
+            x, truth = queue.get()
+            losses.append(float(model.train_on_batch(x, truth)))
+            seen += len(x)
             if (every and step % every == 0) or step == steps or share >= 1:
-                log.append({"step": step, "examples": step * batch, "seconds": round(time.monotonic() - start), "loss": round(float(np.mean(losses)), 4), **validate(model, held, scales, encoding)})
+                log.append({"step": step, "examples": seen, "seconds": round(time.monotonic() - start), "loss": round(float(np.mean(losses)), 4), **validate(model, held, scales, encoding)})
                 model.save_weights(out / "last.weights.h5")
                 (out / "log.json").write_text(json.dumps(log, indent=1))
                 print(json.dumps(log[-1]), flush=True)
@@ -343,7 +348,7 @@ def pack(model, work, mapping, training, data):
     out = ROOT / "insar_seg/box"
     out.mkdir(exist_ok=True)
     card = model_card(Network("compact", "cos_sin_coherence"), data, training)
-    card["mapping"] = {"pixel_m": PIXEL_M, "size_px": SIDE, "overlap": 0.5, "scales": [1, 2], **mapping}
+    card["mapping"] = {"pixel_m": PIXEL_M, "size_px": SIDE, "overlap": 0.5, "scales": list(SCALES), **mapping}
     save_weights(model, out / "best.weights.h5", True)
     write_card(out, card)
 
@@ -364,15 +369,15 @@ def experiments(work, minutes):
         plain.predict_on_batch(x)
         start = time.perf_counter()
         for _ in range(2): plain.predict_on_batch(x)
-        rows.append({"network": name, "parameters": model.count_params(), "scales": list(scales), "encoding": encoding, "megapixels_a_second": round(2 * x[..., 0].size / 1e6 / (time.perf_counter() - start), 2), **log[-1]})
+        rows.append({"network": name, "parameters": model.count_params(), "scales": list(scales), "encoding": encoding, "megapixels_a_second": round(2 * x[..., 0].size / 1e6 / (time.perf_counter() - start) / sum(1 / n**2 for n in scales), 2), **log[-1]})
         target.write_text(json.dumps({"version": code_version(), "minutes": minutes, "cores": os.cpu_count(), "rows": rows}, indent=1) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path); parser.add_argument("archive", type=Path); parser.add_argument("--splits", type=Path, default=ROOT / "nbs/leaderboard/twin_splits.csv")
-    parser.add_argument("--scenes", type=int, default=3500); parser.add_argument("--steps", type=int, default=2000); parser.add_argument("--fine", type=int, default=4600)
-    parser.add_argument("--workers", type=int, default=2); parser.add_argument("--only", choices=("pool", "archive", "train", "fine", "choose"))
+    parser.add_argument("--scenes", type=int, default=3500); parser.add_argument("--steps", type=int, default=2000); parser.add_argument("--fine", type=int, default=4600); parser.add_argument("--last", type=int, default=4000)
+    parser.add_argument("--workers", type=int, default=2); parser.add_argument("--only", choices=("pool", "archive", "train", "fine", "last", "choose"))
     parser.add_argument("--experiments", action="store_true"); parser.add_argument("--minutes", type=float, default=3.0)
     args = parser.parse_args()
     from insar_seg.core import code_version
@@ -385,19 +390,20 @@ def main():
         opened(args.work / "pool", "done", args.scenes, np.uint8, ())
         with multiprocessing.get_context("spawn").Pool(args.workers) as pool: pool.map(simulate, [(args.work / "pool", args.scenes, k, args.workers) for k in range(args.workers)], 1)
     if wanted("archive"): read_archive(args.work / "archive", args.archive, args.splits)
-    stages = {"train": ((1.0, 0.0), args.steps, 2e-3, False, 0.12), "fine": ((0.75, 0.25), args.fine, 1.5e-3, True, 0.25)}  # shares of pool and archive, steps, rate, decay, share of seas
+    stages = {"train": ((1.0, 0.0), args.steps, 2e-3, False, 0.12), "fine": ((0.75, 0.25), args.fine, 1.5e-3, True, 0.25), "last": ((0.75, 0.25), args.last, 1.2e-3, True, 0.2)}  # shares of pool and archive, steps, rate, decay, share of seas
     for stage, (use, steps, rate, decay, share) in stages.items():
         out = args.work / stage
         if not wanted(stage) or (out / "log.json").exists(): continue
         out.mkdir(parents=True, exist_ok=True)
         model = network()
-        if stage == "fine": model.load_weights(args.work / "train/last.weights.h5")
-        fit(model, args.work, out, use, steps, rate, decay=decay, seed=list(stages).index(stage), sea_share=share)
+        before = list(stages).index(stage) - 1
+        if before >= 0: model.load_weights(args.work / list(stages)[before] / "last.weights.h5")
+        fit(model, args.work, out, use, steps, rate, decay=decay, seed=list(stages).index(stage), sea_share=share, scales=SCALES if stage == "last" else SCALES[:2])
     if not wanted("choose"): return
     from insar_seg.box import load_predictor
 
     model = network(half=False)
-    model.load_weights(args.work / "fine/last.weights.h5")
+    model.load_weights(args.work / "last/last.weights.h5")
     pool, twin = Pool(args.work / "pool"), Held(args.work / "archive", "train")
     logs = {stage: json.loads((args.work / stage / "log.json").read_text()) for stage in stages}
     data = {"masks": "visible", "patches": {"size_px": 256, "multilook": 2, "overlap": 0.5}, "simulated_scenes": len(pool.positive) + len(pool.negative), "with_visible_earthquake": len(pool.positive),
