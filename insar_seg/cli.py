@@ -258,7 +258,9 @@ def map_scenes(
     from insar_seg.mapper import MapOptions, map_files
 
     options = MapOptions(tuple(model), combine.value, tuple(test_time), threshold, min_km2, kind, html, gpkg, stac)
-    rows = map_files(scenes, out, options, coherence, workers, cluster, None if quiet else lambda row: print(_told(row), flush=True), _bar(quiet), debug)
+    single = len(scenes) == 1 and not (scenes[0] / "pairs.csv").is_file()
+    tell = lambda row: None if quiet or single and row["status"] == "failed" else print(_told(row), flush=True)
+    rows = map_files(scenes, out, options, coherence, workers, cluster, tell, _bar(quiet), debug)
     failed = [r for r in rows if r["status"] == "failed"]
     if not failed: return
     if len(rows) == 1: _fail(failed[0]["error"], failed[0]["code"])

@@ -195,7 +195,7 @@ def map_one(
         if options.stac and source.dates is None: raise RequestError("A STAC item needs the dates of the pair in the scene's name", source_path.name, "Name it YYYYMMDD_YYYYMMDD, or leave --stac out")
         for name in ("areas", "stac"): outputs(task.stem, MapOptions(stac=True))[name].unlink(missing_ok=True)
         return {"stem": task.stem, "status": "mapped", **_write(source, source_path, predictor, files, key, options, progress)}
-    except (InsarSegError, OSError, MemoryError) as e:
+    except (InsarSegError, OSError, MemoryError, rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError) as e:
         if strict: raise
         return {"stem": task.stem, "status": "failed", **_said(e, task.stem)}
 
@@ -205,7 +205,7 @@ def _said(e, stem):
     if isinstance(e, InsarSegError): return {"error": str(e), "code": e.exit_code}
     name = Path(stem).name
     if isinstance(e, MemoryError): return {"error": f"{name}: there must be memory for a scene; use fewer --workers", "code": 1}
-    return {"error": f"{name}: the outputs must be written to a folder with space and permission ({e.strerror or e})", "code": 1}
+    return {"error": f"{name}: the outputs must be written to a folder with space and permission ({getattr(e, 'strerror', None) or e})", "code": 1}
 
 
 def _write(source, path, predictor, files, key, options, progress):

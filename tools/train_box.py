@@ -307,10 +307,12 @@ def choose(work, archive, splits, predictor):
             with rasterio.open(raster, "w", driver="GTiff", height=scene.shape[0], width=scene.shape[1], count=1, dtype="float32", crs=scene.crs, transform=scene.transform, nodata=np.nan) as dst: dst.write(probability, 1)
             areas = find_areas(raster, threshold, 1.0, 0.0, lambda a, b, c, d: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]))
             areas_of.append((areas, bool(masks.visible.any())))
+            known, pieces = {}, pieces_of(probability, threshold, scene.pixel_m)
             for km2 in (1.0, 2.0, 5.0, 10.0, 20.0):
                 for peak in (0.0, 0.5, 0.6, 0.7, 0.8, 0.9):
-                    kept = kept_pixels(probability, threshold, km2, peak, scene.pixel_m)
-                    row = score_scene(masks, scene.valid, {"box": kept}, scene.pixel_m, "visible", 0.5, edges=False)[0][0]
+                    kept, which = kept_pixels(pieces, km2, peak)
+                    if which not in known: known[which] = score_scene(masks, scene.valid, {"box": kept}, scene.pixel_m, "visible", 0.5, edges=False)[0][0]
+                    row = known[which]
                     rows.append({**row, "min_km2": km2, "peak": peak, "frame": pair.frame, "pair": pair.pair, "scene": f"{pair.frame}/{pair.pair}", "event_id": pair.event_id})
     table = []
     for (km2, peak), part in pd.DataFrame(rows).groupby(["min_km2", "peak"]):
@@ -329,15 +331,20 @@ def choose(work, archive, splits, predictor):
     return {"calibrator": calibrator.to_dict(), "threshold": threshold, "min_km2": best["min_km2"], "peak": best["peak"], "scene": scene}, {"micro_iou": round(micro, 4), "scenes": len(pairs), "table": table}
 
 
-def kept_pixels(probability, threshold, km2, peak, pixel_m):
-    "0/1: pixels of the pieces that are large and high enough."
+def pieces_of(probability, threshold, pixel_m):
+    "Labels of the pieces above a threshold, their areas (km2) and peaks."
     from scipy import ndimage
 
-    labels, n = ndimage.label(np.nan_to_num(probability) > threshold, np.ones((3, 3)))
-    if not n: return np.zeros(probability.shape, F)
-    index = np.arange(1, n + 1)
-    good = (np.bincount(labels.ravel(), minlength=n + 1)[1:] * np.prod(pixel_m) / 1e6 >= km2) & (ndimage.maximum(np.nan_to_num(probability), labels, index) >= peak)
-    return np.r_[False, good][labels].astype(F)
+    p = np.nan_to_num(probability)
+    labels, n = ndimage.label(p > threshold, np.ones((3, 3)))
+    return labels, np.bincount(labels.ravel(), minlength=n + 1)[1:] * np.prod(pixel_m) / 1e6, np.atleast_1d(ndimage.maximum(p, labels, np.arange(1, n + 1))) if n else np.zeros(0)
+
+
+def kept_pixels(pieces, km2, peak):
+    "0/1: pixels of the pieces that are large and high enough; and which pieces these are."
+    labels, areas, peaks = pieces
+    good = (areas >= km2) & (peaks >= peak)
+    return np.r_[False, good][labels].astype(F), tuple(np.flatnonzero(good).tolist())
 
 
 def pack(model, work, mapping, training, data):
