@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scipy.special import expit, logit
+
 from .core import RequestError, WorkError
 from .curves import calibrator_from_dict
 from .ensemble import TEST_TIME, test_time
@@ -43,7 +45,7 @@ def at_scales(
     predict,  # function of (phase, coherence), each (N, S, S) float32, NaN = no data or unknown -> (N, S, S) probability
     scales: tuple,  # pixels a side that become one; each divides S
 ):  # such a function
-    "The mean of the answers at several pixel sizes."
+    "The answers at several pixel sizes as one: the mean of their log odds."
     if tuple(scales) == (1,): return predict
 
     def answer(phase, coherence):
@@ -52,15 +54,26 @@ def at_scales(
             grid = Grid((size, size), (1.0, 1.0), float(n))
             coarse = [to_model(grid, p, c) for p, c in zip(phase, coherence)]
             part = predict(*map(np.stack, zip(*coarse)))
-            total += np.stack([to_scene(grid, a) for a in part])
-        return total / np.float32(len(scales))
+            total += logit(np.clip(np.stack([to_scene(grid, a) for a in part]), 1e-3, 1 - 1e-3))
+        return expit(total / np.float32(len(scales)))
 
     return answer
 
 
-def calibrated(predict, calibrator):
-    "The same function with its answers calibrated; None changes nothing."
-    return predict if calibrator is None else lambda phase, coherence: calibrator(predict(phase, coherence))
+def calibrated(
+    predict,  # as `at_scales`
+    calibrator,  # `curves.Calibrator`; None changes nothing
+    without=None,  # the one for windows without coherence; None: the same
+):  # such a function
+    "The same function with its answers calibrated. Without coherence a network is less sure, so that its answers mean something else."
+    if calibrator is None: return predict
+
+    def answer(phase, coherence):
+        raw = predict(phase, coherence)
+        if without is None: return calibrator(raw)
+        return np.stack([(calibrator if np.isfinite(c).any() else without)(r) for r, c in zip(raw, coherence)])
+
+    return answer
 
 # %% ../nbs/14m_box.ipynb #x-load-predictor
 SIZE_PX = 512  # side of a window, pixels, where a card does not say one
@@ -95,11 +108,11 @@ def _predictor(network, card, folder, name, sets, threshold):
     if sets:
         plain = predict
         predict = lambda phase, coherence: test_time(plain, phase, coherence, sets)
-    calibrator = calibrator_from_dict(use["calibrator"]) if use.get("calibrator") else None
+    calibrators = [calibrator_from_dict(use[k]) if use.get(k) else None for k in ("calibrator", "calibrator_without_coherence")]
     weights = folder / "best.weights.h5" if folder.is_dir() else folder
     version = f"{card['version']} {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}" + (f" test-time {'+'.join(sets)}" if sets else "")
-    return Predictor(name or (folder if folder.is_dir() else folder.parent).name, calibrated(predict, calibrator), size, pixel, use.get("overlap", data["patches"].get("overlap", 0.5)), batch,
-                     use.get("threshold", 0.5) if threshold is None else threshold, use.get("min_km2", 1.0), use.get("peak", 0.0), version, card)
+    return Predictor(name or (folder if folder.is_dir() else folder.parent).name, calibrated(predict, *calibrators), size, pixel, use.get("overlap", data["patches"].get("overlap", 0.5)), batch,
+                     use.get("threshold", 0.5) if threshold is None else threshold, use.get("min_km2", 1.0), use.get("peak", 0.0), use.get("mean", 0.0), version, card)
 
 # %% ../nbs/14m_box.ipynb #x-combined
 RULES = {"mean": np.mean, "intersection": np.min, "union": np.max}

@@ -271,7 +271,7 @@ def _told(row):
     "A line about a scene."
     name = Path(row["stem"]).name
     if row["status"] == "failed": return f"{name}: FAILED. {row['error']}"
-    return f"{name}: {'deformation found. ' * row['deformation']}{row['reason']}" + " Finished before." * (row["status"] == "skipped")
+    return f"{name}: {'deformation found. ' * row['deformation']}{'possible deformation. ' * (not row['deformation'] and row['doubtful_areas'] > 0)}{row['reason']}" + " Finished before." * (row["status"] == "skipped")
 
 # %% ../nbs/16_cli.ipynb #x-info
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")

@@ -99,10 +99,19 @@ def _window_of(source):
 
 
 def _judged(source, predictor, raster, small):
-    "Areas and verdict of a finished map."
-    areas = find_areas(raster, predictor.threshold, predictor.min_km2, predictor.peak, _window_of(source))
-    km2 = float(np.prod(source.pixel_m)) / 1e6
-    return areas, scene_verdict(areas, source.valid_px * km2, *coherence_of(small), predictor.card.get("mapping", {}).get("scene"))
+    "Areas, each with a column `sure`, and verdict of a finished map: sure areas alone make a scene show deformation."
+    areas = find_areas(raster, predictor.threshold, predictor.min_km2, predictor.peak, phase=_window_of(source))
+    areas.insert(len(areas.columns) - 1, "sure", areas.mean_probability.to_numpy() >= predictor.mean)
+    sure, doubtful, km2 = areas[areas.sure], areas[~areas.sure], float(np.prod(source.pixel_m)) / 1e6
+    verdict = scene_verdict(sure, source.valid_px * km2, *coherence_of(small), predictor.card.get("mapping", {}).get("scene"))
+    verdict |= {"area_km2": float(areas.area_km2.sum()), "areas": len(areas), "doubtful_areas": len(doubtful)}
+    if len(doubtful):
+        one = doubtful.loc[doubtful.area_km2.idxmax()]
+        if not len(sure): verdict["score"] = float(doubtful.mean_probability.max())
+        fringes = "" if np.isnan(one.fringes) else f" and about {one.fringes:.1f} fringes"
+        text = f"{len(doubtful)} doubtful area{'s' if len(doubtful) > 1 else ''}, the largest with {one.area_km2:,.0f} km²{fringes}: mean probability {one.mean_probability:.2f}, below the {predictor.mean:.2f} of a sure one."
+        verdict["reason"] = f"{verdict['reason']} Besides, {text}" if len(sure) else f"No sure sign of deformation, but {text}"
+    return areas, verdict
 
 # %% ../nbs/14n_mapper.ipynb #x-mapped
 @dataclass(frozen=True)
@@ -111,8 +120,8 @@ class Mapped:
     scene: Interferogram
     probability: np.ndarray  # (H, W) float32, 0 to 1, NaN = no data
     mask: np.ndarray  # (H, W) bool: belongs to an affected area
-    areas: object  # GeoDataFrame, see `areas.find_areas`
-    verdict: dict  # see `areas.scene_verdict`
+    areas: object  # GeoDataFrame, see `areas.find_areas`; and `sure`: its mean probability reaches what the model asks for
+    verdict: dict  # see `areas.scene_verdict`; and doubtful_areas
     model: str
 
     def _repr_png_(self):
@@ -157,7 +166,7 @@ def _key(task, predictor, options):
     files = [Path(p) for p in (task.path, task.coherence) if p]
     parts = [q for p in files for q in (sorted(p.iterdir()) if p.is_dir() else [p])]
     marks = [(q.name, q.stat().st_size, q.stat().st_mtime_ns) for q in parts]
-    return fingerprint(marks, predictor.name, predictor.version, predictor.threshold, predictor.min_km2, predictor.peak, options.kind, code_version())
+    return fingerprint(marks, predictor.name, predictor.version, predictor.threshold, predictor.min_km2, predictor.peak, predictor.mean, options.kind, code_version())
 
 
 def outputs(stem, options: MapOptions) -> dict:  # what -> path
@@ -221,7 +230,7 @@ def _write(source, path, predictor, files, key, options, progress):
         write_mask(files["mask"], areas, raster, predictor.threshold, **{k: v for k, v in made.items() if k != "threshold"})
         draw_map(small, areas, verdict, predictor.name, files["picture"])
         dates = {} if source.dates is None else {"first_date": str(source.dates[0]), "second_date": str(source.dates[1])}
-        told = {"name": source.name, **made, "product": source.kind, "pass": source.pass_, **dates, "pixel_m": [round(v, 2) for v in source.pixel_m], **verdict, "min_km2": predictor.min_km2, "key": key}
+        told = {"name": source.name, **made, "product": source.kind, "pass": source.pass_, **dates, "pixel_m": [round(v, 2) for v in source.pixel_m], **verdict, "min_km2": predictor.min_km2, "min_mean_probability": predictor.mean, "key": key}
         if "geopackage" in files: write_geopackage(files["geopackage"], areas, told)
         if "page" in files: write_html(files["page"], small, _probability_like(raster, small.shape), areas, verdict, predictor.name)
         write_geojson(files["areas"], areas, told)

@@ -97,7 +97,8 @@ def verdict_lines(
         if missing: raise RequestError(f"A {kind} must have {', '.join(need)}", f"without {', '.join(missing)}", "Give what the mapping returns")
     n, km2 = verdict["areas"], lambda v: f"{v:,.0f} km²" if v >= 100 else f"{v:.3g} km²"
     outlined = f"; {n} area{'s' if n != 1 else ''} outlined, {km2(verdict['area_km2'])} in all" if n else ""
-    lines = [f"{'Deformation found' if verdict['deformation'] else 'No deformation found'} (score {verdict['score']:.2f}){outlined}."]
+    head = "Deformation found" if verdict["deformation"] else "Possible deformation" if verdict.get("doubtful_areas") else "No deformation found"
+    lines = [f"{head} (score {verdict['score']:.2f}){outlined}."]
     reason = plain(verdict["reason"], 400)
     if reason: lines.append(reason[0].upper() + reason[1:].rstrip(".") + ".")
     if len(areas):
@@ -134,7 +135,7 @@ _INK, _HALO = "#101018", "white"
 
 def draw_map(
     scene: Interferogram,  # at most about 1200 pixels a side
-    areas,  # GeoDataFrame in EPSG:4326 with the columns of `verdict_lines`, index = number of the area; may be empty
+    areas,  # GeoDataFrame in EPSG:4326 with the columns of `verdict_lines`, index = number of the area; may be empty; an area whose column `sure` is False is dashed
     verdict: dict,  # as `verdict_lines`
     model: str,  # the model's name
     path=None,  # .png file to write, whole or not at all; None: return the figure
@@ -163,7 +164,7 @@ def draw_map(
         _column(place, _LEFT + inches[0] + _GAP, body, scene, size[0] / inches[0])
         for text, y, font, weight in zip(title_lines(scene, model), (0.28, 0.49), (11, 8.5), ("bold", "normal")): _write(fig, text, y, font, weight)
         for i, word in enumerate(words): _write(fig, word, top + body + 0.66 + 0.17 * i, 8.5, "bold" if i == 0 else "normal")
-        key = ("Outlined: areas found, numbered where there is room. " if len(areas) else "") + "Grey: no data. Scale and north are those of the centre."
+        key = ("Outlined: areas found, numbered where there is room. " if len(areas) else "") + ("Dashed: doubtful. " if "sure" in areas and not areas.sure.all() else "") + "Grey: no data. Scale and north are those of the centre."
         _write(fig, key, top + body + 0.66 + 0.17 * len(words), 7, "normal")
         if path is None: return fig
         with atomic_path(path) as tmp: fig.savefig(tmp, format="png", dpi=dpi, metadata={"Software": "insar_seg", "Title": " ".join(title_lines(scene, model))})
@@ -192,10 +193,11 @@ def _map(ax, scene, areas, dots):
     ax.imshow(colour, extent=(corner[0], end[0], end[1], corner[1]), interpolation="nearest", aspect="auto")
     ax.set(xlim=(corner[0], whole[0]), ylim=(whole[1], corner[1]))
     rings = outlines(areas, scene)
-    for parts in rings.values():
+    for number, parts in rings.items():
         if not parts: continue
+        style = "-" if "sure" not in areas or areas.sure[number] else (0, (3, 2))
         path = Outline.make_compound_path(*(Outline(r, closed=True) for part in parts for r in part))
-        for line, edge in ((3.2, _HALO), (1.3, _INK)): ax.add_patch(PathPatch(path, fill=False, edgecolor=edge, linewidth=line, joinstyle="round"))
+        for line, edge, dash in ((3.2, _HALO, "-"), (1.3, _INK, style)): ax.add_patch(PathPatch(path, fill=False, edgecolor=edge, linewidth=line, linestyle=dash, joinstyle="round"))
     _numbers(ax, rings)
     inch = ax.get_window_extent().size / ax.figure.dpi
     steps = [_ticks(axis, room) for axis, room in ((ax.xaxis, inch[0] / 0.95), (ax.yaxis, inch[1] / 0.6))]

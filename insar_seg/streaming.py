@@ -242,13 +242,14 @@ class Predictor:
     threshold: float = 0.5  # probability above which a pixel counts as affected
     min_km2: float = 1.0  # smaller areas do not count
     peak: float = 0.0  # an area counts only if its highest probability reaches this
+    mean: float = 0.0  # and its mean probability this
     version: str = ""
     card: dict = field(default_factory=dict, repr=False)  # what is known of its making and its scores
 
     def __post_init__(self):
         rules = {"size_px must be a multiple of 32": self.size_px > 0 and self.size_px % 32 == 0, "overlap must be 0 to 0.9": 0 <= self.overlap <= 0.9,
                  "pixel_m must be above 0": self.pixel_m is None or self.pixel_m > 0, "batch must be 1 or more": self.batch >= 1,
-                 "threshold must be 0 to 1": 0 <= self.threshold <= 1, "peak must be 0 to 1": 0 <= self.peak <= 1, "min_km2 must be 0 or more": self.min_km2 >= 0}
+                 "threshold must be 0 to 1": 0 <= self.threshold <= 1, "peak must be 0 to 1": 0 <= self.peak <= 1, "mean must be 0 to 1": 0 <= self.mean <= 1, "min_km2 must be 0 or more": self.min_km2 >= 0}
         for rule, holds in rules.items():
             if not holds: raise RequestError(f"A predictor's {rule}", getattr(self, rule.split()[0]), "Mend the model's description")
 

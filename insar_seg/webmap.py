@@ -160,11 +160,12 @@ def _shapes(m, plot, scene, areas):
     rows = [areas.loc[number] for number in rings]
     data = {"xs": axis(0), "ys": axis(1), "number": [str(n) for n in rings], "area": [known(a.area_km2, "{:,.4g} km²") for a in rows]}
     data |= {k: [known(getattr(a, c), f) for a in rows] for k, c, f in (("mean", "mean_probability", "{:.2f}"), ("peak", "peak_probability", "{:.2f}"), ("fringes", "fringes", "{:.2g}"), ("coherence", "coherence", "{:.2f}"))}
+    data["sure"] = ["yes" if "sure" not in areas or a.sure else "no, doubtful" for a in rows]
     source = m.ColumnDataSource(data)
     draw = lambda **line: plot.multi_polygons(xs="xs", ys="ys", source=source, fill_color="white", **line)
     halo, line = draw(fill_alpha=0, line_color="white", line_width=4), draw(fill_alpha=0, line_color="#101018", line_width=1.6)
     line.hover_glyph = m.MultiPolygons(xs="xs", ys="ys", fill_alpha=0.15, fill_color="white", line_color="#101018", line_width=2.4)
-    tips = [("number", "@number"), ("area", "@area"), ("mean probability", "@mean"), ("peak probability", "@peak"), ("fringes", "@fringes"), ("coherence", "@coherence")]
+    tips = [("number", "@number"), ("area", "@area"), ("mean probability", "@mean"), ("peak probability", "@peak"), ("fringes", "@fringes"), ("coherence", "@coherence"), ("sure", "@sure")]
     plot.add_tools(m.HoverTool(renderers=[line], tooltips=tips, point_policy="follow_mouse"))
     return [halo, line]
 

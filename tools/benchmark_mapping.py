@@ -26,17 +26,18 @@ def watched(*command):
 
 
 def write_scene(path, side):
-    "A LiCSAR-like scene of side x side pixels of 100 m: a simulated earthquake, repeated to fill it."
+    "A LiCSAR-like scene of side x side pixels of 100 m: a simulated earthquake in its corner, quiet ground, repeated, elsewhere."
     import numpy as np, rasterio
     from insar_seg.stream import StreamOptions, sample
 
-    s = sample(3, 1, StreamOptions((1024, 1024), positive_share=1.0))
-    tile = {"diff_pha": np.nan_to_num(s.phase).astype(np.float32), "cc": np.round(255 * s.coherence).astype(np.uint8)}
-    for name, a in tile.items():
+    shock, quiet = (sample(3, 1, StreamOptions((1024, 1024), positive_share=p, distractor_share=0.0)) for p in (1.0, 0.0))
+    layers = lambda s: {"diff_pha": np.nan_to_num(s.phase).astype(np.float32), "cc": np.round(255 * s.coherence).astype(np.uint8)}
+    for name, a in layers(shock).items():
         with rasterio.open(path.with_name(path.name + f".geo.{name}.tif"), "w", driver="GTiff", height=side, width=side, count=1, dtype=a.dtype, crs="EPSG:32633", transform=rasterio.Affine(100, 0, 3e5, 0, -100, 4.9e6), tiled=True, compress="deflate") as dst:
             for row in range(0, side, 1024):
-                rows = min(1024, side - row)
-                dst.write(np.tile(a[:rows], (1, -(-side // 1024)))[:, :side], 1, window=((row, row + rows), (0, side)))
+                rows = np.tile(layers(quiet)[name][: min(1024, side - row)], (1, -(-side // 1024)))[:, :side]
+                if row == 0: rows[:, : min(1024, side)] = a[: len(rows), :side]
+                dst.write(rows, 1, window=((row, row + len(rows)), (0, side)))
     return path.with_name(path.name + ".geo.diff_pha.tif")
 
 
@@ -83,11 +84,11 @@ def main():
     rows, python = [], sys.executable
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
-        scenes = {side: write_scene(work / f"20200101_2020010{i + 2}", side) for i, side in enumerate(args.sides)}
+        scenes = {side: write_scene(work / f"20200101_202001{i + 10}", side) for i, side in enumerate((500, *args.sides))}
         run = lambda model, side: watched(python, "-c", "from insar_seg.cli import main; main()", "map", scenes[side], "--out", work / f"{Path(str(model)).name}_{side}", "--model", model, "--quiet")
         for model in ("box", *STUDY):
             path = model if model == "box" else study_model(work / model, model)
-            for side in args.sides if model == "box" else args.sides[:1]:
+            for side in args.sides if model == "box" else (500,):
                 seconds, memory = run(path, side)
                 rows.append({"model": model, "side_px": side, "seconds": seconds, "megapixels_a_second": round(side * side / 1e6 / seconds, 3), "peak_memory_gb": memory})
                 print(rows[-1], flush=True)

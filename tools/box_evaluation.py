@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+from train_box import kept_pixels, pieces_of
 from real_evaluation import EARTHQUAKES, LANDMASK, QUIET, scores
 
 BARS = {"micro_iou": 0.70, "micro_dice": 0.80, "found_magnitude_6": 0.95, "quiet_marked": 0.05, "thessaly_iou": 0.6, "dinar_iou": 0.6}
@@ -42,30 +43,32 @@ def main():
     pairs, units = select_pairs(archive, args.splits, "test")
     facts, table, verdicts, start = scene_facts(archive), SceneScores("visible", predictor.threshold), [], time.monotonic()
 
-    def marked(m):
-        "Probability that is above the threshold in the areas alone."
-        return np.where(m.mask, m.probability, np.minimum(m.probability, np.float32(predictor.threshold)))
+    def marked(m, sure=False):
+        "Probability that is above the threshold in the areas alone; or in the sure ones."
+        mask = m.mask if not sure else kept_pixels(pieces_of(np.where(m.mask, m.probability, 0), predictor.threshold, m.scene.pixel_m), 0, predictor.mean)[0] > 0
+        return np.where(mask, m.probability, np.minimum(m.probability, np.float32(predictor.threshold)))
 
     for pair in pairs:
         scene = pair.read()
         masks, m = stored_masks(archive, pair, scene), map_interferogram(scene, predictor)
-        rows, histograms = score_scene(masks, scene.valid, {"box": marked(m), "every pixel above": m.probability}, scene.pixel_m, "visible", predictor.threshold)
+        rows, histograms = score_scene(masks, scene.valid, {"box": marked(m), "sure areas": marked(m, True)}, scene.pixel_m, "visible", predictor.threshold)
         table.add({"frame": pair.frame, "pair": pair.pair, "event_id": pair.event_id, "unit": units[pair.key]}, rows, histograms)
         f = facts.loc[(pair.frame, pair.pair)]
         verdicts.append({"frame": pair.frame, "pair": pair.pair, "event_id": pair.event_id, "magnitude": f.magnitude, "kind": str(f.kind), "peak_los_mm": f.peak_los_mm, "truth": bool(masks.visible.any()), "hidden": masks.hidden,
                          "deformation": m.verdict["deformation"], "score": m.verdict["score"], "areas": m.verdict["areas"], "area_km2": m.verdict["area_km2"]})
         print(pair.key, {k: v for k, v in verdicts[-1].items() if k in ("magnitude", "kind", "truth", "deformation", "score")}, f"IoU {rows[0]['tp'] / max(1, rows[0]['tp'] + rows[0]['fp'] + rows[0]['fn']):.2f}", flush=True)
     seconds = time.monotonic() - start
-    told, rows = pd.DataFrame(verdicts), table.of("box")
+    told, rows, sure = pd.DataFrame(verdicts), table.of("box"), table.of("sure areas")
     rows = rows.merge(told[["frame", "pair", "magnitude", "kind", "peak_los_mm", "hidden", "deformation"]], on=["frame", "pair"])
+    rows["sure_found"], rows["sure_false"] = sure.found, sure.false_objects
     large = rows[(rows.magnitude >= 6) & (rows.truth_objects > 0)]
     calm = rows[rows.truth_km2 == 0]
-    out = {"version": code_version(), "model": {"name": predictor.name, "version": predictor.version, "threshold": predictor.threshold, "min_km2": predictor.min_km2, "peak": predictor.peak}, "bars": BARS,
-           "twin": {"scenes": len(rows), "seconds_a_scene": round(seconds / len(rows), 2), "box": scores_of(table, "box"), "every_pixel_above": scores_of(table, "every pixel above"),
-                    "best_threshold_in_hindsight": best_edge(*table.pooled("every pixel above")),
-                    "found_magnitude_6": {"scenes": len(large), "found": int(large.found.sum()), "events": int(large.event_id.nunique()), "events_found": int(large[large.found == 1].event_id.nunique())},
-                    "quiet": {"scenes": len(calm), "without_earthquake": int((calm.event_id == "").sum()), "marked": int((calm.false_objects > 0).sum()), "marked_without_earthquake": int((calm.false_objects[calm.event_id == ""] > 0).sum()),
-                              "verdict_yes": int(calm.deformation.sum()), "by_kind": {k: [int((g.false_objects > 0).sum()), len(g)] for k, g in calm.groupby("kind")}},
+    out = {"version": code_version(), "model": {"name": predictor.name, "version": predictor.version, "threshold": predictor.threshold, "min_km2": predictor.min_km2, "mean": predictor.mean}, "bars": BARS,
+           "twin": {"scenes": len(rows), "seconds_a_scene": round(seconds / len(rows), 2), "box": scores_of(table, "box"), "sure_areas": scores_of(table, "sure areas"),
+                    "best_threshold_in_hindsight": best_edge(*table.pooled("box")),
+                    "found_magnitude_6": {"scenes": len(large), "found": int(large.found.sum()), "found_by_sure_areas": int((large.sure_found == 1).sum()), "events": int(large.event_id.nunique()), "events_found": int(large[large.found == 1].event_id.nunique())},
+                    "quiet": {"scenes": len(calm), "without_earthquake": int((calm.event_id == "").sum()), "marked": int((calm.false_objects > 0).sum()), "marked_by_sure_areas": int((calm.sure_false > 0).sum()),
+                              "verdict_yes": int(calm.deformation.sum()), "by_kind": {k: [int((g.false_objects > 0).sum()), int((g.sure_false > 0).sum()), len(g)] for k, g in calm.groupby("kind")}},
                     "verdict": {"yes_of_visible": [int(told.deformation[told.truth].sum()), int(told.truth.sum())], "yes_of_others": [int(told.deformation[~told.truth].sum()), int((~told.truth).sum())]},
                     "events": {e: {"magnitude": float(g.magnitude.iloc[0]), "scenes": int((g.truth_objects > 0).sum()), "found": int(g.found[g.truth_objects > 0].sum()), "iou": float(g.tp.sum() / max(1, (g.tp + g.fp + g.fn).sum()))} for e, g in rows[rows.event_id != ""].groupby("event_id")},
                     "detection_limit_mm": detection_limit(rows.peak_los_mm, rows.found.where(rows.truth_objects > 0), rows.event_id)["limits"]}}
@@ -87,14 +90,14 @@ def main():
             for row in score_scene(truth[a], scene.valid, {**others, "box": marked(m)}, scene.pixel_m, "visible", predictor.threshold)[0]:
                 if row["name"] == "box": entry["box"][a] = scores(row)
                 else: entry["analysts"][f"{row['name']} against {a}"] = scores(row)
-        out["real"]["earthquakes"][place] = entry | {"verdict": m.verdict, "fringes": None if not len(m.areas) or np.isnan(m.areas.fringes.iloc[0]) else float(m.areas.fringes.iloc[0])}
+        out["real"]["earthquakes"][place] = entry | {"verdict": m.verdict, "sure_areas": int(m.areas.sure.sum()),  "fringes": None if not len(m.areas) or np.isnan(m.areas.fringes.iloc[0]) else float(m.areas.fringes.iloc[0])}
         drawn.append((f"{place}, IoU {' and '.join(format(v['iou'], '.2f') for v in entry['box'].values())}", scene, [truth[a].visible for a in names], m))
         print(place, {a: round(v["iou"], 3) for a, v in entry["box"].items()}, {a: round(v["iou"], 2) for a, v in entry["analysts"].items()}, m.verdict["reason"], flush=True)
     land = read_band(args.real / LANDMASK)[0] > 0
     for place, path in QUIET.items():
         scene = read_interferogram(args.real / path)
         m, area = map_interferogram(scene, predictor), float(np.prod(scene.pixel_m)) / 1e6
-        entry = {"scene_km2": float(scene.valid.sum() * area), "marked_km2": float((m.mask & scene.valid).sum() * area), "areas": len(m.areas), "verdict": m.verdict}
+        entry = {"scene_km2": float(scene.valid.sum() * area), "marked_km2": float((m.mask & scene.valid).sum() * area), "areas": len(m.areas), "sure_areas": int(m.areas.sure.sum()), "verdict": m.verdict}
         if land.shape == scene.shape: entry |= {f"{k}_share": float((m.mask & scene.valid & part).sum() / max(1, (scene.valid & part).sum())) for k, part in (("land", land), ("water", ~land))}
         out["real"]["quiet"][place] = entry
         drawn.append((f"{place}\n{entry['marked_km2']:.0f} km² marked", scene, [], m))

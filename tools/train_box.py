@@ -2,7 +2,7 @@
 """Train the network in the box: simulate scenes, train, fine-tune, choose on validation scenes, and pack weights and card into insar_seg/box.
 
 usage: train_box.py WORK ARCHIVE [--splits nbs/leaderboard/twin_splits.csv] [--scenes 3500] [--steps 2000] [--fine 4600] [--last 4000] [--workers 2] [--only STAGE]
-       train_box.py WORK ARCHIVE --experiments [--minutes 3]
+       train_box.py WORK ARCHIVE --experiments [--minutes 1.5]
 
 WORK is a folder for intermediate files (1 MB a scene), ARCHIVE the simulated twin (insar-seg simulate --profile twin). Stages, each skipped where its result is there: pool, archive, train, fine, last, choose.
 The twin's test scenes are not opened. The log of the training goes to nbs/results/box_training.json; with --experiments nbs/results/box_experiments.json compares networks and inputs that were trained for
@@ -25,11 +25,8 @@ EXPERIMENTS = {  # name -> network, width, encoding, scales
     "compact, half the filters": ("compact", 0.5, "cos_sin_coherence", (1, 2, 4)),
     "compact, twice the filters": ("compact", 2.0, "cos_sin_coherence", (1, 2, 4)),
     "compact, 200 m only": ("compact", 1.0, "cos_sin_coherence", (1,)),
-    "compact, 400 m only": ("compact", 1.0, "cos_sin_coherence", (2,)),
-    "compact, 400 and 800 m": ("compact", 1.0, "cos_sin_coherence", (2, 4)),
     "compact, no coherence": ("compact", 1.0, "cos_sin_valid", (1, 2, 4)),
     "U-net VGG19, quarter of the filters, 400 m": ("unet_vgg19", 0.25, "cos_sin_coherence", (2,)),
-    "U-net InceptionV3, quarter of the filters, 400 m": ("unet_inceptionv3", 0.25, "cos_sin_coherence", (2,)),
 }
 
 
@@ -275,8 +272,8 @@ def scene_maps(work, archive, splits, predictor, folder, split="validation"):
 
 
 def choose(work, archive, splits, predictor):
-    "Calibrator, threshold, smallest area and peak, and the model of whole scenes, from the twin's validation scenes; and the table behind the choice."
-    import rasterio, tempfile
+    "Calibrators, threshold, smallest area and smallest mean, and the model of whole scenes, from the twin's validation scenes; and the table behind the choice."
+    import dataclasses, rasterio, tempfile
     from sklearn.linear_model import LogisticRegression
     from insar_seg.archive import Archive
     from insar_seg.areas import find_areas, scene_features
@@ -287,17 +284,20 @@ def choose(work, archive, splits, predictor):
     import pandas as pd
 
     folder = work / "validation"
+    unknown = dataclasses.replace(predictor, predict=lambda phase, coherence: predictor.predict(phase, np.full_like(coherence, np.nan)))
     pairs, _ = scene_maps(work, archive, splits, predictor, folder)
-    opened, total, held = Archive(archive), np.zeros((3, 1000), np.int64), []
+    scene_maps(work, archive, splits, unknown, work / "validation_without_coherence")
+    opened, totals, held = Archive(archive), np.zeros((2, 3, 1000), np.int64), []
     for pair in pairs:
         scene = pair.read()
         masks = stored_masks(opened, pair, scene)
         classes = classes_of(masks, scene.valid)
         if masks.hidden: classes[masks.margin > 0] = 255
-        total += histogram(np.load(folder / f"{pair.frame}_{pair.pair}.npy").astype(F), classes)
+        for total, where in zip(totals, (folder, work / "validation_without_coherence")): total += histogram(np.load(where / f"{pair.frame}_{pair.pair}.npy").astype(F), classes)
         held.append((pair, scene, masks))
-    calibrator = fit_isotonic(*merge(total, "visible"))
-    threshold, micro = best_edge(*recalibrated(*merge(total, "visible"), calibrator))
+    calibrator, without = (fit_isotonic(*merge(total, "visible")) for total in totals)
+    threshold, micro = best_edge(*recalibrated(*merge(totals[0], "visible"), calibrator))
+    micro_without = best_edge(*recalibrated(*merge(totals[1], "visible"), without))[1]
     threshold, rows, areas_of = round(threshold, 3), [], []
     with tempfile.TemporaryDirectory() as temporary:
         for pair, scene, masks in held:
@@ -305,45 +305,44 @@ def choose(work, archive, splits, predictor):
             probability = np.where(np.isfinite(raw), calibrator(raw), np.nan).astype(F)
             raster = Path(temporary) / "map.tif"
             with rasterio.open(raster, "w", driver="GTiff", height=scene.shape[0], width=scene.shape[1], count=1, dtype="float32", crs=scene.crs, transform=scene.transform, nodata=np.nan) as dst: dst.write(probability, 1)
-            areas = find_areas(raster, threshold, 1.0, 0.0, lambda a, b, c, d: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]))
+            areas = find_areas(raster, threshold, 1.0, 0.0, 0.0, lambda a, b, c, d: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]))
             areas_of.append((areas, bool(masks.visible.any())))
             known, pieces = {}, pieces_of(probability, threshold, scene.pixel_m)
-            for km2 in (1.0, 2.0, 5.0, 10.0, 20.0):
-                for peak in (0.0, 0.5, 0.6, 0.7, 0.8, 0.9):
-                    kept, which = kept_pixels(pieces, km2, peak)
+            for km2 in (1.0, 5.0, 10.0, 20.0):
+                for mean in (0.0, *np.arange(0.5, 0.71, 0.02).round(2).tolist()):
+                    kept, which = kept_pixels(pieces, km2, mean)
                     if which not in known: known[which] = score_scene(masks, scene.valid, {"box": kept}, scene.pixel_m, "visible", 0.5, edges=False)[0][0]
                     row = known[which]
-                    rows.append({**row, "min_km2": km2, "peak": peak, "frame": pair.frame, "pair": pair.pair, "scene": f"{pair.frame}/{pair.pair}", "event_id": pair.event_id})
+                    rows.append({**row, "min_km2": km2, "mean": mean, "frame": pair.frame, "pair": pair.pair, "scene": f"{pair.frame}/{pair.pair}", "event_id": pair.event_id})
     table = []
-    for (km2, peak), part in pd.DataFrame(rows).groupby(["min_km2", "peak"]):
+    for (km2, mean), part in pd.DataFrame(rows).groupby(["min_km2", "mean"]):
         o = object_summary(part.reset_index(drop=True))
-        table.append({"min_km2": km2, "peak": peak, "micro_iou": round(float(part.tp.sum() / (part.tp + part.fp + part.fn).sum()), 4), "quiet_scenes": o["quiet_scenes"], "quiet_scenes_marked": round(float((part.false_objects[part.truth_km2 == 0] > 0).mean()), 4),
+        table.append({"min_km2": km2, "mean": mean, "micro_iou": round(float(part.tp.sum() / (part.tp + part.fp + part.fn).sum()), 4), "quiet_scenes": o["quiet_scenes"], "quiet_scenes_marked": round(float((part.false_objects[part.truth_km2 == 0] > 0).mean()), 4),
                       "earthquake_scenes": o["earthquake_scenes"], "found": int((part.found == 1).sum()), "false_objects": int(part.false_objects.sum())})
-    allowed = [r for r in table if r["quiet_scenes_marked"] <= 0.04] or [min(table, key=lambda r: r["quiet_scenes_marked"])]
-    best = max(allowed, key=lambda r: (r["found"], r["micro_iou"], -r["min_km2"]))
+    best = max(table, key=lambda r: (round(r["found"] / r["earthquake_scenes"] - r["quiet_scenes_marked"], 6), r["micro_iou"], -r["min_km2"]))  # Youden's index
     names = ["log10_area", "mean_probability", "peak_probability"]
-    kept = [(a[(a.area_km2 >= best["min_km2"]) & (a.peak_probability >= best["peak"])], y) for a, y in areas_of]
+    kept = [(a[(a.area_km2 >= best["min_km2"]) & (a.mean_probability >= best["mean"])], y) for a, y in areas_of]
     x, y = np.array([[scene_features(a)[n] for n in names] for a, _ in kept if len(a)]), np.array([y for a, y in kept if len(a)])
     scene = None
     if len(set(y.tolist())) == 2:
         model = LogisticRegression(C=1.0).fit(x, y)
         scene = {"names": names, "coefficients": model.coef_[0].round(5).tolist(), "intercept": round(float(model.intercept_[0]), 5), "threshold": 0.5}
-    return {"calibrator": calibrator.to_dict(), "threshold": threshold, "min_km2": best["min_km2"], "peak": best["peak"], "scene": scene}, {"micro_iou": round(micro, 4), "scenes": len(pairs), "table": table}
+    return {"calibrator": calibrator.to_dict(), "calibrator_without_coherence": without.to_dict(), "threshold": threshold, "min_km2": best["min_km2"], "mean": best["mean"], "scene": scene}, {"micro_iou": round(micro, 4), "micro_iou_without_coherence": round(micro_without, 4), "scenes": len(pairs), "table": table}
 
 
 def pieces_of(probability, threshold, pixel_m):
-    "Labels of the pieces above a threshold, their areas (km2) and peaks."
+    "Labels of the pieces above a threshold, their areas (km2) and means."
     from scipy import ndimage
 
     p = np.nan_to_num(probability)
     labels, n = ndimage.label(p > threshold, np.ones((3, 3)))
-    return labels, np.bincount(labels.ravel(), minlength=n + 1)[1:] * np.prod(pixel_m) / 1e6, np.atleast_1d(ndimage.maximum(p, labels, np.arange(1, n + 1))) if n else np.zeros(0)
+    return labels, np.bincount(labels.ravel(), minlength=n + 1)[1:] * np.prod(pixel_m) / 1e6, np.atleast_1d(ndimage.mean(p, labels, np.arange(1, n + 1))) if n else np.zeros(0)
 
 
-def kept_pixels(pieces, km2, peak):
-    "0/1: pixels of the pieces that are large and high enough; and which pieces these are."
-    labels, areas, peaks = pieces
-    good = (areas >= km2) & (peaks >= peak)
+def kept_pixels(pieces, km2, mean):
+    "0/1: pixels of the pieces that are large and sure enough; and which pieces these are."
+    labels, areas, means = pieces
+    good = (areas >= km2) & (means >= mean)
     return np.r_[False, good][labels].astype(F), tuple(np.flatnonzero(good).tolist())
 
 
@@ -385,7 +384,7 @@ def main():
     parser.add_argument("work", type=Path); parser.add_argument("archive", type=Path); parser.add_argument("--splits", type=Path, default=ROOT / "nbs/leaderboard/twin_splits.csv")
     parser.add_argument("--scenes", type=int, default=3500); parser.add_argument("--steps", type=int, default=2000); parser.add_argument("--fine", type=int, default=4600); parser.add_argument("--last", type=int, default=4000)
     parser.add_argument("--workers", type=int, default=2); parser.add_argument("--only", choices=("pool", "archive", "train", "fine", "last", "choose"))
-    parser.add_argument("--experiments", action="store_true"); parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--experiments", action="store_true"); parser.add_argument("--minutes", type=float, default=1.5)
     args = parser.parse_args()
     from insar_seg.core import code_version
 
@@ -417,12 +416,12 @@ def main():
             "twin_train_scenes": len(twin.scenes), "scene_km": SIDE * PIXEL_M / 1000}
     training = {"profile": "box", "seed": SEED, "optimizer": "AdamW", "loss": "bce_dice", "augmentation": [*AUGMENTED, "sea"], "precision": "mixed_bfloat16",
                 "stages": {k: {"steps": v[-1]["step"], "examples": v[-1]["examples"], "seconds": v[-1]["seconds"], "rate": stages[k][2]} for k, v in logs.items()}}
-    pack(model, args.work, {"threshold": 0.5, "min_km2": 1.0, "peak": 0.0}, training, data)
+    pack(model, args.work, {"threshold": 0.5, "min_km2": 1.0, "mean": 0.0}, training, data)
     mapping, chosen = choose(args.work, args.archive, args.splits, load_predictor())
     pack(model, args.work, mapping, training, data)
-    out = {"version": code_version(), "data": data, "training": training, "logs": logs, "choice": {**{k: v for k, v in mapping.items() if k != "calibrator"}, **chosen}}
+    out = {"version": code_version(), "data": data, "training": training, "logs": logs, "choice": {**{k: v for k, v in mapping.items() if not k.startswith("calibrator")}, **chosen}}
     (ROOT / "nbs/results/box_training.json").write_text(json.dumps(out, indent=1) + "\n")
-    print(json.dumps({k: v for k, v in mapping.items() if k != "calibrator"}), chosen["micro_iou"])
+    print(json.dumps({k: v for k, v in mapping.items() if not k.startswith("calibrator")}), chosen["micro_iou"])
 
 
 if __name__ == "__main__": main()
