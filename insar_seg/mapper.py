@@ -126,10 +126,7 @@ class Mapped:
 
     def _repr_png_(self):
         "The picture, for notebooks."
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "map.png"
-            draw_map(overview(source_of(self.scene), 800)[0], self.areas, self.verdict, self.model, path, dpi=72)
-            return path.read_bytes()
+        return show_map(overview(source_of(self.scene), 800)[0], self.areas, self.verdict, self.model).data
 
 
 def map_interferogram(
