@@ -207,7 +207,6 @@ def find_areas(
     threshold: float,  # pixels above it are affected, 0 up to 1 (1 excluded)
     min_km2: float = 1.0,  # smaller pieces are left out, km² on the ellipsoid
     peak: float = 0.0,  # pieces whose highest probability stays below it are left out, 0 to 1
-    mean: float = 0.0,  # pieces whose mean probability stays below it are left out, 0 to 1
     phase=None,  # function (row0, row1, column0, column1) -> (phase, coherence or None), (rows, columns) float32 with NaN; None: no fringes, no coherence
     progress=None,  # wraps an iterable, e.g. tqdm
     simplify_px: float = 0.0,  # outlines may leave the edges of pixels by as much, pixels; 0: they do not
@@ -216,13 +215,13 @@ def find_areas(
     import geopandas
 
     for ok, rule, value in ((0 <= threshold < 1, "The threshold must lie between 0 and 1, 1 excluded", threshold), (min_km2 >= 0, "The smallest area must be 0 or more", min_km2),
-                            (0 <= peak <= 1, "The peak must lie between 0 and 1", peak), (0 <= mean <= 1, "The mean must lie between 0 and 1", mean), (simplify_px >= 0, "The tolerance of outlines must be 0 or more", simplify_px)):
+                            (0 <= peak <= 1, "The peak must lie between 0 and 1", peak), (simplify_px >= 0, "The tolerance of outlines must be 0 or more", simplify_px)):
         if not ok: raise RequestError(rule, value, "Correct the option")
     threshold = float(threshold)
     with _raster(probability) as src, tempfile.TemporaryDirectory() as folder:
         steps = iter((progress or iter)(range(2 * len(_strips(src)))))
         tick, to_lonlat = lambda: next(steps, None), _to_lonlat(src.crs)
-        table, parts = _pieces(src, threshold, lambda f: ((f.km2 >= min_km2 * (1 - 1e-6)) & (f.peak >= np.float32(peak)) & (f.total >= f.pixels * (mean - 1e-6))).to_numpy(), tick, to_lonlat)
+        table, parts = _pieces(src, threshold, lambda f: ((f.km2 >= min_km2 * (1 - 1e-6)) & (f.peak >= np.float32(peak))).to_numpy(), tick, to_lonlat)
         outlines = _outlines(src, threshold, table, parts, Path(folder) / "mask.tif", tick)
         for _ in steps: pass                                                    # a bar ends full
         shapes = [_on_earth(o, src, to_lonlat, simplify_px) for o in outlines]

@@ -9,18 +9,17 @@ import dataclasses, hashlib, importlib.resources
 from pathlib import Path
 
 import numpy as np
-
 from scipy.special import expit, logit
 
 from .core import RequestError, WorkError
 from .curves import calibrator_from_dict
-from .ensemble import TEST_TIME, test_time
+from .ensemble import TEST_TIME, maximum, mean_probability, minimum, test_time
 from .regrid import Grid, to_model, to_scene
 from .run import silent_start
-from .streaming import Predictor, map_array
+from .streaming import Predictor
 
 # %% auto #0
-__all__ = ['BOX', 'SIZE_PX', 'RULES', 'box_folder', 'at_scales', 'calibrated', 'load_predictor', 'combined']
+__all__ = ['BOX', 'RULES', 'box_folder', 'at_scales', 'calibrated', 'load_predictor', 'combined']
 
 # %% ../nbs/14m_box.ipynb #x-box-folder
 BOX = "box"  # the name of the network that comes with the package
@@ -65,7 +64,7 @@ def calibrated(
     calibrator,  # `curves.Calibrator`; None changes nothing
     without=None,  # the one for windows without coherence; None: the same
 ):  # such a function
-    "The same function with its answers calibrated. Without coherence a network is less sure, so that its answers mean something else."
+    "The same function with its answers calibrated. A card may hold a calibrator of its own for windows without coherence."
     if calibrator is None: return predict
 
     def answer(phase, coherence):
@@ -76,9 +75,6 @@ def calibrated(
     return answer
 
 # %% ../nbs/14m_box.ipynb #x-load-predictor
-SIZE_PX = 512  # side of a window, pixels, where a card does not say one
-
-
 def load_predictor(
     model=BOX,  # "box", a trained network's folder, or a .weights.h5 file with card.json beside it
     test_time_sets: tuple = (),  # out of `ensemble.TEST_TIME`: turns, offsets, gains, sign; the mean over all versions
@@ -115,7 +111,7 @@ def _predictor(network, card, folder, name, sets, threshold):
                      use.get("threshold", 0.5) if threshold is None else threshold, use.get("min_km2", 1.0), use.get("peak", 0.0), use.get("mean", 0.0), version, card)
 
 # %% ../nbs/14m_box.ipynb #x-combined
-RULES = {"mean": np.mean, "intersection": np.min, "union": np.max}
+RULES = {"mean": mean_probability, "intersection": minimum, "union": maximum}
 
 
 def combined(
@@ -129,5 +125,5 @@ def combined(
     if not predictors: raise RequestError("There must be a model", 0, "Give one")
     kinds = {(p.size_px, p.pixel_m) for p in predictors}
     if len(kinds) > 1: raise RequestError("Models that are combined must see windows of one size and pixel", sorted(kinds, key=str), "Map with each and combine the rasters")
-    predict = lambda phase, coherence: RULES[rule](np.stack([p.predict(phase, coherence) for p in predictors]), axis=0)
+    predict = lambda phase, coherence: RULES[rule](*(p.predict(phase, coherence) for p in predictors))
     return dataclasses.replace(predictors[0], name=f"{rule} of " + ", ".join(p.name for p in predictors), predict=predict, version=" + ".join(p.version for p in predictors), card={})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses, json, multiprocessing, os, tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from scipy import ndimage
 from .areas import find_areas, scene_verdict, write_cog, write_geojson, write_geopackage, write_mask
 from .archive import Archive
 from .box import BOX, RULES, combined, load_predictor
-from .core import InsarSegError, RequestError, WorkError, code_version, fingerprint, working_in
-from .interferogram import Interferogram, scene_name
+from .core import InsarSegError, RequestError, code_version, fingerprint, working_in
+from .interferogram import Interferogram, read_band, scene_name
 from .picture import draw_map, show_map
-from .products import read_product
-from .streaming import Predictor, Source, map_source, open_source, overview, source_of
+from .streaming import Predictor, map_source, open_source, overview, source_of
 from .webmap import write_html, write_stac
 
 # %% auto #0
@@ -135,10 +134,10 @@ def map_interferogram(
     coherence=None,  # path of coherence on the same grid, where `scene` is a path; None: the product's own
     threshold: float | None = None,  # probability above which a pixel counts as affected; None: the model's own
 ) -> Mapped:
-    "Map one scene in memory. Raises what `read_product` and `load_predictor` raise."
+    "Map one scene in memory. Raises what `open_source` and `load_predictor` raise."
     if not isinstance(scene, Interferogram):
-        open_source(scene, None, coherence)                                    # says more about what is wrong
-        scene = read_product(scene, coherence=coherence)
+        source = open_source(scene, None, coherence)
+        scene = overview(source, max(source.shape))[0]                         # every pixel
     predictor = model if isinstance(model, Predictor) else predictor_of(MapOptions((str(model),), threshold=threshold))
     source = source_of(scene)
     with tempfile.TemporaryDirectory() as folder:
@@ -146,8 +145,7 @@ def map_interferogram(
         _write_probability(raster, source, predictor, None)
         areas, verdict = _judged(source, predictor, raster, overview(source)[0])
         write_mask(marked, areas, raster, predictor.threshold)
-        read = lambda path: rasterio.open(path, driver="GTiff", sharing=False).read(1)
-        return Mapped(scene, read(raster), read(marked) == 1, areas, verdict, predictor.name)
+        return Mapped(scene, read_band(raster)[0], read_band(marked)[0] == 1, areas, verdict, predictor.name)
 
 # %% ../nbs/14n_mapper.ipynb #x-one
 @dataclass(frozen=True)
@@ -216,18 +214,18 @@ def _said(e, stem):
 
 def _write(source, path, predictor, files, key, options, progress):
     "All files of a scene; what the polygons' file says of it."
-    made = {"scene": path.name, "model": predictor.name, "model_version": predictor.version, "software": f"insar_seg {code_version()}", "threshold": predictor.threshold}
+    made = {"scene": path.name, "model": predictor.name, "model_version": predictor.version, "software": f"insar_seg {code_version()}"}
     files["areas"].parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=files["areas"].parent, prefix=".map") as folder:
         raster = Path(folder) / "map.tif"
         _write_probability(raster, source, predictor, progress)
-        small, n = overview(source)
+        small = overview(source)[0]
         areas, verdict = _judged(source, predictor, raster, small)
-        write_cog(files["probability"], raster, **{k: v for k, v in made.items() if k != "threshold"})
-        write_mask(files["mask"], areas, raster, predictor.threshold, **{k: v for k, v in made.items() if k != "threshold"})
+        write_cog(files["probability"], raster, **made)
+        write_mask(files["mask"], areas, raster, predictor.threshold, **made)
         draw_map(small, areas, verdict, predictor.name, files["picture"])
         dates = {} if source.dates is None else {"first_date": str(source.dates[0]), "second_date": str(source.dates[1])}
-        told = {"name": source.name, **made, "product": source.kind, "pass": source.pass_, **dates, "pixel_m": [round(v, 2) for v in source.pixel_m], **verdict, "min_km2": predictor.min_km2, "min_mean_probability": predictor.mean, "key": key}
+        told = {"name": source.name, **made, "threshold": predictor.threshold, "product": source.kind, "pass": source.pass_, **dates, "pixel_m": [round(v, 2) for v in source.pixel_m], **verdict, "min_km2": predictor.min_km2, "min_mean_probability": predictor.mean, "key": key}
         if "geopackage" in files: write_geopackage(files["geopackage"], areas, told)
         if "page" in files: write_html(files["page"], small, _probability_like(raster, small.shape), areas, verdict, predictor.name)
         write_geojson(files["areas"], areas, told)

@@ -242,7 +242,7 @@ class Predictor:
     threshold: float = 0.5  # probability above which a pixel counts as affected
     min_km2: float = 1.0  # smaller areas do not count
     peak: float = 0.0  # an area counts only if its highest probability reaches this
-    mean: float = 0.0  # and its mean probability this
+    mean: float = 0.0  # an area is sure only if its mean probability reaches this; others are doubtful
     version: str = ""
     card: dict = field(default_factory=dict, repr=False)  # what is known of its making and its scores
 

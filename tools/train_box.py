@@ -305,7 +305,7 @@ def choose(work, archive, splits, predictor):
             probability = np.where(np.isfinite(raw), calibrator(raw), np.nan).astype(F)
             raster = Path(temporary) / "map.tif"
             with rasterio.open(raster, "w", driver="GTiff", height=scene.shape[0], width=scene.shape[1], count=1, dtype="float32", crs=scene.crs, transform=scene.transform, nodata=np.nan) as dst: dst.write(probability, 1)
-            areas = find_areas(raster, threshold, 1.0, 0.0, 0.0, lambda a, b, c, d: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]))
+            areas = find_areas(raster, threshold, 1.0, 0.0, lambda a, b, c, d: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]))
             areas_of.append((areas, bool(masks.visible.any())))
             known, pieces = {}, pieces_of(probability, threshold, scene.pixel_m)
             for km2 in (1.0, 5.0, 10.0, 20.0):
