@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime, json, re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +25,22 @@ FRAME = re.compile(r"[0-9]{3}[AD]_[0-9]{4}[0-9HM]_[0-9]{6}")  # the letter marks
 PAIR = re.compile(r"([0-9]{8})_([0-9]{8})")
 
 
-def pair_dates(pair: str):
+def pair_dates(
+    pair: str,  # such as 20210218_20210303
+) -> tuple[datetime.date, datetime.date]:  # older, younger
     "The two dates of a pair. Raises `WorkError` unless it is YYYYMMDD_YYYYMMDD, older date first."
     match = PAIR.fullmatch(str(pair))
     try:
-        first, second = (datetime.date(int(d[:4]), int(d[4:6]), int(d[6:])) for d in match.groups())
-    except (AttributeError, ValueError):
+        first, second = (datetime.date(int(d[:4]), int(d[4:6]), int(d[6:])) for d in (match.groups() if match else ()))
+    except ValueError:
         raise WorkError("A pair must be YYYYMMDD_YYYYMMDD", repr(pair), "Correct pairs.csv or the folder's name") from None
     if first >= second: raise WorkError("A pair must name its older date first", repr(pair), "Swap the dates and the sign of the phase")
     return first, second
 
 
-def check_frame(frame: str) -> str:
+def check_frame(
+    frame: str,  # such as 021D_04972_131213
+) -> str:
     "The frame itself. Raises `WorkError` unless it is a LiCSAR frame id."
     if not FRAME.fullmatch(str(frame)):
         raise WorkError("A frame must look like 021D_04972_131213", repr(frame), "Correct pairs.csv or the folder's name")
@@ -46,7 +51,9 @@ EVENT_COLUMNS = ("event_id", "name", "time_utc", "latitude", "longitude", "depth
 PAIR_COLUMNS = ("frame", "pair", "event_id", "coseismic", "pass", "origin")
 
 
-def read_events(path) -> pd.DataFrame:
+def read_events(
+    path: str | Path,  # of events.csv
+) -> pd.DataFrame:  # EVENT_COLUMNS and any further ones
     "events.csv as a table indexed by event_id; numbers as float, NaN where blank. Raises `WorkError` for a bad table."
     table = _read_table(path, EVENT_COLUMNS)
     for column in EVENT_COLUMNS[3:10]:
@@ -57,7 +64,9 @@ def read_events(path) -> pd.DataFrame:
     return table.set_index("event_id", drop=False).rename_axis(None)
 
 
-def read_pairs(path) -> pd.DataFrame:
+def read_pairs(
+    path: str | Path,  # of pairs.csv
+) -> pd.DataFrame:  # PAIR_COLUMNS and any further ones
     "pairs.csv as a table; `coseismic` is boolean. Raises `WorkError` for a bad name or value."
     table = _read_table(path, PAIR_COLUMNS)
     for row in table.itertuples(): check_frame(row.frame), pair_dates(row.pair)
@@ -93,9 +102,14 @@ class Pair:
     path: Path  # its wrapped phase
 
     @property
-    def key(self): return f"{self.frame}/{self.pair}"
+    def key(self) -> str:
+        "frame/pair, which names it within the archive."
+        return f"{self.frame}/{self.pair}"
 
-    def read(self, unwrapped: bool = False) -> Interferogram:
+    def read(
+        self,
+        unwrapped: bool = False,  # read the unwrapped phase too, if there is one
+    ) -> Interferogram:
         "The scene itself; see `read_interferogram`."
         return read_interferogram(self.path, unwrapped=unwrapped)
 
@@ -105,8 +119,8 @@ class Archive:
 
     def __init__(
         self,
-        root,  # folder that holds events.csv, pairs.csv and the track folders
-    ):
+        root: str | Path,  # folder that holds events.csv, pairs.csv and the track folders
+    ) -> None:
         "Raises `RequestError` for a missing or empty archive, `WorkError` for a bad table or a listed file that is absent."
         self.root = Path(root)
         if not self.root.is_dir(): raise RequestError("An archive must be a folder that exists", root, "Check the path")
@@ -126,18 +140,28 @@ class Archive:
             if path.is_file(): return path
         raise WorkError("Every pair in pairs.csv must have its wrapped phase", paths[0], "Fetch it, or take the row out of pairs.csv")
 
-    def mask_path(self, pair: Pair, kind: str, ending: str = ".tif") -> Path:
-        "Where the archive keeps the mask `kind` (visible, margin, ignore) of a pair, whether or not it is there."
+    def mask_path(
+        self,
+        pair: Pair,  # of this archive
+        kind: str,  # visible, margin or ignore
+        ending: str = ".tif",  # or .geojson, polygons drawn by a person
+    ) -> Path:
+        "Where the archive keeps a mask of a pair, whether or not it is there."
         return self.root / "masks" / pair.frame / f"{pair.pair}.{kind}{ending}"
 
-    def files(self):
+    def files(self) -> list[Path]:
         "Every file the archive's content depends on, sorted."
         folders = [self.root / "masks", *{p.path.parent for p in self.pairs}]
         found = {p for f in folders if f.is_dir() for p in f.rglob("*") if p.is_file() and not p.name.startswith(".")}
         return sorted(found | {self.root / "events.csv", self.root / "pairs.csv"})
 
 # %% ../nbs/03_archive.ipynb #x-write-scene
-def write_scene(root, frame: str, pair: str, scene: Interferogram):
+def write_scene(
+    root: str | Path,  # the archive's folder
+    frame: str,  # such as 021D_04972_131213
+    pair: str,  # such as 20210218_20210303
+    scene: Interferogram,  # its phase and, if there is one, its coherence are kept
+) -> None:
     "Write phase (float32 radians, 0 = no data, untagged) and coherence (uint8, 255 = 1, 0 = no data) where LiCSAR would."
     check_frame(frame), pair_dates(pair)
     folder = Path(root) / str(int(frame[:3])) / frame / "interferograms" / pair
@@ -148,8 +172,11 @@ def write_scene(root, frame: str, pair: str, scene: Interferogram):
         write_raster(folder / f"{pair}.geo.cc.tif", stored, scene)
 
 
-def read_mask(path, like: Interferogram) -> np.ndarray:
-    "(H, W) uint8 0/1. Raises `WorkError` unless it is a 0/1 GeoTIFF on the grid of `like`."
+def read_mask(
+    path: str | Path,  # GeoTIFF
+    like: Interferogram,  # the scene it belongs to
+) -> np.ndarray:  # (H, W) uint8 0/1
+    "A mask of a scene. Raises `WorkError` unless it is a 0/1 GeoTIFF on the grid of `like`."
     band, crs, transform, _ = read_band(path)
     if band.shape != like.shape: raise WorkError(f"A mask must have its scene's shape {like.shape}", f"{path} has {band.shape}", "Draw or make it again")
     if crs != like.crs or not transform.almost_equals(like.transform, precision=abs(like.transform.a) / 2):
@@ -165,10 +192,15 @@ LICSAR_CREDIT = (
     "Gonzalez et al. 2016, AGU Fall Meeting", "Lawrence et al. 2013, JASMIN")
 
 
-def write_tables(root, events: pd.DataFrame, pairs: pd.DataFrame, provenance: dict):
+def write_tables(
+    root: str | Path,  # the archive's folder
+    events: pd.DataFrame,  # with EVENT_COLUMNS
+    pairs: pd.DataFrame,  # with PAIR_COLUMNS; coseismic boolean
+    provenance: Mapping[str, object],  # what made it; anything JSON can hold
+) -> None:
     "Write events.csv, pairs.csv and provenance.json; the package version is added to the provenance."
     root = Path(root)
-    write_text(root / "events.csv", events[list(EVENT_COLUMNS)].to_csv(index=False))
+    write_text(root / "events.csv", events[list(EVENT_COLUMNS)].to_csv(index=False, lineterminator="\n"))
     flags = pairs.coseismic.map({True: "true", False: "false"})
-    write_text(root / "pairs.csv", pairs.assign(coseismic=flags)[list(PAIR_COLUMNS)].to_csv(index=False))
+    write_text(root / "pairs.csv", pairs.assign(coseismic=flags)[list(PAIR_COLUMNS)].to_csv(index=False, lineterminator="\n"))
     write_text(root / "provenance.json", json.dumps({"package": "insar_seg", "version": code_version(), **provenance}, indent=1))

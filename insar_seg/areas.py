@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib, datetime, json, tempfile, warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,10 @@ from scipy.sparse.csgraph import connected_components
 from .core import RequestError, WorkError, atomic_path, wrap, write_text
 from .evaluation import to_json_ready
 from .interferogram import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+else: GeoDataFrame = pd.DataFrame  # what it is a kind of: geopandas itself is imported where it is needed
 
 # %% auto #0
 __all__ = ['STRIP_PX', 'MAX_AREAS', 'MAX_EDGES', 'SIDE_PX', 'MAX_RESIDUES', 'MAX_RATE', 'MIN_SHARE', 'DESCRIPTION', 'FEATURES',
@@ -203,14 +209,14 @@ def _fringes(blocks, n):
 
 # %% ../nbs/14j_areas.ipynb #x-find-areas
 def find_areas(
-    probability,  # path of a float32 GeoTIFF, 0 to 1, NaN = no data, on the scene's grid
+    probability: str | Path,  # float32 GeoTIFF, 0 to 1, NaN = no data, on the scene's grid
     threshold: float,  # pixels above it are affected, 0 up to 1 (1 excluded)
     min_km2: float = 1.0,  # smaller pieces are left out, km² on the ellipsoid
     peak: float = 0.0,  # pieces whose highest probability stays below it are left out, 0 to 1
-    phase=None,  # function (row0, row1, column0, column1) -> (phase, coherence or None), (rows, columns) float32 with NaN; None: no fringes, no coherence
-    progress=None,  # wraps an iterable, e.g. tqdm
+    phase: Callable[[int, int, int, int], tuple] | None = None,  # function (row0, row1, column0, column1) -> (phase, coherence or None), (rows, columns) float32 with NaN; None: no fringes, no coherence
+    progress: Callable[[Iterable], Iterable] | None = None,  # wraps an iterable, e.g. tqdm
     simplify_px: float = 0.0,  # outlines may leave the edges of pixels by as much, pixels; 0: they do not
-):  # GeoDataFrame on WGS 84, index `area` from 1, largest first: area_km2, mean_probability, peak_probability, longitude, latitude, fringes, coherence (NaN: not told), geometry
+) -> GeoDataFrame:  # on WGS 84, index `area` from 1, largest first: area_km2, mean_probability, peak_probability, longitude, latitude, fringes, coherence (NaN: not told), geometry
     "Affected areas of a map. Raises `RequestError` for a bad option or a file that does not exist, `WorkError` for one that holds no probability."
     import geopandas
 
@@ -330,14 +336,14 @@ DESCRIPTION = "probability that the pixel is affected, 0 to 1"
 
 
 def write_cog(
-    path,  # file to write, whole or not at all
-    source_path,  # GeoTIFF of one band
+    path: str | Path,  # file to write, whole or not at all
+    source_path: str | Path,  # GeoTIFF of one band
     description: str = DESCRIPTION,  # of the band
     scale: float = 1.0,  # value = scale x stored number + offset
     offset: float = 0.0,
     overviews: str = "",  # how pixels are joined: average, mode, nearest; empty: average for floating-point numbers, else mode
-    **tags,  # text stored in the file
-):
+    **tags: object,  # stored in the file as text
+) -> None:
     "Write a cloud-optimised GeoTIFF with the values and the grid of `source_path`; no data is NaN where it states nothing. Raises `RequestError` or `WorkError` if it is no GeoTIFF."
     from rasterio.shutil import copy
 
@@ -359,12 +365,12 @@ def write_cog(
 
 # %% ../nbs/14j_areas.ipynb #x-write-mask
 def write_mask(
-    path,  # file to write, whole or not at all
-    areas_gdf,  # as `find_areas` gives it, or some of its rows
-    probability_path,  # the raster they were found in
+    path: str | Path,  # file to write, whole or not at all
+    areas_gdf: GeoDataFrame,  # as `find_areas` gives it, or some of its rows
+    probability_path: str | Path,  # the raster they were found in
     threshold: float,  # the threshold they were found at
-    **tags,  # text stored in the file
-):
+    **tags: object,  # stored in the file as text
+) -> None:
     "Write the pixels of the areas as a COG on the scene's grid: uint8, 1 = affected, 0 = not, 255 = no data. Raises `RequestError` for areas of another map or threshold."
     firsts = areas_gdf.attrs.get("first_pixels")
     if firsts is None or areas_gdf.attrs["threshold"] != float(threshold) or not set(areas_gdf.index) <= set(firsts):
@@ -377,7 +383,7 @@ def write_mask(
             for rows, p, marked in _marked(src, float(threshold), parts, nothing):
                 if p is None: p = _read(src, rows)
                 dst.write(np.where(np.isnan(p), 255, 0 if marked is None else marked).astype(np.uint8), 1, window=((rows[0], rows[1]), (0, src.width)))
-        write_cog(path, Path(folder) / "mask.tif", "affected area: 1, other: 0, no data: 255", threshold=f"{threshold:g}", areas=len(table), **tags)
+        write_cog(path, Path(folder) / "mask.tif", "affected area: 1, other: 0, no data: 255", 1.0, 0.0, "", threshold=f"{threshold:g}", areas=len(table), **tags)
 
 # %% ../nbs/14j_areas.ipynb #x-write-geojson
 def _plain(values):
@@ -403,15 +409,15 @@ def _span(geometry):
 
 
 def write_geojson(
-    path,  # file to write, whole or not at all
-    areas,  # as `find_areas` gives it; no row at all is a valid file
+    path: str | Path,  # file to write, whole or not at all
+    areas: GeoDataFrame,  # as `find_areas` gives it; no row at all is a valid file
     properties: dict | None = None,  # of the scene, for the member `scene`; its `name` and `reason` also become the collection's name and description
-):
+) -> None:
     "Write the areas as an RFC 7946 FeatureCollection."
     import shapely
 
     scene = _plain(properties)
-    out = {"type": "FeatureCollection", "name": str(scene.get("name") or Path(path).stem)}
+    out: dict[str, object] = {"type": "FeatureCollection", "name": str(scene.get("name") or Path(path).stem)}
     if scene.get("reason"): out["description"] = str(scene["reason"])
     rounded = [_polygons(shapely.transform(g, lambda c: np.round(c, 7))) for g in areas.geometry]
     if rounded: out["bbox"] = _span(rounded)
@@ -422,11 +428,11 @@ def write_geojson(
 
 
 def write_geopackage(
-    path,  # file to write, whole or not at all
-    areas,  # as `find_areas` gives it; no row at all is a valid file
+    path: str | Path,  # file to write, whole or not at all
+    areas: GeoDataFrame,  # as `find_areas` gives it; no row at all is a valid file
     properties: dict | None = None,  # of the scene, stored as text in the layer's metadata
-    crs=None,  # system to write in, anything geopandas knows, such as the scene's; None: WGS 84
-):
+    crs: rasterio.crs.CRS | str | int | None = None,  # system to write in, anything geopandas knows, such as the scene's; None: WGS 84
+) -> None:
     "Write the areas as the layer `areas` of a GeoPackage."
     import pyogrio
 
@@ -441,7 +447,7 @@ LOW_SHARE = 0.8  # of a scene without coherence, from which on "nothing found" m
 
 
 def scene_features(
-    areas,  # as `find_areas` gives it, at least one row
+    areas: GeoDataFrame,  # as `find_areas` gives it, at least one row
 ) -> dict:  # name out of FEATURES -> float; fringes 0 and coherence 0.5 where they are not told
     "Features of the largest area. Raises `RequestError` if there is none."
     if not len(areas): raise RequestError("A scene without an area has no features", "0 areas", "Its score is 0")
@@ -451,7 +457,7 @@ def scene_features(
 
 
 def scene_verdict(
-    areas,  # as `find_areas` gives it
+    areas: GeoDataFrame,  # as `find_areas` gives it
     valid_km2: float,  # area of the scene with data, km²
     mean_coherence: float | None = None,  # of the pixels with data, 0 to 1; None or NaN: the product has none
     low_coherence_share: float | None = None,  # of the scene, where coherence is low or water lies, 0 to 1; None or NaN: not known
@@ -459,8 +465,8 @@ def scene_verdict(
 ) -> dict:  # deformation (bool), score (0 to 1), reason (one sentence), area_km2 (of all areas), areas (their number); plain JSON
     "Whether the scene shows co-seismic deformation, and why. Raises `RequestError` for a model with unknown or missing parts."
     known = lambda v: v is not None and np.isfinite(v)
-    total, score, threshold = float(areas.area_km2.sum()), 0.0, None
-    if scene_model is not None: threshold = _check_model(scene_model)
+    total, score = float(areas.area_km2.sum()), 0.0
+    threshold = None if scene_model is None else _check_model(scene_model)
     if len(areas):
         features = scene_features(areas)
         score = float(areas.peak_probability.max())
@@ -469,7 +475,7 @@ def scene_verdict(
             score = float(0.5 * (1 + np.tanh(z / 2)))                           # the logistic function, without overflow
     yes = bool(len(areas)) and (threshold is None or score >= threshold)
     hidden = ""
-    if known(low_coherence_share) and low_coherence_share >= LOW_SHARE: hidden = f"{low_coherence_share:.0%} of the scene is incoherent or water, and deformation could not have been seen there"
+    if low_coherence_share is not None and known(low_coherence_share) and low_coherence_share >= LOW_SHARE: hidden = f"{low_coherence_share:.0%} of the scene is incoherent or water, and deformation could not have been seen there"
     if len(areas):
         one = areas.loc[areas.area_km2.idxmax()]
         fringes = "" if pd.isna(one.fringes) else f" and about {one.fringes:.1f} fringes"

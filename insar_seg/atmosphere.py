@@ -5,7 +5,10 @@
 # %% ../nbs/04b_atmosphere.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .core import WAVELENGTH_M
 
@@ -18,10 +21,10 @@ def fractal_field(
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
     rng: np.random.Generator,
-    power,  # function of the frequency (cycles per metre, float32 array) -> power of any unit
+    power: Callable[[np.ndarray], np.ndarray],  # function of the frequency (cycles per metre, float32 array) -> power of any unit
     stretch: float = 1.0,  # 1 or more: the field is this much longer along `azimuth_rad` than across
     azimuth_rad: float = 0.0,  # of the long axis, from the row axis
-) -> tuple:  # field (H, W) float32; its expected structure function at 10 km, in the field's unit squared
+) -> tuple[np.ndarray, float]:  # field (H, W) float32; its expected structure function at 10 km, in the field's unit squared
     "A random field with the two-dimensional power spectrum `power`, and the mean of `(x(r + 10 km) - x(r))²` to expect of it."
     from scipy import fft
 
@@ -44,8 +47,14 @@ def fractal_field(
     return field, float((along_x + along_y) / (nx * ny))                      # mean of D along x and along y
 
 
-def unit_field(shape, pixel_m, rng, scale_m: float, exponent: float = 3.4) -> np.ndarray:
-    "A random field (H, W) float32 of mean 0 and standard deviation 1, smooth below and flat above `scale_m`."
+def unit_field(
+    shape: tuple,  # (H, W)
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    rng: np.random.Generator,
+    scale_m: float,  # metres; above it the power no longer grows
+    exponent: float = 3.4,  # of the fall of the two-dimensional power below `scale_m`
+) -> np.ndarray:  # (H, W) float32, mean 0 and standard deviation 1
+    "A random field for shapes of the ground and slow changes: smooth below and flat above `scale_m`."
     field, _ = fractal_field(shape, pixel_m, rng, lambda f: (f * f + 1 / scale_m**2) ** (-exponent / 2))
     return ((field - field.mean()) / (field.std() + 1e-12)).astype(np.float32)
 
@@ -93,7 +102,7 @@ def draw_turbulence(
 # %% ../nbs/04b_atmosphere.ipynb #x-stratified-delay
 def stratified_delay(
     height: np.ndarray,  # (H, W) metres
-    incidence_deg,  # number or (H, W)
+    incidence_deg: ArrayLike,  # angle of the line of sight from the vertical, number or (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
     rng: np.random.Generator,
     dates: int = 1,  # 1: the delay of one date; 2: of a pair of dates at once
@@ -114,7 +123,7 @@ def stratified_delay(
 
 # %% ../nbs/04b_atmosphere.ipynb #x-tec-delay
 def tec_delay(
-    tec: np.ndarray,  # TECU (1e16 electrons per square metre), along the line of sight
+    tec: ArrayLike,  # TECU (1e16 electrons per square metre), along the line of sight
     wavelength_m: float = WAVELENGTH_M,
 ) -> np.ndarray:  # metres of apparent delay, negative: the phase is advanced
     "Effect of free electrons on the phase: `-40.31 TEC / f²` (Hanssen 2001, section 4.8)."

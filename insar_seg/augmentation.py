@@ -5,12 +5,13 @@
 # %% ../nbs/08b_augmentation.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from .core import AUGMENTATIONS, WAVELENGTH_M, RequestError, phase_from_los, rng_for, wrap
+from .core import AUGMENTATIONS, WAVELENGTH_M, RequestError, WorkError, phase_from_los, rng_for, wrap
 
 # %% auto #0
 __all__ = ['Patch', 'turn', 'sign', 'gain', 'ramp', 'offset', 'decorrelate', 'drop_coherence', 'cut_out', 'check_augmentations',
@@ -24,28 +25,40 @@ class Patch(NamedTuple):
     truth: np.ndarray  # (H, W) int8: 1, 0, -1
 
 # %% ../nbs/08b_augmentation.ipynb #x-turn
-def turn(patch: Patch, rng) -> Patch:
+def turn(
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws the turn and the flip
+) -> Patch:  # a quarter turn exchanges H and W
     "One of the eight quarter turns and flips."
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
 
-    def move(a):
+    def move(a: np.ndarray) -> np.ndarray:
         a = np.rot90(a, turns)
         return np.ascontiguousarray(a[:, ::-1] if flip else a)
 
     return Patch(*map(move, patch))
 
 
-def sign(patch: Patch, rng) -> Patch:
+def sign(
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether
+) -> Patch:  # coherence and truth as they were
     "With even chance the other order of the two dates: the phase changes its sign."
     return patch._replace(phase=wrap(-patch.phase)) if rng.random() < 0.5 else patch
 
 
-def gain(patch: Patch, rng) -> Patch:
+def gain(
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether
+) -> Patch:  # coherence and truth as they were
     "With a chance of 1 in 4 twice the phase, wrapped again (over-wrapping, Anantrasirichai 2019)."
     return patch._replace(phase=wrap(2 * patch.phase)) if rng.random() < 0.25 else patch
 
 
-def ramp(patch: Patch, rng) -> Patch:
+def ramp(
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws both slopes, -1 to 1 fringe across the patch, and whether
+) -> Patch:  # coherence and truth as they were
     "With even chance a plane of up to one fringe across the patch along each axis."
     slope = rng.uniform(-2 * np.pi, 2 * np.pi, 2)
     if rng.random() < 0.5: return patch
@@ -54,14 +67,20 @@ def ramp(patch: Patch, rng) -> Patch:
     return patch._replace(phase=wrap(patch.phase + plane.astype(np.float32)))
 
 
-def offset(patch: Patch, rng) -> Patch:
+def offset(
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws the constant, -pi to pi
+) -> Patch:  # coherence and truth as they were
     "A constant phase, any."
     return patch._replace(phase=wrap(patch.phase + np.float32(rng.uniform(-np.pi, np.pi))))
 
 # %% ../nbs/08b_augmentation.ipynb #x-decorrelate
-def decorrelate(patch: Patch, rng) -> Patch:
-    """With a chance of 1 in 3 circular Gaussian noise, smoothed over 3 x 3 pixels as a filter would, of 0.1 to 1 times the signal's amplitude;
-    coherence falls as signal over signal plus noise does."""
+def decorrelate(
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether, the level and the noise
+) -> Patch:  # truth as it was
+    """With a chance of 1 in 3 circular Gaussian noise, smoothed over 3 x 3 pixels as a filter would, of s = 0.1 to 1 times the signal's amplitude;
+    coherence falls by 1 / sqrt(1 + s^2)."""
     chance, level = rng.random(), rng.uniform(0.1, 1.0)
     if chance >= 1 / 3: return patch
     noise = rng.standard_normal((2, *patch.phase.shape), dtype=np.float32)
@@ -70,12 +89,18 @@ def decorrelate(patch: Patch, rng) -> Patch:
     return patch._replace(phase=wrap(np.angle(phasor).astype(np.float32)), coherence=patch.coherence / np.float32(np.sqrt(1 + level**2)))
 
 
-def drop_coherence(patch: Patch, rng) -> Patch:
+def drop_coherence(
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether
+) -> Patch:  # phase and truth as they were
     "With a chance of 1 in 4 coherence is unknown everywhere, as for a product without it."
     return patch._replace(coherence=np.full_like(patch.coherence, np.nan)) if rng.random() < 0.25 else patch
 
 
-def cut_out(patch: Patch, rng) -> Patch:
+def cut_out(
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether, how many, how large and where
+) -> Patch:  # NaN, NaN and -1 in the rectangles
     "With a chance of 1 in 3 one to three rectangles of up to a third of the side lose their data and do not count."
     chance, n = rng.random(), int(rng.integers(1, 4))
     if chance >= 1 / 3: return patch
@@ -91,18 +116,20 @@ def cut_out(patch: Patch, rng) -> Patch:
 _FUNCTIONS = {"turn": turn, "sign": sign, "gain": gain, "ramp": ramp, "offset": offset, "decorrelate": decorrelate, "drop_coherence": drop_coherence, "cut_out": cut_out}
 
 
-def check_augmentations(names):
+def check_augmentations(
+    names: Sequence[str],  # out of `core.AUGMENTATIONS`
+) -> None:
     "Raises `RequestError` unless `names` is a sequence of names out of `core.AUGMENTATIONS`."
     unknown = [n for n in names if n not in _FUNCTIONS] if not isinstance(names, (str, bool)) else [names]
     if unknown: raise RequestError("Augmentations must be a sequence of names out of " + ", ".join(_FUNCTIONS), unknown, "Check the names")
 
 
 def augment(
-    patch: Patch,
-    names: tuple = AUGMENTATIONS,  # which ones; applied in the order of AUGMENTATIONS
-    seed: int = 0,
+    patch: Patch,  # left as it is
+    names: Sequence[str] = AUGMENTATIONS,  # which ones; applied in the order of AUGMENTATIONS
+    seed: int = 0,  # 0 or more
     key: tuple = (),  # what the draw is for, e.g. (epoch, row)
-) -> Patch:
+) -> Patch:  # the same patch for the same names, seed and key
     "A patch changed by the named functions. Each draws from a generator of its own: leaving one out leaves the draws of the others as they were."
     for name in AUGMENTATIONS:
         if name in names: patch = _FUNCTIONS[name](patch, rng_for(seed, "augment", name, *key))
@@ -130,18 +157,23 @@ class Signals(NamedTuple):
 
 
 def simulated_signals(
-    number: int,  # how many
-    size_px: int,  # side, pixels; a multiple of 32, 64 or more
+    number: int,  # how many, 1 or more
+    size_px: int,  # side of the window, pixels; a multiple of 32, 64 or more
     pixel_m: float,  # size of a pixel, metres
-    seed: int = 0,
+    seed: int = 0,  # 0 or more
 ) -> Signals:
-    "Displacements of earthquakes from the stream's population, without atmosphere and noise; those that leave no mask in the window are passed over."
+    """Displacements of earthquakes from the stream's population, without atmosphere and noise; those that leave no mask in the window are passed over.
+    Raises `RequestError` for a number below 1, `WorkError` where no earthquake leaves a mask in such a window."""
     from insar_seg.stream import StreamOptions, sample
 
-    options, kept, k = StreamOptions((size_px,) * 2, (pixel_m,) * 2, positive_share=1.0, distractor_share=0.0, layers=("coseismic",)), [], 0
+    if number < 1: raise RequestError("The number of signals must be 1 or more", number, "Ask for one at least")
+    options = StreamOptions((size_px,) * 2, (pixel_m,) * 2, positive_share=1.0, distractor_share=0.0, layers=("coseismic",))
+    kept: list[tuple[np.ndarray, ...]] = []
+    k = 0
     while len(kept) < number and k < 50 * number + 100:
         s, k = sample(seed, k, options), k + 1
         if not s.masks.margin.any(): continue
         truth = [np.where(s.masks.ignore > 0, -1, m).astype(np.int8) for m in (s.masks.visible, s.masks.margin)]
         kept.append((s.los, *truth))
+    if not kept: raise WorkError("Signals need an earthquake that leaves a mask in the window", f"none of {k} does in {size_px} pixels of {pixel_m:g} m", "Choose larger pixels or a larger window")
     return Signals(*(np.stack(part) for part in zip(*kept)))

@@ -5,7 +5,9 @@
 # %% ../nbs/12a_baselines.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import uniform_filter
@@ -13,6 +15,9 @@ from scipy.ndimage import uniform_filter
 from .core import RequestError, rng_for
 from .evaluation import iou
 from .patches import fringe_rate, phase_gradient
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 # %% auto #0
 __all__ = ['RATES', 'COHERENCES', 'CURVATURES', 'FEATURES', 'BASELINES', 'all_positive', 'all_negative', 'best_threshold',
@@ -35,11 +40,11 @@ def all_negative(
 
 # %% ../nbs/12a_baselines.ipynb #x-best-threshold
 def best_threshold(
-    scores,  # sequence of (H, W): larger = more likely affected; NaN = no data
-    truths,  # the same: 0/1
-    ignores=None,  # the same: 1 = not counted
-    levels: int = 1000,  # candidates, evenly spread between the smallest and the largest score
-) -> tuple:  # (threshold, its micro IoU)
+    scores: np.ndarray | Sequence[np.ndarray],  # (N, H, W), or a list of (H, W): larger = more likely affected; NaN = no data
+    truths: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
+    ignores: np.ndarray | Sequence[np.ndarray] | None = None,  # the same: 1 = not counted; None: all count
+    levels: int = 1000,  # candidates, 1 or more, evenly spread between the smallest and the largest score
+) -> tuple[float, float]:  # (threshold, its micro IoU)
     "The threshold with the highest micro IoU; choose it on training or validation images, never on test images."
     pairs = []
     for i, (s, t) in enumerate(zip(scores, truths)):
@@ -58,9 +63,9 @@ def best_threshold(
 
 # %% ../nbs/12a_baselines.ipynb #x-fringe-rate-threshold
 def fringe_rate_threshold(
-    rates,  # (N, H, W) fringes per pixel, from `fringe_rate`
-    truths,  # (N, H, W) 0/1
-    ignores=None,  # (N, H, W) 1 = not counted
+    rates: np.ndarray | Sequence[np.ndarray],  # (N, H, W) fringes per pixel, from `fringe_rate`
+    truths: np.ndarray | Sequence[np.ndarray],  # (N, H, W) 0/1
+    ignores: np.ndarray | Sequence[np.ndarray] | None = None,  # (N, H, W) 1 = not counted; None: all count
 ) -> float:  # fringes per pixel
     "The fringe rate above which marking gives the highest micro IoU on these images."
     return best_threshold(rates, truths, ignores)[0]
@@ -99,7 +104,7 @@ def _mean(values, known, window):
 def phase_coherence(
     phase: np.ndarray,  # (..., H, W) float32 wrapped phase, radians, NaN = no data
     window: int = 5,  # side of the window, pixels, odd
-    gradient: tuple | None = None,  # of `phase_gradient` with the same window, where it is at hand
+    gradient: tuple[np.ndarray, ...] | None = None,  # (down, right) of `phase_gradient` with the same window, where it is at hand
 ) -> np.ndarray:  # (..., H, W) float32, 0 to 1; NaN where there is no data
     "Coherence estimated from the phase alone: length of the mean phasor after the local gradient is removed (formula above)."
     if window < 1 or window % 2 == 0: raise RequestError("The window of a phase coherence must be odd", window, "Take 5")
@@ -159,7 +164,8 @@ def texture_features(
     steps, known = zip(*(_steps(phasor, axis) for axis in (-2, -1)))
     (d, r), both = steps, known[0] & known[1]
     dd, rr, dr = (_mean(a, both, 9) for a in (d * d, r * r, d * r))
-    maps += [np.hypot(dd - rr, 2 * dr) / np.maximum(dd + rr, 1e-12), 1 - np.abs(_mean(phasor, good, 7)), _mean(*_residues(steps, known), 9)]
+    loops, there = _residues(steps, known)
+    maps += [np.hypot(dd - rr, 2 * dr) / np.maximum(dd + rr, 1e-12), 1 - np.abs(_mean(phasor, good, 7)), _mean(loops, there, 9)]
     bend = _divergence(gradients[5])
     maps += [np.abs(_mean(bend, np.isfinite(bend), w)) for w in CURVATURES]
     maps.append(np.full(phase.shape, np.nan) if coherence is None else 1 - low_coherence(phase, coherence, 5))
@@ -196,7 +202,7 @@ def _divergence(gradient):
 @dataclass(frozen=True)
 class Classical:
     "A fitted classifier of textures, from `fit_classical`."
-    estimator: object  # scikit-learn classifier with classes 0 and 1
+    estimator: HistGradientBoostingClassifier  # with classes 0 and 1
     pixels: int  # number of pixels it was fitted to
     share: float  # of them, the affected ones
 
@@ -222,12 +228,12 @@ class Classical:
 
 # %% ../nbs/12a_baselines.ipynb #x-fit-classical
 def fit_classical(
-    phases,  # (N, H, W) float32 wrapped phase, radians, NaN = no data; or a list of (H, W)
-    truths,  # the same: 0/1
-    ignores=None,  # the same: 1 = not drawn; None: all count
-    coherences=None,  # the same: 0 to 1, NaN = unknown; None: none
+    phases: np.ndarray | Sequence[np.ndarray],  # (N, H, W) float32 wrapped phase, radians, NaN = no data; or a list of (H, W)
+    truths: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
+    ignores: np.ndarray | Sequence[np.ndarray] | None = None,  # the same: 1 = not drawn; None: all count
+    coherences: np.ndarray | Sequence[np.ndarray] | None = None,  # the same: 0 to 1, NaN = unknown; None: none
     n_pixels: int = 60_000,  # pixels to draw, as many from every image
-    seed: int = 0,
+    seed: int = 0,  # fixes which pixels are drawn
 ) -> Classical:
     "Gradient boosting of textures. Raises `RequestError` if the shapes differ or the drawn pixels are all of one class."
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -276,7 +282,7 @@ class Baselines:
         self,
         phase: np.ndarray,  # (N, H, W) or (H, W) float32 wrapped phase, radians, NaN = no data
         coherence: np.ndarray | None = None,  # the same shape, 0 to 1, NaN = unknown; None: none
-    ) -> dict:  # name out of BASELINES, in their order -> float32 of the phase's shape: 0/1 or probability; NaN where there is no data
+    ) -> dict[str, np.ndarray]:  # name out of BASELINES, in their order -> float32 of the phase's shape: 0/1 or probability; NaN where there is no data
         "The map of every baseline, to be thresholded at 0.5. Raises `RequestError` for coherence out of range or on another grid."
         phase = np.asarray(phase)
         marked = _marked(phase, low_coherence(phase), self.low_coherence_of_phase)
@@ -293,17 +299,17 @@ def _has_coherence(phase, coherence):
 
 
 def fit_baselines(
-    phase,  # (N, H, W) float32 wrapped phase of training images, radians, NaN = no data; or a list of (H, W)
-    truth,  # the same: 0/1
-    ignore=None,  # the same: 1 = not counted; None: all count
-    coherence=None,  # the same: 0 to 1, NaN = unknown; None: none
-    seed: int = 0,
+    phase: np.ndarray | Sequence[np.ndarray],  # (N, H, W) float32 wrapped phase of training images, radians, NaN = no data; or a list of (H, W)
+    truth: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
+    ignore: np.ndarray | Sequence[np.ndarray] | None = None,  # the same: 1 = not counted; None: all count
+    coherence: np.ndarray | Sequence[np.ndarray] | None = None,  # the same: 0 to 1, NaN = unknown; None: none
+    seed: int = 0,  # fixes the pixels that the learner is fitted to
 ) -> Baselines:
     "All baselines of a study. Raises what `fit_classical` raises."
     classical = fit_classical(phase, truth, ignore, coherence, seed=seed)
     best = lambda scores, rows: best_threshold(scores, [truth[i] for i in rows], None if ignore is None else [ignore[i] for i in rows])[0]
     rows = range(len(phase))
-    given = [] if coherence is None else [i for i in rows if _has_coherence(phase[i], coherence[i]).any()]
+    given = {} if coherence is None else {i: coherence[i] for i in rows if _has_coherence(phase[i], coherence[i]).any()}
     return Baselines(best([fringe_rate(p) for p in phase], rows),
-                     best([low_coherence(phase[i], coherence[i]) for i in given], given) if given else float("nan"),
+                     best([low_coherence(phase[i], c) for i, c in given.items()], given) if given else float("nan"),
                      best([low_coherence(p) for p in phase], rows), classical)

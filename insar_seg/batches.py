@@ -5,6 +5,9 @@
 # %% ../nbs/08c_batches.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Protocol
+
 import keras
 import numpy as np
 
@@ -13,13 +16,23 @@ from .core import RequestError, WorkError, fingerprint, rng_for
 from .encoding import channels, encoding_of
 
 # %% auto #0
-__all__ = ['TARGETS', 'check_store', 'epoch_order', 'PatchSequence']
+__all__ = ['TARGETS', 'PatchStore', 'check_store', 'epoch_order', 'PatchSequence']
 
 # %% ../nbs/08c_batches.ipynb #x-check-store
 TARGETS = ("visible", "margin")
 
 
-def check_store(store):
+class PatchStore(Protocol):
+    "What a dict of NumPy arrays and a zarr group have in common: names, and an array of (N, H, W) for each."
+
+    def __contains__(self, key: object, /) -> bool: ...
+
+    def __getitem__(self, key: str, /) -> Any: ...
+
+
+def check_store(
+    store: PatchStore,  # NumPy arrays in a dict, or a zarr group
+) -> None:
     "Raises `RequestError` unless `store` maps phase, coherence, visible, margin and ignore to arrays of one shape (N, H, W)."
     keys = ("phase", "coherence", "visible", "margin", "ignore")
     missing = [k for k in keys if k not in store]
@@ -57,24 +70,24 @@ class PatchSequence(keras.utils.PyDataset):
 
     def __init__(
         self,
-        store,  # maps phase, coherence, visible, margin, ignore to (N, H, W) arrays, NumPy or zarr
-        rows,  # (n,) which patches
+        store: PatchStore,  # maps phase, coherence, visible, margin, ignore to (N, H, W) arrays, NumPy or zarr
+        rows: np.ndarray | Sequence[int],  # (n,) which patches
         target: str = "margin",  # the mask to learn: visible or margin
         encoding: str = "cos_sin_coherence",  # a name out of `core.ENCODINGS`
         batch_size: int = 8,  # patches; the last batch may be smaller
         outputs: int = 1,  # how many times a batch repeats the truth, one for each output of the network
-        augment: tuple = (),  # names out of `core.AUGMENTATIONS`
-        seed: int = 0,
-        shuffle: bool = False,
-        positive=None,  # (n,) boolean: which of the rows hold deformation; needed by positive_share and paste_share
+        augment: Sequence[str] = (),  # names out of `core.AUGMENTATIONS`
+        seed: int = 0,  # 0 or more
+        shuffle: bool = False,  # another order in every epoch; False: the order of the rows
+        positive: np.ndarray | Sequence[bool] | None = None,  # (n,) boolean: which of the rows hold deformation; needed by positive_share and paste_share
         positive_share: float = 0.0,  # share of positive patches in every epoch; 0: as they are
         ignore_ring: bool = False,  # target visible: pixels of the margin that are not visible do not count
         signals: Signals | None = None,  # displacements to paste
         paste_share: float = 0.0,  # share of the patches that are not positive that get one
-    ):
+    ) -> None:
         super().__init__()
         if target not in TARGETS: raise RequestError("A target must be visible or margin", repr(target), "Check the name")
-        encoding_of(encoding), check_augmentations(augment), check_store(store)
+        encoding_of(encoding); check_augmentations(augment); check_store(store)
         self.store, self.rows, self.target, self.encoding = store, np.asarray(rows, np.int64).ravel(), target, encoding
         self.batch_size, self.outputs, self.augment, self.seed, self.shuffle = batch_size, outputs, tuple(augment), seed, shuffle
         self.positive = None if positive is None else np.asarray(positive, bool).ravel()
@@ -82,25 +95,26 @@ class PatchSequence(keras.utils.PyDataset):
         if self.positive is not None and len(self.positive) != len(self.rows): raise RequestError("positive must have one entry a row", f"{len(self.positive)} for {len(self.rows)} rows", "Give one boolean a row")
         if paste_share and signals is None: raise RequestError("paste_share needs signals to paste", "signals=None", "Make some with simulated_signals")
         self.positive_share, self.ignore_ring, self.signals, self.paste_share = positive_share, ignore_ring, signals, paste_share
-        self.epoch, self._order = 0, (None, None)
+        self.epoch = 0
+        self._order: dict[int, np.ndarray] = {}  # of the present epoch, once it was asked for
 
-    def __len__(self): return -(-len(self.rows) // self.batch_size)
+    def __len__(self) -> int: return -(-len(self.rows) // self.batch_size)
 
-    def on_epoch_end(self): self.epoch += 1
+    def on_epoch_end(self) -> None: self.epoch += 1
 
     @property
     def order(self) -> np.ndarray:  # (n,) positions in `rows`, for the present epoch
         "The order of the present epoch."
-        if self._order[0] != self.epoch:
+        if self.epoch not in self._order:
             rng, positive = rng_for(self.seed, "order", self.epoch), self.positive if self.positive is not None else np.ones(len(self.rows), bool)
-            self._order = (self.epoch, epoch_order(positive, self.positive_share, rng) if self.shuffle else np.arange(len(self.rows)))
-        return self._order[1]
+            self._order = {self.epoch: epoch_order(positive, self.positive_share, rng) if self.shuffle else np.arange(len(self.rows))}
+        return self._order[self.epoch]
 
-    def batch_rows(self, i: int) -> list:  # patch numbers
+    def batch_rows(self, i: int) -> list[int]:  # patch numbers
         "The patches of batch `i` of the present epoch."
         return self.rows[self.order[i * self.batch_size : (i + 1) * self.batch_size]].tolist()
 
-    def __getitem__(self, i):  # (n, H, W, C) float32, (n, H, W, 1) float32 of 1, 0 and -1 (a tuple of it where outputs > 1)
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray | tuple[np.ndarray, ...]]:  # (n, H, W, C) float32, (n, H, W, 1) float32 of 1, 0 and -1 (a tuple of it where outputs > 1)
         positions = self.order[i * self.batch_size : (i + 1) * self.batch_size]
         patches = [self._patch(int(p), i * self.batch_size + k) for k, p in enumerate(positions)]
         phase, coherence, truth = (np.stack(part) for part in zip(*patches))

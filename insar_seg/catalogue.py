@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .core import RequestError, rng_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = ['MECHANISMS', 'COLOURS', 'candidates', 'licsar_limits', 'removed_by', 'point_amplitude', 'study_events',
@@ -76,6 +80,7 @@ def study_events(
 
 # %% ../nbs/01_catalogue.ipynb #x-mechanism-of
 MECHANISMS = ("strike-slip", "reverse", "normal")
+COLOURS = {"strike-slip": "#0072B2", "reverse": "#D55E00", "normal": "#009E73", "": "0.6"}  # told apart by the colour-blind (Okabe and Ito 2008)
 
 
 def mechanism_of(
@@ -88,14 +93,16 @@ def mechanism_of(
     return "reverse" if rake > 0 else "normal"
 
 
-def truncated_normal(rng):
+def truncated_normal(
+    rng: np.random.Generator,
+) -> float:  # -2 to 2
     "A standard normal number, truncated at two standard deviations."
     z = rng.standard_normal(64)
     return z[np.abs(z) < 2][0]
 
 
 def draw_plane(
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # gives the numbers
     mechanism: str | None = None,  # strike-slip, reverse or normal; None: drawn with probabilities 0.35, 0.35, 0.30
 ) -> tuple[str, float, float, float]:  # (mechanism, strike, dip, rake) in degrees; strike 0 to 360, dip 15 to 90, rake -180 to 180
     """A random fault plane of a class. Strike is uniform; dip N(85, 5) folded back at 90 for strike-slip, N(35, 10) for reverse, N(50, 8) for
@@ -104,7 +111,7 @@ def draw_plane(
         raise RequestError("A mechanism must be one of " + ", ".join(MECHANISMS), repr(mechanism), "Correct the mechanism")
     kind = MECHANISMS[rng.choice(3, p=(0.35, 0.35, 0.30))] if mechanism is None else mechanism
     strike, side, a, b = rng.uniform(0, 360), rng.integers(2), truncated_normal(rng), truncated_normal(rng)
-    dip, rake = {"strike-slip": (90 - abs(5 * a - 5), 180 * side), "reverse": (35 + 10 * a, 90), "normal": (50 + 8 * a, -90)}[kind]
+    dip, rake = {"strike-slip": (90 - abs(5 * a - 5), 180 * int(side)), "reverse": (35 + 10 * a, 90), "normal": (50 + 8 * a, -90)}[kind]
     return kind, float(strike), float(dip), float((rake + 15 * b + 180) % 360 - 180)
 
 # %% ../nbs/01_catalogue.ipynb #x-nodal-plane
@@ -112,7 +119,7 @@ _ANGLES = ("strike", "dip", "rake")
 
 
 def nodal_plane(
-    event: pd.Series,  # a row of `candidates`
+    event: pd.Series,  # a row of `candidates`: event_id, mechanism, mechanism_source and the three angles, NaN where not known
     seed: int,  # the profile's seed; fixes what is drawn
 ) -> tuple[float, float, float, str]:  # (strike, dip, rake) in degrees, and which of them are published, by whom, and which drawn
     "A fault plane for an earthquake: published numbers, and for the missing ones a draw from its published class (from any class if there is none)."
@@ -126,8 +133,10 @@ def nodal_plane(
 
 # %% ../nbs/01_catalogue.ipynb #x-auxiliary-plane
 def auxiliary_plane(
-    strike_deg: float, dip_deg: float, rake_deg: float,  # one nodal plane
-) -> tuple:  # (strike 0 to 360, dip, rake -180 to 180) of the other, degrees
+    strike_deg: float,  # of one nodal plane, degrees clockwise from north
+    dip_deg: float,  # above 0 to 90 degrees
+    rake_deg: float,  # degrees, any turn
+) -> tuple[float, float, float]:  # (strike 0 to 360, dip, rake -180 to 180) of the other, degrees
     "The other nodal plane. Raises `RequestError` for a plane that cannot be. A plane that would lie flat is given a dip of 1 degree."
     if not np.isfinite([strike_deg, dip_deg, rake_deg]).all() or not 0 < dip_deg <= 90:
         raise RequestError("A nodal plane must be three numbers with a dip above 0 and at most 90 degrees", (strike_deg, dip_deg, rake_deg), "Correct the plane")
@@ -141,26 +150,27 @@ def auxiliary_plane(
     return float(np.degrees(strike) % 360), float(np.degrees(dip)), float(np.degrees(rake))
 
 # %% ../nbs/01_catalogue.ipynb #x-plot-events
-COLOURS = {"strike-slip": "C0", "reverse": "C3", "normal": "C2", "": "0.6"}
+_MARKERS = {"strike-slip": "o", "reverse": "^", "normal": "v", "": "s"}
 
 
 def plot_events(
     table: pd.DataFrame,  # as `candidates` or `study_events` give it
-    ax=None,  # matplotlib axes; None: a new figure
-):  # the axes
-    "A plain map: area by magnitude, colour by mechanism, names where there is room."
+    ax: Axes | None = None,  # where to draw; None: a new figure
+) -> Axes:  # the same
+    "A plain map: area by magnitude, colour and shape by mechanism, names where there is room."
     import matplotlib.pyplot as plt
 
     if ax is None: ax = plt.subplots(figsize=(9, 4), dpi=72, layout="constrained")[1]
     for kind, colour in COLOURS.items():
         part = table[table.mechanism == kind]
-        if len(part): ax.scatter(part.longitude, part.latitude, 14 * 2.5 ** (part.magnitude - 5.5), colour, alpha=0.75, lw=0.4, ec="k", label=kind or "not known")
+        size = 14 * 2.5 ** (part.magnitude - 5.5)
+        if len(part): ax.scatter(part.longitude, part.latitude, size, colour, marker=_MARKERS[kind], alpha=0.75, lw=0.4, ec="k", label=kind or "not known")
     ax.set(xlabel="longitude (degrees)", ylabel="latitude (degrees)", xlim=(-180, 180), ylim=(-60, 75), xticks=range(-180, 181, 30), yticks=range(-60, 76, 15))
     ax.grid(lw=0.3)
-    ax.legend(title="area: magnitude", fontsize=7, title_fontsize=7, loc="lower left")
-    ax.figure.draw_without_rendering()
+    legend = ax.legend(title="area: magnitude", fontsize=7, title_fontsize=7, loc="lower left")
+    ax.figure.canvas.figure.draw_without_rendering()
     dots = ax.transData.transform(table[["longitude", "latitude"]])
-    taken = [ax.get_legend().get_window_extent()]
+    taken = [legend.get_window_extent()]
     for i in np.argsort(-table.magnitude.to_numpy(), kind="stable"):
         for dx, dy, ha, va in ((6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top")):
             text = ax.annotate(table.name.iloc[i], (table.longitude.iloc[i], table.latitude.iloc[i]), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=6.5)

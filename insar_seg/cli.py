@@ -5,19 +5,28 @@
 # %% ../nbs/16_cli.ipynb #x-imports
 from __future__ import annotations
 
-import os, sys
+import io, os, sys
 from enum import Enum
 from pathlib import Path
 from typing import List, Optional
 
 import typer
+from typer.core import TyperGroup
 
 # %% auto #0
-__all__ = ['app', 'QUIET', 'DEBUG', 'PROFILE', 'Network', 'Target', 'Rule', 'study', 'simulate', 'mask', 'events', 'download',
-           'train', 'evaluate', 'map_scenes', 'info', 'main']
+__all__ = ['app', 'QUIET', 'DEBUG', 'PROFILE', 'study', 'simulate', 'mask', 'events', 'download', 'Network', 'Target', 'train',
+           'evaluate', 'Rule', 'map_scenes', 'info', 'main', 'call']
 
 # %% ../nbs/16_cli.ipynb #x--bar
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+class _Commands(TyperGroup):
+    "All commands. An interrupt is told in one line, whatever the version of typer makes of it."
+
+    def invoke(self, ctx):
+        try: return super().invoke(ctx)
+        except KeyboardInterrupt: _fail("Interrupted: what was finished is kept, the same command continues", 1)
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
                   help="Find the area an earthquake has affected in wrapped Sentinel-1 interferograms.")
 
@@ -42,7 +51,7 @@ def study(
     fresh: bool = typer.Option(False, "--fresh", help="Do every stage again."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "The whole study: data, masks, patches, splits, training, scores, report."
     from insar_seg.core import RequestError, load_profile
 
@@ -63,7 +72,7 @@ def simulate(
     workers: int = typer.Option(1, min=1, help="Processes."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "A simulated archive in LiCSAR's layout, with masks."
     import dataclasses
 
@@ -72,19 +81,21 @@ def simulate(
 
     chosen = load_profile(profile)
     values = dataclasses.asdict(chosen)
-    if events is not None: values["data"] |= {"events": events, "interferograms": max(events, round(chosen.data.interferograms / chosen.data.events * events))}
+    if events is not None:
+        each = chosen.data.interferograms / chosen.data.events
+        values["data"] |= {"events": events, "interferograms": max(events, round(each * events))}
     if seed is not None: values["seed"] = seed
     chosen = profile_from_dict(values)
     with working_in(out): simulate_archive(out, chosen.data, chosen.seed, workers=workers, progress=_bar(quiet))
     if not quiet: print(f"{chosen.data.interferograms} interferograms of {chosen.data.events} simulated earthquakes in {out}")
 
-
+# %% ../nbs/16_cli.ipynb #x-mask
 @app.command(epilog="Example: insar-seg mask my-archive")
 def mask(
     archive: Path = typer.Argument(..., help="Archive whose pairs need masks."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "Masks for an archive: from drawn polygons, from unwrapped phase or from a dislocation model; pairs without an earthquake get empty ones."
     from insar_seg.truth import mask_archive
 
@@ -120,23 +131,24 @@ def events(
     pause: float = typer.Option(0.6, min=0, help="Seconds between two requests."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "A table of earthquakes, from USGS ComCat or the built-in list."
     from insar_seg.comcat import COMCAT, built_in_events, in_licsar_rule, query_events, with_planes, write_events
     from insar_seg.core import RequestError
     from insar_seg.fetching import Client
 
     if (start is None) != (end is None): raise RequestError("--start and --end must be given together", start or end, "Give both, or neither for the built-in table")
-    if start is None: table = built_in_events()
+    if start is None or end is None: table = built_in_events()
     else:
         client, root = Client(extra_hosts=host, pause_s=pause), root or COMCAT
-        table = query_events(start, end, min_magnitude, max_magnitude, max_depth_km=max_depth, box=_numbers(box, 4, "box"), circle=_numbers(circle, 3, "circle"), root=root, client=client)
+        place = {"box": _numbers(box, 4, "box"), "circle": _numbers(circle, 3, "circle")}
+        table = query_events(start, end, min_magnitude, max_magnitude, max_depth_km=max_depth, **place, root=root, client=client)
         if licsar: table = table[in_licsar_rule(table)]
         if planes: table = with_planes(table, client, _bar(quiet), root)
     write_events(out, table)
     if not quiet: print(f"{len(table)} earthquakes in {out}")
 
-
+# %% ../nbs/16_cli.ipynb #x-download
 @app.command(epilog="Example: insar-seg download --events events.csv --out licsar --pairs-per-event 16")
 def download(
     events: Path = typer.Option(..., help="Table of earthquakes, from insar-seg events."),
@@ -153,7 +165,7 @@ def download(
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be fetched."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "The real archive: interferograms of the earthquakes, from COMET LiCSAR."
     import pandas as pd
 
@@ -176,17 +188,28 @@ def download(
     bar = DownloadBar(len(plan.products), disable=True if quiet else None, file=sys.stderr)
     try: done = download_archive(plan.products, out, client, table, workers, bar)
     finally: bar.close()
-    write_text(out / "notes.csv", notes.to_csv(index=False))
+    write_text(out / "notes.csv", notes.to_csv(index=False, lineterminator="\n"))
     if not quiet: print(done.text())
     if not done.pairs: raise WorkError("At least one interferogram must arrive", f"none of {len(plan.pairs())} pairs", "See download.csv in the folder; run the same command again")
     if done.count("failed") or not plan.complete:
-        raise WorkError("Every file that is offered must arrive", f"{done.count('failed')} failed" + ("" if plan.complete else ", and some pages could not be read"), "Run the same command again: what is there is kept")
+        failed = f"{done.count('failed')} failed" + ("" if plan.complete else ", and some pages could not be read")
+        raise WorkError("Every file that is offered must arrive", failed, "Run the same command again: what is there is kept")
+
+# %% ../nbs/16_cli.ipynb #x-choices
+class Network(str, Enum):
+    "The networks of the study."
+    unet_inceptionv3 = "unet_inceptionv3"
+    unet_vgg19 = "unet_vgg19"
+    unet_resnet50 = "unet_resnet50"
+    dual_attention_resnet50 = "dual_attention_resnet50"
+
+
+class Target(str, Enum):
+    "The two kinds of mask: the wider area that moved, the fringes an eye can see."
+    margin = "margin"
+    visible = "visible"
 
 # %% ../nbs/16_cli.ipynb #x-train
-Network = Enum("Network", {n: n for n in ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")}, type=str)
-Target = Enum("Target", {n: n for n in ("margin", "visible")}, type=str)
-
-
 @app.command(epilog="Example: insar-seg train --archive my-archive --model unet_vgg19 --out my-run")
 def train(
     archive: Path = typer.Option(..., help="Archive to train on."),
@@ -197,7 +220,7 @@ def train(
     fresh: bool = typer.Option(False, "--fresh", help="Do every stage again."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "One network, trained on an archive's patches."
     from insar_seg.core import load_profile
     from insar_seg.study import train_one
@@ -205,7 +228,7 @@ def train(
     folder = train_one(load_profile(profile), out, archive, model.value, target.value, fresh, quiet)
     if not quiet: print(f"Trained: {folder / 'best.weights.h5'}")
 
-
+# %% ../nbs/16_cli.ipynb #x-evaluate
 @app.command(epilog="Example: insar-seg evaluate --predictions my-maps --archive twin --splits splits.csv --out scores")
 def evaluate(
     archive: Path = typer.Option(..., help="Archive with masks; its whole scenes are scored."),
@@ -219,7 +242,7 @@ def evaluate(
     split: str = typer.Option("test", help="Split to score, with --splits."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "Any model, scored on the whole scenes of an archive, beside five baselines."
     from insar_seg.evaluate import evaluate_predictions
     from insar_seg.report import score_table, text_table
@@ -227,13 +250,18 @@ def evaluate(
     result = evaluate_predictions(archive, out, model, predictions, name, target.value if target else None, threshold, splits, split, quiet=quiet)
     if quiet: return
     print(text_table(score_table(result["scores"])))
-    if result["missing"]: print(f"PARTIAL: {len(result['missing'])} scenes have no prediction: {', '.join(result['missing'][:5])}{' ...' if len(result['missing']) > 5 else ''}")
+    missing = result["missing"]
+    if missing: print(f"PARTIAL: {len(missing)} scenes have no prediction: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}")
     print(f"Open {out / 'report.html'}")
 
+# %% ../nbs/16_cli.ipynb #x-rule
+class Rule(str, Enum):
+    "How several models become one map: mean, smallest or largest probability."
+    mean = "mean"
+    intersection = "intersection"
+    union = "union"
+
 # %% ../nbs/16_cli.ipynb #x-map
-Rule = Enum("Rule", {n: n for n in ("mean", "intersection", "union")}, type=str)
-
-
 @app.command("map", epilog="Example: insar-seg map 20210218_20210303.geo.diff_pha.tif --out maps")
 def map_scenes(
     scenes: List[Path] = typer.Argument(..., help="Wrapped interferograms: LiCSAR .geo.diff_pha.tif, HyP3, ARIA GUNW, plain GeoTIFF; product folders; archives."),
@@ -242,7 +270,7 @@ def map_scenes(
     model: List[str] = typer.Option(["box"], help="box, or a trained network's folder or .weights.h5 file; repeatable, then they are combined."),
     combine: Rule = typer.Option("mean", help="How several models are combined."),
     threshold: Optional[float] = typer.Option(None, help="Probability above which a pixel counts as affected. Default: the model's own."),
-    min_km2: Optional[float] = typer.Option(None, help="Smallest area. Default: the model's own."),
+    min_km2: Optional[float] = typer.Option(None, help="Smallest area, square kilometres. Default: the model's own."),
     test_time: List[str] = typer.Option([], help="Mean over versions of the scene: turns, offsets, gains, sign; repeatable."),
     kind: Optional[str] = typer.Option(None, help="What the file holds, where its name does not say: phase, unwrapped, los or a product. Default: detected."),
     html: bool = typer.Option(False, "--html", help="Also an interactive page that works offline."),
@@ -252,7 +280,7 @@ def map_scenes(
     cluster: Optional[str] = typer.Option(None, help="Address of a Dask scheduler whose workers share the scenes."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "Map the area an earthquake has affected: for each scene a raster of probability, a mask, polygons and a picture."
     from insar_seg.core import WorkError
     from insar_seg.mapper import MapOptions, map_files
@@ -264,14 +292,16 @@ def map_scenes(
     failed = [r for r in rows if r["status"] == "failed"]
     if not failed: return
     if len(rows) == 1: _fail(failed[0]["error"], failed[0]["code"])
-    raise WorkError("Every scene must be mapped", f"{len(failed)} of {len(rows)} failed: " + "; ".join(Path(r["stem"]).name for r in failed[:5]), "See what is said of each; run the same command again for the rest")
+    names = "; ".join(Path(r["stem"]).name for r in failed[:5])
+    raise WorkError("Every scene must be mapped", f"{len(failed)} of {len(rows)} failed: {names}", "See what is said of each; run the same command again for the rest")
 
 
 def _told(row):
     "A line about a scene."
     name = Path(row["stem"]).name
     if row["status"] == "failed": return f"{name}: FAILED. {row['error']}"
-    return f"{name}: {'deformation found. ' * row['deformation']}{'possible deformation. ' * (not row['deformation'] and row['doubtful_areas'] > 0)}{row['reason']}" + " Finished before." * (row["status"] == "skipped")
+    found = "deformation found. " * row["deformation"] + "possible deformation. " * (not row["deformation"] and row["doubtful_areas"] > 0)
+    return f"{name}: {found}{row['reason']}" + " Finished before." * (row["status"] == "skipped")
 
 # %% ../nbs/16_cli.ipynb #x-info
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")
@@ -279,16 +309,19 @@ def info(
     path: Path = typer.Argument(..., help="A scene, an archive, a run, a trained network's folder or a .keras model."),
     quiet: bool = QUIET,
     debug: bool = DEBUG,
-):
+) -> None:
     "What a scene, an archive, a run or a weights file is."
     from insar_seg.describe import describe
 
     for key, value in describe(path).items(): print(f"{key + ':':<16}{value}")
 
 # %% ../nbs/16_cli.ipynb #x-main
-def main(argv: Optional[List[str]] = None) -> None:
+def main(
+    argv: Optional[List[str]] = None,  # arguments after the command's name; None: those of the process
+) -> None:
     "Run the command and exit with 0, 1 or 2."
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict": sys.stdout.reconfigure(errors="replace")
     argv = sys.argv[1:] if argv is None else argv
     try:
         app(argv, standalone_mode=True, prog_name="insar-seg")
@@ -305,3 +338,20 @@ def main(argv: Optional[List[str]] = None) -> None:
 def _fail(text: str, code: int):
     print(f"insar-seg: {text}", file=sys.stderr)
     sys.exit(code)
+
+# %% ../nbs/16_cli.ipynb #x-call
+def call(
+    *arguments: object,  # what stands behind `insar-seg`: the command, its arguments and options
+    code: int = 0,  # the exit code that is expected
+) -> str:  # what the command printed: standard output, then messages and errors
+    "Run a command in this process. Raises `RuntimeError`, with what was printed, if it ends with another exit code."
+    import contextlib
+
+    told, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(errors):
+        try: main([*map(str, arguments)])
+        except SystemExit as e: got = e.code or 0
+        else: got = 0
+    text = told.getvalue() + errors.getvalue()
+    if got != code: raise RuntimeError(f"insar-seg {' '.join(map(str, arguments))} ended with exit code {got}, not {code}: {text}")
+    return text

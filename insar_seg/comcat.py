@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import datetime, math, re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,7 +36,7 @@ def check_event_id(event_id: str) -> str:
 
 
 def event_table(
-    rows,  # dicts with some of EVENT_COLUMNS; what is absent or None stays blank
+    rows: Iterable[Mapping],  # dicts with some of EVENT_COLUMNS; what is absent or None stays blank
 ) -> pd.DataFrame:  # index and column event_id; numbers float, NaN = blank; text, "" = blank
     "Rows as the package's table of earthquakes. Raises `WorkError` for a bad id or an id given twice."
     table = pd.DataFrame(list(rows), columns=list(EVENT_COLUMNS))
@@ -56,11 +58,14 @@ def built_in_events(
     return event_table(table.assign(source=source)[list(EVENT_COLUMNS)].to_dict("records"))
 
 
-def write_events(path, table: pd.DataFrame):
+def write_events(
+    path: str | Path,  # events.csv to write; its folder is made
+    table: pd.DataFrame,  # with EVENT_COLUMNS; further columns are left out
+) -> None:
     "Write events.csv, whole or not at all. Raises `WorkError` for a missing column or a bad id."
     missing = [c for c in EVENT_COLUMNS if c not in table]
     if missing: raise WorkError(f"A table of earthquakes must have the columns {', '.join(EVENT_COLUMNS)}", f"it lacks {', '.join(missing)}", "Add them")
-    write_text(path, event_table(table[list(EVENT_COLUMNS)].to_dict("records")).to_csv(index=False))
+    write_text(path, event_table(table[list(EVENT_COLUMNS)].to_dict("records")).to_csv(index=False, lineterminator="\n"))
 
 # %% ../nbs/01a_comcat.ipynb #x-utc-text
 def utc_text(
@@ -106,7 +111,7 @@ _ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.\d+)?)?(Z|
 
 
 def parse_utc(
-    value,  # ISO text, with or without clock and zone; a date; a datetime; without a zone: UTC
+    value: str | datetime.date,  # ISO text, with or without clock and zone; a date; a datetime; without a zone: UTC
     which: str = "time",  # what it is, for the message
     last: bool = False,  # True: a date alone means the end of its day
 ) -> datetime.datetime:  # UTC, without a zone, whole seconds
@@ -134,9 +139,10 @@ def _range(low, high, least, most, what: str):
         number = None if value is None else _number(value, least, most)
         if number is not None and np.isnan(number): raise RequestError(f"The {what} must be {least:g} to {most:g}", repr(value), "Correct it")
         ends.append(number)
-    if None not in ends and ends[0] > ends[1]:
+    first, last = ends
+    if first is not None and last is not None and first > last:
         raise RequestError(f"The smallest {what} must not exceed the largest", f"{low} > {high}", "Exchange them")
-    return ends
+    return first, last
 
 # %% ../nbs/01a_comcat.ipynb #x--place
 def _place(box, circle) -> dict:
@@ -178,18 +184,18 @@ ORDERS = {"time": (["time_utc", "event_id"], True), "magnitude": (["magnitude", 
 
 
 def query_events(
-    start,  # first moment, UTC: ISO text, date or datetime
-    end,  # last moment, not included; a date alone means its whole day
-    min_magnitude: float | None = 5.5,
-    max_magnitude: float | None = None,
-    min_depth_km: float | None = None,
-    max_depth_km: float | None = None,
-    box=None,  # (west, south, east, north) in degrees
-    circle=None,  # (latitude, longitude, radius in km)
+    start: str | datetime.date,  # first moment, UTC: ISO text, date or datetime
+    end: str | datetime.date,  # last moment, not included; a date alone means its whole day
+    min_magnitude: float | None = 5.5,  # smallest, -5 to 11; None: any
+    max_magnitude: float | None = None,  # largest; None: any
+    min_depth_km: float | None = None,  # least depth, -100 to 1000 km; None: any
+    max_depth_km: float | None = None,  # greatest depth; None: any
+    box: Iterable[float] | None = None,  # (west, south, east, north) in degrees
+    circle: Iterable[float] | None = None,  # (latitude, longitude, radius in km up to 20000)
     event_type: str | None = "earthquake",  # ComCat's word for the kind of event; None: every kind
     order_by: str = "time",  # "time": oldest first; "magnitude": largest first
     root: str = COMCAT,  # address of the service
-    client: Client | None = None,  # None: one that waits 0.6 s between requests
+    client: Client | None = None,  # None: one that waits 0.6 s between requests, as the USGS's own client does
     rows_per_request: int = MAX_ROWS,  # a time range that holds more is halved
 ) -> pd.DataFrame:  # as `event_table`; angles blank
     "Ask ComCat for earthquakes. Raises `RequestError` for bad arguments; `NotFound`, `ServerTrouble` as the client; `WorkError` for a bad id."
@@ -226,7 +232,7 @@ def _plane(said: dict, n: int):
 
 def planes_of(
     detail: dict,  # ComCat's detail record
-) -> list:  # of (strike, dip, rake, source), degrees; both planes of the preferred product first
+) -> list[tuple[float, float, float, str]]:  # (strike, dip, rake, source), degrees; both planes of the preferred product first
     "Every nodal plane in a record: moment tensors before focal mechanisms, greater preferred weight first; [] if there is none."
     groups, found = _dict(_dict(_dict(detail).get("properties")).get("products")), []
     for kind in ("moment-tensor", "focal-mechanism"):
@@ -242,10 +248,10 @@ def planes_of(
 
 
 def nodal_planes(
-    event_id: str,
+    event_id: str,  # USGS id
     client: Client | None = None,  # None: one that waits 0.6 s between requests
-    root: str = COMCAT,
-) -> list:  # as `planes_of`
+    root: str = COMCAT,  # address of the service
+) -> list[tuple[float, float, float, str]]:  # as `planes_of`
     "The nodal planes of one earthquake. Raises `WorkError` for a bad id; `NotFound`, `ServerTrouble` as the client."
     params = {"eventid": check_event_id(event_id), "format": "geojson"}
     return planes_of((client or Client(pause_s=0.6)).json(f"{root.rstrip('/')}/query", params=params))
@@ -254,8 +260,8 @@ def nodal_planes(
 def with_planes(
     table: pd.DataFrame,  # as `event_table`
     client: Client | None = None,  # None: one that waits 0.6 s between requests
-    progress=iter,  # wraps an iterable, e.g. tqdm
-    root: str = COMCAT,
+    progress: Callable[[list[str]], Iterable[str]] = iter,  # wraps an iterable, e.g. tqdm
+    root: str = COMCAT,  # address of the service
 ) -> pd.DataFrame:  # a new table
     "Fill strike, dip and rake where one of them is blank. Raises `ServerTrouble` if the server fails for three earthquakes in a row."
     table, client, failures = table.copy(), client or Client(pause_s=0.6), 0
@@ -274,7 +280,7 @@ def with_planes(
 
 # %% ../nbs/01a_comcat.ipynb #x-search-box
 def search_box(
-    event,  # a row: latitude, longitude, magnitude
+    event: Mapping | pd.Series,  # a row: latitude, longitude, magnitude
     since_2023: bool = False,  # True: the halved distance in use since 2023
 ) -> tuple[float, float, float, float]:  # (west, south, east, north) in degrees; west below -180 or east above 180 near the date line
     "The box around an earthquake within which COMET processes frames. Raises `RequestError` below magnitude 5.5."
@@ -286,7 +292,7 @@ def search_box(
 def in_licsar_rule(
     table: pd.DataFrame,  # as `event_table`
     since_2023: bool = False,  # True: the halved distance in use since 2023; matters with `place` only
-    place=None,  # (latitude, longitude): whether COMET looks at this place too
+    place: tuple[float, float] | None = None,  # (latitude, longitude) in degrees: whether COMET looks at this place too
 ) -> pd.Series:  # bool for each row; False where magnitude or depth is not known
     "Whether an earthquake is large and shallow enough for COMET, and near enough to `place`."
     def ok(event):

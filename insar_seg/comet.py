@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import binascii, datetime, html, re
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from urllib.parse import unquote, urljoin, urlsplit
@@ -34,18 +35,23 @@ METADATA = ("metadata.txt", "baselines", "{frame}-poly.txt", "{frame}.geo.E.tif"
 
 def track_names(
     frame: str,  # such as 005D_05121_131313
-) -> tuple:  # of folder names, the likeliest first: "5", "05", "005"
+) -> tuple[str, ...]:  # folder names, the likeliest first: "5", "05", "005"
     "How the folder of a frame's track may be written. Raises `WorkError` for a bad frame."
     track = int(check_frame(frame)[:3])
     return tuple(dict.fromkeys((str(track), f"{track:02d}", f"{track:03d}")))
 
 
-def pass_of(frame: str) -> str:
-    "ascending or descending."
+def pass_of(
+    frame: str,  # such as 005D_05121_131313
+) -> str:  # ascending or descending
+    "The satellite's direction of flight over a frame. Raises `WorkError` for a bad frame."
     return {"A": "ascending", "D": "descending"}[check_frame(frame)[3]]
 
 
-def product_name(pair: str, product: str) -> str:
+def product_name(
+    pair: str,  # YYYYMMDD_YYYYMMDD, older date first
+    product: str,  # such as diff_pha, cc or unw
+) -> str:  # such as 20210218_20210303.geo.cc.tif
     "The file name of a pair's product. Raises `WorkError` for a bad pair, `RequestError` for a bad product."
     pair_dates(pair)
     if not re.fullmatch(r"[a-z]+(?:[._][a-z]+)*", str(product)):
@@ -59,7 +65,7 @@ def _attribute(tag: str, name: str) -> str:
     return html.unescape(next(g for g in match.groups() if g is not None)).strip() if match else ""
 
 
-def _tags(text: str):
+def _tags(text: str) -> Iterator[tuple[str, str]]:
     "(what is between < and >, the text up to the next <) of a page, in time proportional to its length."
     for piece in text.split("<")[1:]:
         tag, end, words = piece.partition(">")
@@ -68,9 +74,10 @@ def _tags(text: str):
 
 def anchors(
     text: str,  # HTML, or the few lines of a link file
-) -> list:  # of (address as written, text)
+) -> list[tuple[str, str]]:  # (address as written, text)
     "The anchors of a page, in order, whatever the quotes."
-    found, inside = [], False
+    found: list[tuple[str, list[str]]] = []
+    inside = False
     for tag, words in _tags(text):
         if re.match(r"/?a(?:\s|$)", tag, re.I):
             inside = bool(_attribute(tag, "href"))
@@ -93,13 +100,17 @@ def _join(base: str, href: str) -> str:
     except ValueError: return ""
 
 
-def is_pair(name: str) -> bool:
+def is_pair(
+    name: str,  # from a server
+) -> bool:
     "Whether a name is a pair of two real dates, older first, and nothing else."
     try: return bool(re.fullmatch(r"[0-9]{8}_[0-9]{8}", name)) and bool(pair_dates(name))
     except WorkError: return False
 
 
-def is_frame(name: str) -> bool:
+def is_frame(
+    name: str,  # from a server
+) -> bool:
     "Whether a name is a frame's, and nothing else."
     return bool(re.fullmatch(r"[0-9]{3}[AD]_[0-9A-Z]{5}_[0-9]{6}", str(name)) and FRAME.match(name))
 
@@ -109,9 +120,9 @@ _FRAME_IN = r"(?<![0-9])([0-9]{3}[AD]_[0-9A-Z]{5}_[0-9]{6})"
 
 def parse_event_page(
     text: str,  # HTML of EQ/<usgsid>.html
-) -> dict:  # frame -> {pair: address as written}, sorted; a frame may have no pair yet
+) -> dict[str, dict[str, str]]:  # frame -> {pair: address as written}, sorted; a frame may have no pair yet
     "Frames and pairs of an earthquake's page; everything else on it is left aside."
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for href, words in anchors(text):
         match = re.search(_FRAME_IN + r"(?::\s*([0-9]{8}_[0-9]{8})|\s+metadata)$", words)
         if not match or not is_frame(match[1]): continue
@@ -132,15 +143,16 @@ def parse_eqs(
     for line in lines[1:]:
         try:
             number = lambda name: float(line[at(name)])
-            row = {"event_id": check_event_id(line[at("usgs_id")].strip()), "magnitude": number("magnitude"), "depth_km": number("depth"), "latitude": number("lat"),
+            magnitude = number("magnitude")
+            row = {"event_id": check_event_id(line[at("usgs_id")].strip()), "magnitude": magnitude, "depth_km": number("depth"), "latitude": number("lat"),
                    "longitude": number("lon"), "time_utc": parse_utc(line[at("time")]).isoformat() + "Z", "source": "COMET eqs.csv",
                    "name": line[-1].strip() if "location" in header and len(line) >= len(header) else ""}
         except (WorkError, RequestError, ValueError, IndexError): continue
-        if row["magnitude"] >= min_magnitude: rows[row["event_id"]] = row
+        if magnitude >= min_magnitude: rows[row["event_id"]] = row
     return event_table(rows.values())
 
 
-def _outline(code: str):
+def _outline(code: str) -> shapely.Geometry | None:
     "A polygon or multipolygon of moderate size from hexadecimal WKB, or None."
     try: data = binascii.unhexlify(code) if len(code) <= 50_000 else b""
     except ValueError: return None
@@ -161,33 +173,36 @@ def parse_eqframes(
     return pd.DataFrame(rows, columns=["event_id", "frame", "polygon"], dtype=object).drop_duplicates(["event_id", "frame"], ignore_index=True)
 
 # %% ../nbs/03a_comet.ipynb #x-parse-metadata
-def parse_metadata(text: str) -> dict:
+def parse_metadata(
+    text: str,  # of metadata.txt
+) -> dict[str, str]:
     "metadata.txt as key -> text; lines without `=` are left aside."
     return {k.strip(): v.strip() for k, _, v in (line.partition("=") for line in text.splitlines()) if v.strip()}
 
 
 def parse_center_time(
-    metadata: dict,  # as `parse_metadata`
+    metadata: dict[str, str],  # as `parse_metadata`
 ) -> datetime.time | None:  # UTC; None: not known
     "When the satellite passes over the middle of the frame."
     match = re.fullmatch(r"(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,6})\d*)?", metadata.get("center_time", ""))
-    try: return datetime.time(*map(int, match.groups()[:3]), int((match[4] or "0").ljust(6, "0")))
-    except (AttributeError, ValueError): return None
+    if match is None: return None
+    try: return datetime.time(int(match[1]), int(match[2]), int(match[3]), int((match[4] or "0").ljust(6, "0")))
+    except ValueError: return None
 
 
 def parse_baselines(
     text: str,  # lines of: date of the frame's primary image, date, perpendicular baseline (m), days
 ) -> pd.DataFrame:  # columns primary, date (YYYYMMDD), bperp_m, btemp_days
     "The table `baselines`; lines that cannot be read are left out."
-    rows = [line.split() for line in text.splitlines()]
+    cells = [line.split() for line in text.splitlines()]
     number = r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
-    rows = [(r[0], r[1], float(r[2]), float(r[3])) for r in rows if len(r) == 4 and all(re.fullmatch(r"\d{8}", d) for d in r[:2]) and all(re.fullmatch(number, n) for n in r[2:])]
+    rows = [(r[0], r[1], float(r[2]), float(r[3])) for r in cells if len(r) == 4 and all(re.fullmatch(r"\d{8}", d) for d in r[:2]) and all(re.fullmatch(number, n) for n in r[2:])]
     return pd.DataFrame(rows, columns=["primary", "date", "bperp_m", "btemp_days"])
 
 
 def parse_polygon(
     text: str,  # <frame>-poly.txt: one "longitude latitude" on each line
-):  # shapely polygon, or None where there are fewer than three points
+) -> shapely.Polygon | None:  # None where there are fewer than three points
     "The outline of a frame."
     points = []
     for line in text.splitlines():
@@ -201,7 +216,7 @@ _MARGIN = datetime.timedelta(minutes=2)  # a frame takes half a minute, and cata
 
 
 def spans(
-    pair: str,
+    pair: str,  # YYYYMMDD_YYYYMMDD, older date first
     event_time: datetime.datetime,  # UTC, without a zone
     center_time: datetime.time | None = None,  # of the frame, UTC; None: not known
 ) -> bool | None:  # None: cannot be decided
@@ -217,7 +232,7 @@ def spans(
 
 
 def classify(
-    pair: str,
+    pair: str,  # YYYYMMDD_YYYYMMDD, older date first
     event_time: datetime.datetime,  # UTC, without a zone
     center_time: datetime.time | None = None,  # of the frame, UTC; None: not known
 ) -> str | None:  # coseismic, preseismic, postseismic; None: too far in time, or cannot be decided
@@ -230,24 +245,24 @@ def classify(
     return "postseismic" if (first - day).days <= 25 else None
 
 # %% ../nbs/03a_comet.ipynb #x--turns
-def _turns(groups) -> list:
+def _turns(groups: Iterable[list]) -> list:
     "One of each group, then another of each ..., groups in the order of their first members."
     groups = sorted((sorted(g) for g in groups), key=lambda g: g[0])
     return [x for turn in zip_longest(*groups) for x in turn if x is not None]
 
 
-def _split(items, key):
+def _split(items: Iterable, key: Callable) -> list[list]:
     "Lists of the items with the same key."
-    found = {}
+    found: dict[str, list] = {}
     for item in items: found.setdefault(key(item), []).append(item)
     return list(found.values())
 
 
 def rank_pairs(
-    candidates,  # of (frame, pair, kind)
+    candidates: Iterable[tuple[str, str, str]],  # (frame, pair, kind)
     event_time: datetime.datetime,  # UTC, without a zone
     max_days: int = 30,  # longer pairs are left out
-) -> list:  # of (frame, pair, kind), the best first
+) -> list[tuple[str, str, str]]:  # (frame, pair, kind), the best first
     "Shortest and closest first, passes and frames in turn. Raises `WorkError` for a bad frame or pair."
     rated = []
     for frame, pair, kind in set(candidates):
@@ -262,66 +277,77 @@ def rank_pairs(
 
 
 def choose_pairs(
-    candidates,  # of (frame, pair, kind), kind as `classify` gives it
+    candidates: Collection[tuple[str, str, str | None]],  # (frame, pair, kind), kind as `classify` gives it
     event_time: datetime.datetime,  # UTC, without a zone
     pairs_per_event: int = 16,  # co-seismic ones, at most
     negatives: int = 0,  # pre- and post-seismic ones, at most; pre-seismic first
     max_days: int = 30,  # longer pairs are left out
-) -> list:  # of (frame, pair, kind)
+) -> list[tuple[str, str, str]]:  # (frame, pair, kind)
     "The pairs to fetch for one earthquake. Raises `RequestError` for a negative number, `WorkError` for a bad name."
     for n in (pairs_per_event, negatives, max_days):
         if n < 0: raise RequestError("A number of pairs or days must be 0 or more", n, "Correct it")
-    of = lambda kind: rank_pairs([c for c in candidates if c[2] == kind], event_time, max_days)
+    of = lambda kind: rank_pairs([(frame, pair, kind) for frame, pair, known in candidates if known == kind], event_time, max_days)
     return of("coseismic")[:pairs_per_event] + (of("preseismic") + of("postseismic"))[:negatives]
 
 # %% ../nbs/03a_comet.ipynb #x-note
 @dataclass(frozen=True)
 class Note:
     "Something that is not there, and why."
-    text: str
-    event_id: str = ""
-    frame: str = ""
-    pair: str = ""
+    text: str  # the reason
+    event_id: str = ""  # the earthquake it is about, if one
+    frame: str = ""  # the frame, if one
+    pair: str = ""  # the pair, if one
 
 
-class Portal:
-    "COMET's product folders, read through one client."
+class _Pages:
+    "The pages of all roots, each asked for once; what `Portal` is built on."
 
     def __init__(
         self,
         client: Client | None = None,  # None: a new one
-        roots=ROOTS,  # addresses of the folders that hold the tracks
+        roots: str | Iterable[str] = ROOTS,  # addresses of the folders that hold the tracks
     ):
         "Raises `RequestError` for a root that the client may not ask."
         self.client, self.roots = client or Client(), tuple(r.rstrip("/") for r in ([roots] if isinstance(roots, str) else roots))
         if not self.roots: raise RequestError("At least one root must be given", roots, "Name one, or leave the option out")
         for root in self.roots: check_url(root, self.client.hosts, self.client.extra_hosts)
-        self.notes, self._pages, self._failures, self._entries, self._frames = [], {}, {}, {}, None
-        self._answered, self.missed = set(), 0  # roots that have ever answered; pages not had because of trouble
+        self.notes: list[Note] = []
+        self._pages: dict[str, Page | None] = {}
+        self._failures: dict[str, int] = {}
+        self._entries: dict[tuple[str, str], list[str]] = {}  # (frame, pair) -> addresses on the event pages
+        self._frames: pd.DataFrame | None = None  # eqframes.csv
+        self._answered: set[str] = set()  # roots that have ever answered
+        self.missed = 0  # pages not had because of trouble
 
-    def note(self, text, event_id="", frame="", pair=""):
+    def note(self, text: str, event_id: str = "", frame: str = "", pair: str = "") -> None:
         "Keep a note, once."
         note = Note(text, event_id, frame, pair)
         if note not in self.notes: self.notes.append(note)
 
-    def allowed(self, url: str) -> bool:
+    def allowed(
+        self,
+        url: str,  # absolute address
+    ) -> bool:
         "Whether the client may ask this address; if not, a note names its host."
         try: return bool(check_url(url, self.client.hosts, self.client.extra_hosts))
-        except RequestError as e: return self.note(f"left out: {e}") or False
+        except RequestError as e:
+            self.note(f"left out: {e}")
+            return False
 
     def page(
         self,
-        url: str,
+        url: str,  # absolute address
         root: str = "",  # whose failures count together; default: the address's host
-        max_bytes: int = 5_000_000,
+        max_bytes: int = 5_000_000,  # of the page; longer ones are refused
     ) -> Page | None:  # None: not there, or not to be had
         "A page, asked for once."
         root = root or urlsplit(url).netloc
         if url in self._pages: return self._pages[url]
         self.missed += 1
         if self._failures.get(root, 0) >= 3: return None
+        page: Page | None = None
         try: page = self.client.page(url, max_bytes)
-        except NotFound: page = None
+        except NotFound: pass
         except (ServerTrouble, RequestError) as e:
             self._failures[root] = self._failures.get(root, 0) + 1
             self.note(f"no answer: {e}" + (" This root is left alone from now on." if self._failures[root] == 3 else ""))
@@ -336,106 +362,117 @@ class Portal:
         return bool(self.missed) and all(r not in self._answered or self._failures[r] >= 3 for r in self.roots)
 
 # %% ../nbs/03a_comet.ipynb #x--frames-of-event
-def _frames_of_event(self, event_id: str) -> list:
-    "[(frame, its pairs on COMET's page)], from the event's page, else from eqframes.csv (then without pairs); [] is common. Raises `WorkError` for a bad id."
-    found = {}
-    for root in self.roots:
-        page = self.page(f"{root}/EQ/{check_event_id(event_id)}.html", root)
-        for frame, pairs in parse_event_page(page.text).items() if page else ():
-            found.setdefault(frame, set()).update(pairs)
-            for pair, href in pairs.items():
-                url = _join(page.url, href)
-                if last_name(url) == pair: self._entries.setdefault((frame, pair), []).append(url)
-    if not found:
-        if self._frames is None:
-            pages = [self.page(f"{root}/EQ/eqframes.csv", root, max_bytes=100_000_000) for root in self.roots]
-            self._frames = pd.concat([parse_eqframes(p.text if p else "") for p in pages], ignore_index=True)
-        found = {f: set() for f in self._frames.frame[self._frames.event_id == event_id]}
-    return [(frame, tuple(sorted(pairs))) for frame, pairs in sorted(found.items())]
+class _Folders(_Pages):
+    "What the folders list of an earthquake and of a frame."
 
+    def frames_of_event(
+        self,
+        event_id: str,  # of the USGS, such as us7000df40
+    ) -> list[tuple[str, tuple[str, ...]]]:  # (frame, its pairs on COMET's page); often empty
+        "From the event's page, else from eqframes.csv (then without pairs). Raises `WorkError` for a bad id."
+        found: dict[str, set[str]] = {}
+        for root in self.roots:
+            page = self.page(f"{root}/EQ/{check_event_id(event_id)}.html", root)
+            if not page: continue
+            for frame, pairs in parse_event_page(page.text).items():
+                found.setdefault(frame, set()).update(pairs)
+                for pair, href in pairs.items():
+                    url = _join(page.url, href)
+                    if last_name(url) == pair: self._entries.setdefault((frame, pair), []).append(url)
+        if not found:
+            if self._frames is None:
+                pages = [self.page(f"{root}/EQ/eqframes.csv", root, max_bytes=100_000_000) for root in self.roots]
+                self._frames = pd.concat([parse_eqframes(p.text if p else "") for p in pages], ignore_index=True)
+            found = {f: set() for f in self._frames.frame[self._frames.event_id == event_id]}
+        return [(frame, tuple(sorted(pairs))) for frame, pairs in sorted(found.items())]
 
-def _folder(self, frame: str, name: str) -> list:
-    "[(address of the folder, [(absolute address, last name)])] for each root that has the folder, under the first spelling of its track that is there."
-    found = []
-    for root in self.roots:
-        for track in track_names(frame):
-            page = self.page(f"{root}/{track}/{frame}/{name}/", root)
-            if page:
-                found.append((page.url, [(_join(page.url, href), last_name(href)) for href, _ in anchors(page.text)]))
-                break
-    return found
+    def _folder(self, frame: str, name: str) -> list[tuple[str, list[tuple[str, str]]]]:
+        "[(address of the folder, [(absolute address, last name)])] for each root that has the folder, under the first spelling of its track that is there."
+        found = []
+        for root in self.roots:
+            for track in track_names(frame):
+                page = self.page(f"{root}/{track}/{frame}/{name}/", root)
+                if page:
+                    found.append((page.url, [(_join(page.url, href), last_name(href)) for href, _ in anchors(page.text)]))
+                    break
+        return found
 
+    def pairs_of_frame(
+        self,
+        frame: str,  # such as 005D_05121_131313
+    ) -> dict[str, tuple[str, ...]]:  # pair -> addresses of its entries (folder or link file)
+        "All pairs of a frame, united over all roots and the event pages read before. Raises `WorkError` for a bad frame."
+        found: dict[str, list[str]] = {}
+        for _, entries in self._folder(frame, "interferograms"):
+            for url, name in entries:
+                if is_pair(name): found.setdefault(name, []).append(url)
+        for (of, pair), urls in self._entries.items():
+            if of == frame: found.setdefault(pair, []).extend(urls)
+        return {pair: tuple(dict.fromkeys(urls)) for pair, urls in sorted(found.items())}
 
-def _pairs_of_frame(self, frame: str) -> dict:
-    "pair -> addresses of its entries (folder or link file), united over all roots and the event pages read before. Raises `WorkError` for a bad frame."
-    found = {}
-    for _, entries in self._folder(frame, "interferograms"):
-        for url, name in entries:
-            if is_pair(name): found.setdefault(name, []).append(url)
-    for (of, pair), urls in self._entries.items():
-        if of == frame: found.setdefault(pair, []).extend(urls)
-    return {pair: tuple(dict.fromkeys(urls)) for pair, urls in sorted(found.items())}
+    def _metadata_urls(self, frame: str, name: str) -> tuple[str, ...]:
+        "Addresses where a file of the frame's metadata is listed; where no listing can be read, where it should be."
+        folders = self._folder(frame, "metadata")
+        listed = [url for _, entries in folders for url, n in entries if n == name]
+        guessed = [f"{root}/{track_names(frame)[0]}/{frame}/metadata/{name}" for root in self.roots] if not folders else []
+        return tuple(u for u in dict.fromkeys(listed + guessed) if self.allowed(u))
 
-
-def _metadata_urls(self, frame: str, name: str) -> tuple:
-    "Addresses where a file of the frame's metadata is listed; where no listing can be read, where it should be."
-    folders = self._folder(frame, "metadata")
-    listed = [url for _, entries in folders for url, n in entries if n == name]
-    guessed = [f"{root}/{track_names(frame)[0]}/{frame}/metadata/{name}" for root in self.roots] if not folders else []
-    return tuple(u for u in dict.fromkeys(listed + guessed) if self.allowed(u))
-
-
-def _metadata_text(self, frame: str, name: str) -> str:
-    "The first of a metadata file's copies that is not empty; '' if there is none."
-    for url in self._metadata_urls(frame, name):
-        page = self.page(url, max_bytes=1_000_000)
-        if page and page.text.strip() and not page.text.lstrip().startswith("<"): return page.text
-    return ""
-
-
-Portal.frames_of_event, Portal._folder, Portal.pairs_of_frame = _frames_of_event, _folder, _pairs_of_frame
-Portal._metadata_urls, Portal.metadata_text = _metadata_urls, _metadata_text
+    def metadata_text(
+        self,
+        frame: str,  # such as 005D_05121_131313
+        name: str,  # such as metadata.txt
+    ) -> str:  # "" if there is none
+        "The first of a metadata file's copies that is not empty. Raises `WorkError` for a bad frame."
+        for url in self._metadata_urls(frame, name):
+            page = self.page(url, max_bytes=1_000_000)
+            if page and page.text.strip() and not page.text.lstrip().startswith("<"): return page.text
+        return ""
 
 # %% ../nbs/03a_comet.ipynb #x--in-page
-def _in_page(self, page, name) -> list:
-    "Addresses of the file `name` on a pair's page, those of a moved file's note included."
-    match = re.compile(rf"(?:^|[/=]){re.escape(name)}(?:$|[?&#])").search
-    base = page.url if page.url.endswith("/") else page.url + "/"  # a link file's address ends without a slash
-    urls = [_join(base, href) for href, _ in anchors(page.text)]
-    found = [u for u in urls if match(unquote(u))]
-    for note in ([u for u in urls if last_name(u) == name + ".xml"] if not found else []):
-        side = self.page(note, max_bytes=100_000) if self.allowed(note) else None
-        links = [_attribute(tag, "href") for tag, _ in _tags(side.text if side else "") if re.match(r"link\s", tag) and _attribute(tag, "rel") == "enclosure"]
-        found += [url for url in (_join(note, href) for href in links) if match(unquote(url))]
-    return found
+class Portal(_Folders):
+    "COMET's product folders, read through one client."
 
+    def _in_page(self, page: Page, name: str) -> list[str]:
+        "Addresses of the file `name` on a pair's page, those of a moved file's note included."
+        match = re.compile(rf"(?:^|[/=]){re.escape(name)}(?:$|[?&#])").search
+        base = page.url if page.url.endswith("/") else page.url + "/"  # a link file's address ends without a slash
+        urls = [_join(base, href) for href, _ in anchors(page.text)]
+        found = [u for u in urls if match(unquote(u))]
+        for note in ([u for u in urls if last_name(u) == name + ".xml"] if not found else []):
+            side = self.page(note, max_bytes=100_000) if self.allowed(note) else None
+            links = [_attribute(tag, "href") for tag, _ in _tags(side.text if side else "") if re.match(r"link\s", tag) and _attribute(tag, "rel") == "enclosure"]
+            found += [url for url in (_join(note, href) for href in links) if match(unquote(url))]
+        return found
 
-def _resolve(self, frame: str, pair: str, product: str) -> tuple:
-    "Addresses that may serve a product, the likeliest first; () if COMET does not offer it. Raises `WorkError`, `RequestError` for a bad name."
-    name, read, found, missed = product_name(pair, product), False, [], self.missed
-    direct = [f"{root}/{track_names(frame)[0]}/{frame}/interferograms/{pair}" for root in self.roots]
-    entries = self.pairs_of_frame(frame).get(pair) or tuple(direct)
-    for entry in (e for e in entries if self.allowed(e)):
-        page = self.page(entry)
-        if page is None: page = self.page(entry.rstrip("/") if entry.endswith("/") else entry + "/")
-        if page is None: continue
-        read = read or any(last_name(h).startswith(pair) for h, _ in anchors(page.text))
-        found = [u for u in self._in_page(page, name) if self.allowed(u)]
-        if found: break
-    if read and not found and self.missed == missed: return ()
-    return tuple(dict.fromkeys(found + [f"{e.rstrip('/')}/{name}" for e in (*entries, *direct) if e.startswith(self.roots)]))
-
-
-Portal._in_page, Portal.resolve = _in_page, _resolve
+    def resolve(
+        self,
+        frame: str,  # such as 005D_05121_131313
+        pair: str,  # YYYYMMDD_YYYYMMDD, older date first
+        product: str,  # such as diff_pha
+    ) -> tuple[str, ...]:  # empty if COMET does not offer it
+        "Addresses that may serve a product, the likeliest first. Raises `WorkError`, `RequestError` for a bad name."
+        name, read, missed = product_name(pair, product), False, self.missed
+        found: list[str] = []
+        direct = [f"{root}/{track_names(frame)[0]}/{frame}/interferograms/{pair}" for root in self.roots]
+        entries = self.pairs_of_frame(frame).get(pair) or tuple(direct)
+        for entry in (e for e in entries if self.allowed(e)):
+            page = self.page(entry)
+            if page is None: page = self.page(entry.rstrip("/") if entry.endswith("/") else entry + "/")
+            if page is None: continue
+            read = read or any(last_name(h).startswith(pair) for h, _ in anchors(page.text))
+            found = [u for u in self._in_page(page, name) if self.allowed(u)]
+            if found: break
+        if read and not found and self.missed == missed: return ()
+        return tuple(dict.fromkeys(found + [f"{e.rstrip('/')}/{name}" for e in (*entries, *direct) if e.startswith(self.roots)]))
 
 # %% ../nbs/03a_comet.ipynb #x-product
 @dataclass(frozen=True)
 class Product:
     "One file to fetch."
-    frame: str
+    frame: str  # such as 005D_05121_131313
     pair: str  # "" for metadata of the frame
     name: str  # file name
-    urls: tuple  # addresses that may serve it, the likeliest first
+    urls: tuple[str, ...]  # addresses that may serve it, the likeliest first
     event_id: str  # the earthquake it was planned for; "" for metadata
     coseismic: bool
     pass_: str  # ascending or descending
@@ -449,8 +486,8 @@ class Product:
 @dataclass(frozen=True)
 class Plan:
     "What to fetch, and what is not there."
-    products: tuple  # of `Product`
-    notes: tuple  # of `Note`
+    products: tuple[Product, ...]
+    notes: tuple[Note, ...]
     complete: bool = True  # False: some pages could not be had, and another try may find more
 
     def pairs(self) -> pd.DataFrame:
@@ -459,10 +496,12 @@ class Plan:
         return pd.DataFrame(list(rows.values()), columns=list(PAIR_COLUMNS))
 
 
-def _reaches(portal, frame, event) -> bool:
+def _reaches(portal: Portal, frame: str, event: pd.Series) -> bool:
     "Whether a frame's outline reaches into an earthquake's search box; False where the outline is not known."
     outline = parse_polygon(portal.metadata_text(frame, f"{frame}-poly.txt"))
-    if outline is None: return portal.note("the frame's outline is not known", event["event_id"], frame) or False
+    if outline is None:
+        portal.note("the frame's outline is not known", event["event_id"], frame)
+        return False
     try: west, south, east, north = search_box(event)
     except RequestError: west, south, east, north = (event[c] + s * 0.18 for s in (-1, 1) for c in ("longitude", "latitude"))  # COMET's, for small ones
     return any(outline.intersects(shapely.box(west + turn, south, east + turn, north)) for turn in (-360, 0, 360))
@@ -473,19 +512,23 @@ class _Seen:
     "What is known of one earthquake before the choice."
     event: pd.Series
     time: datetime.datetime
-    frames: dict  # frame -> center_time or None
-    pairs: list  # of (frame, pair)
+    frames: dict[str, datetime.time | None]  # frame -> center_time
+    pairs: list[tuple[str, str]]  # (frame, pair)
 
 
-def _look(portal, event, frames, alone) -> _Seen | None:
+def _look(portal: Portal, event: pd.Series, frames: Collection[str] | None, alone: bool) -> _Seen | None:
     "Frames, passing times and pairs of one earthquake; None if there is nothing."
     event_id = event["event_id"]
     try: time = parse_utc(event["time_utc"])
-    except RequestError: return portal.note("the time of the earthquake is not known", event_id)
+    except RequestError:
+        portal.note("the time of the earthquake is not known", event_id)
+        return None
     missed, known = portal.missed, dict(portal.frames_of_event(event_id))
     if frames is not None: known = {f: known.get(f, ()) for f in frames if f in known or alone or _reaches(portal, f, event)}
-    if not known: return portal.note("not every root answered, and no frames were found" if portal.missed > missed else "COMET has no frames for this earthquake"
-                                     if frames is None else "none of the frames named sees this earthquake", event_id)
+    if not known:
+        portal.note("not every root answered, and no frames were found" if portal.missed > missed else "COMET has no frames for this earthquake"
+                    if frames is None else "none of the frames named sees this earthquake", event_id)
+        return None
     clocks, pairs = {}, []
     for frame, on_page in known.items():
         clocks[frame] = parse_center_time(parse_metadata(portal.metadata_text(frame, "metadata.txt")))
@@ -498,27 +541,27 @@ def _look(portal, event, frames, alone) -> _Seen | None:
     return _Seen(event, time, clocks, pairs)
 
 
-def _candidates(seen, others, max_days) -> list:
+def _candidates(seen: _Seen, others: Iterable[_Seen]) -> list[tuple[str, str, str]]:
     "(frame, pair, kind) of one earthquake; a negative spans no earthquake whose frames include it."
     found = []
     for frame, pair in seen.pairs:
         kind = classify(pair, seen.time, seen.frames[frame])
         quiet = all(spans(pair, o.time, o.frames[frame]) is False for o in others if frame in o.frames)
-        if kind == "coseismic" or (kind and quiet): found.append((frame, pair, kind))
+        if kind and (kind == "coseismic" or quiet): found.append((frame, pair, kind))
     return found
 
 # %% ../nbs/03a_comet.ipynb #x-plan-download
 def plan_download(
     events: pd.DataFrame,  # as `comcat.event_table` or archive.read_events
     client: Client | None = None,  # None: a new one
-    roots=ROOTS,  # addresses of the folders that hold the tracks
-    products=PRODUCTS,  # a pair without the first one is passed over
+    roots: str | Iterable[str] = ROOTS,  # addresses of the folders that hold the tracks
+    products: tuple[str, ...] = PRODUCTS,  # a pair without the first one is passed over
     pairs_per_event: int = 16,  # co-seismic ones, at most
     negatives: int = 0,  # pre- and post-seismic pairs for each earthquake, at most
-    frames=None,  # use these frames only
+    frames: Collection[str] | None = None,  # use these frames only
     max_days: int = 30,  # longer pairs are left out
-    metadata=METADATA,  # names of files of each frame that has a planned pair
-    progress=iter,  # wraps an iterable, e.g. tqdm
+    metadata: Iterable[str] = METADATA,  # names of files of each frame that has a planned pair; {frame} stands for its id
+    progress: Callable[[Iterable], Iterable] = iter,  # wraps an iterable, e.g. tqdm
 ) -> Plan:
     "What to fetch for a table of earthquakes. Raises `RequestError` for bad arguments, `WorkError` for a bad id, `ServerTrouble` if no root answers."
     if not products: raise RequestError("At least one product must be named", products, "Name diff_pha")
@@ -526,7 +569,10 @@ def plan_download(
     choose_pairs([], datetime.datetime(2021, 3, 3), pairs_per_event, negatives, max_days)
     for frame in frames or ():
         if not is_frame(frame): raise RequestError("A frame must look like 021D_04972_131213", repr(frame), "Correct the frame")
-    portal, seen, planned, used = Portal(client, roots), [], [], {}
+    portal = Portal(client, roots)
+    seen: list[_Seen] = []
+    planned: list[Product] = []
+    used: dict[tuple[str, str], str] = {}  # (frame, pair) -> the earthquake it was planned for
     order = events.reset_index(drop=True).sort_values(["magnitude", "time_utc", "event_id"], ascending=[False, True, True], kind="stable")
     rows = [row for _, row in order.iterrows()]
     for stage, row in progress([(stage, row) for stage in ("look", "choose") for row in rows]):
@@ -534,7 +580,7 @@ def plan_download(
             seen += [s for s in [_look(portal, row, frames, len(rows) == 1)] if s]
             continue
         for s in (s for s in seen if s.event["event_id"] == row["event_id"]):
-            candidates = _candidates(s, seen, max_days)
+            candidates = _candidates(s, seen)
             for kinds, n in ((("coseismic",), pairs_per_event), (("preseismic", "postseismic"), negatives)):
                 ranked = [c for kind in kinds for c in rank_pairs([c for c in candidates if c[2] == kind], s.time, max_days)]
                 planned += _take(portal, ranked, n, products, row["event_id"], used)
@@ -547,9 +593,10 @@ def plan_download(
     return Plan(tuple(planned), tuple(portal.notes), not portal.missed)
 
 
-def _take(portal, ranked, n, products, event_id, used) -> list:
+def _take(portal: Portal, ranked: list[tuple[str, str, str]], n: int, products: tuple[str, ...], event_id: str, used: dict[tuple[str, str], str]) -> list[Product]:
     "Products of the first `n` pairs that are offered and not used yet; `used` grows."
-    planned, taken = [], 0
+    planned: list[Product] = []
+    taken = 0
     for frame, pair, kind in ranked:
         if taken == n: break
         if (frame, pair) in used:

@@ -5,11 +5,13 @@
 # %% ../nbs/00_core.ipynb #x-imports
 from __future__ import annotations
 
-import contextlib, dataclasses, hashlib, os, shutil, tempfile, zlib
+import contextlib, dataclasses, hashlib, os, shutil, sys, tempfile, zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # %% auto #0
 __all__ = ['WAVELENGTH_M', 'NETWORKS', 'ENCODINGS', 'AUGMENTATIONS', 'TEST_TIME_SETS', 'LOSSES', 'PROFILES', 'wrap',
@@ -23,8 +25,8 @@ WAVELENGTH_M = 0.05546576  # Sentinel-1, C band: speed of light / 5.405 GHz
 
 # %% ../nbs/00_core.ipynb #x-wrap
 def wrap(
-    angle,  # array or number, radians, any shape and range
-):  # same shape, float32 (float64 stays float64), radians in [-pi, pi); NaN stays NaN
+    angle: ArrayLike,  # array or number, radians, any shape and range
+) -> np.ndarray:  # same shape, float32 (float64 stays float64), radians in [-pi, pi); NaN stays NaN; a number for a number
     "The angle modulo a full turn."
     angle = np.asarray(angle)
     dtype = np.float64 if angle.dtype == np.float64 else np.float32
@@ -34,17 +36,17 @@ def wrap(
 
 # %% ../nbs/00_core.ipynb #x-phase-from-los
 def phase_from_los(
-    los,  # line-of-sight displacement, metres, positive toward the satellite, any shape
+    los: ArrayLike,  # line-of-sight displacement, metres, positive toward the satellite, any shape
     wavelength_m: float = WAVELENGTH_M,  # radar wavelength, metres
-):  # unwrapped phase, radians, positive away from the satellite
+) -> np.ndarray:  # unwrapped phase, radians, same shape, positive away from the satellite
     "Interferometric phase of a displacement: `-4 pi / wavelength x los` (two-way path, LiCSAR's sign)."
     return -4 * np.pi / wavelength_m * np.asarray(los)
 
 
 def los_from_phase(
-    phase,  # unwrapped phase, radians, positive away from the satellite
+    phase: ArrayLike,  # unwrapped phase, radians, any shape, positive away from the satellite
     wavelength_m: float = WAVELENGTH_M,  # radar wavelength, metres
-):  # line-of-sight displacement, metres, positive toward the satellite
+) -> np.ndarray:  # line-of-sight displacement, metres, same shape, positive toward the satellite
     "Displacement of an unwrapped phase; the inverse of `phase_from_los`."
     return -wavelength_m / (4 * np.pi) * np.asarray(phase)
 
@@ -53,7 +55,13 @@ class InsarSegError(Exception):
     "Base of every error this package raises on purpose; its text is one line: rule, value received, cure."
     exit_code = 1
 
-    def __init__(self, rule: str, received=None, cure: str = ""):
+    def __init__(
+        self,
+        rule: str,  # what must hold, a sentence without its full stop
+        received: object = None,  # the value that breaks it; None: none is shown
+        cure: str = "",  # what to do about it
+    ) -> None:
+        "The text is made of the three."
         self.rule, self.received, self.cure = rule, received, cure
         parts = [rule.rstrip(".") + (f": {received}" if received is not None else ""), cure]
         super().__init__(". ".join(" ".join(str(p).split()).rstrip(".") for p in parts if p) + ".")
@@ -71,7 +79,7 @@ class WorkError(InsarSegError):
 # %% ../nbs/00_core.ipynb #x-rng-for
 def rng_for(
     seed: int,  # the profile's seed, 0 or more
-    *names,  # what the numbers are for: strings or integers, e.g. ("event3", "atmosphere")
+    *names: object,  # what the numbers are for: strings or integers, e.g. ("event3", "atmosphere")
 ) -> np.random.Generator:  # the same generator for the same seed and names, on every machine
     "A random generator for one named purpose, independent of every other name."
     key = [zlib.crc32(str(n).encode()) for n in names]
@@ -80,9 +88,9 @@ def rng_for(
 # %% ../nbs/00_core.ipynb #x-atomic-path
 @contextlib.contextmanager
 def atomic_path(
-    path,  # file or folder that shall appear whole
+    path: str | Path,  # file or folder that shall appear whole
     folder: bool = False,  # True: yields an existing empty folder instead of the name of a file
-):
+) -> Iterator[Path]:  # where to write meanwhile
     "Yields a temporary path beside `path`; on success it replaces `path`, on an error it is removed and `path` stays as it was."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,21 +99,27 @@ def atomic_path(
     try:
         if folder: inner.mkdir()
         yield inner
-        if folder and path.is_dir(): path.rename(tmp / "replaced")
-        os.replace(inner, path)
+        old = path.rename(tmp / "replaced") if folder and path.is_dir() else None
+        try: os.replace(inner, path)
+        except OSError:
+            if old: old.rename(path)
+            raise
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
 
 
-def write_text(path, text: str):
-    "Write a UTF-8 text file atomically."
-    with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8")
+def write_text(
+    path: str | Path,  # file to write; its folder is made
+    text: str,  # its content
+) -> None:
+    "Write a UTF-8 text file, whole or not at all."
+    with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8", newline="\n")
 
 # %% ../nbs/00_core.ipynb #x-working-in
 @contextlib.contextmanager
 def working_in(
-    folder,  # the output folder; made if absent
-):
+    folder: str | Path,  # the output folder; made if absent
+) -> Iterator[Path]:  # the folder
     "Makes `folder` and holds it for this process. Raises `RequestError` if it is a file or another process holds it."
     from filelock import FileLock, Timeout
 
@@ -132,7 +146,7 @@ def working_in(
 
 # %% ../nbs/00_core.ipynb #x-fingerprint
 def fingerprint(
-    *parts,  # anything with a stable repr: numbers, strings, tuples, dicts, dataclasses
+    *parts: object,  # anything with a stable repr: numbers, strings, tuples, dicts, dataclasses
 ) -> str:  # 16 hexadecimal digits
     "A short hash of what a result depends on."
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -294,7 +308,9 @@ def _updated(part, values, where):
     return dataclasses.replace(part, **new)
 
 # %% ../nbs/00_core.ipynb #x-check-data
-def check_data(data: DataProfile):
+def check_data(
+    data: DataProfile,  # what shall be simulated
+) -> None:
     "Raises `RequestError` for a `DataProfile` that nothing can be simulated from."
     _apply(_data_rules(data))
 
@@ -342,12 +358,13 @@ def _training_rules(t):
     "(holds, rule, value) of the training."
     return [
         (t.epochs >= 1 and t.batch_size >= 1 and t.learning_rate > 0 and t.patience >= 1,
-         "training.epochs, batch_size, learning_rate and patience must be positive", t),
+         "training.epochs, batch_size, learning_rate and patience must be positive", (t.epochs, t.batch_size, t.learning_rate, t.patience)),
         (t.schedule in ("constant", "cosine", "plateau"), "training.schedule must be constant, cosine or plateau", t.schedule),
         (0 <= t.warmup_share < 1, "training.warmup_share must be 0 up to 1", t.warmup_share),
         (0 <= t.frozen_epochs <= t.epochs, "training.frozen_epochs must be 0 up to training.epochs", t.frozen_epochs),
         (t.frozen_rate > 0 and t.weight_decay >= 0 and t.clip_norm >= 0 and t.auxiliary_weight >= 0,
-         "training.frozen_rate must be positive; weight_decay, clip_norm and auxiliary_weight must be 0 or more", t),
+         "training.frozen_rate must be positive; weight_decay, clip_norm and auxiliary_weight must be 0 or more",
+         (t.frozen_rate, t.weight_decay, t.clip_norm, t.auxiliary_weight)),
         (t.loss in LOSSES, "training.loss must be one of " + ", ".join(LOSSES), t.loss),
         (set(t.augment) <= set(AUGMENTATIONS), "training.augment must hold names out of " + ", ".join(AUGMENTATIONS), t.augment),
         (0 <= t.positive_share < 1 and 0 <= t.paste_share <= 1, "training.positive_share must be 0 up to 1, paste_share 0 to 1",
@@ -384,18 +401,16 @@ def _check(p):
 
 # %% ../nbs/00_core.ipynb #x-load-profile
 def load_profile(
-    name_or_path: str,  # quick, twin, paper, or a .toml file
+    name_or_path: str | Path,  # quick, twin, paper, or a .toml file
 ) -> Profile:
     "A profile by name or from a TOML file. Raises `RequestError` if there is none, or if it does not hold."
-    if name_or_path in PROFILES: return PROFILES[name_or_path]
+    if name_or_path in PROFILES: return PROFILES[str(name_or_path)]
     path = Path(name_or_path)
     if not path.is_file():
         raise RequestError("A profile must be quick, twin, paper or a TOML file that exists", f"'{name_or_path}'",
                            "Check the name or the path")
-    try:
-        import tomllib
-    except ModuleNotFoundError:
-        import tomli as tomllib
+    if sys.version_info >= (3, 11): import tomllib
+    else: import tomli as tomllib
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as e:
@@ -403,7 +418,10 @@ def load_profile(
     return profile_from_dict(values)
 
 
-def save_profile(path, profile: Profile):
+def save_profile(
+    path: str | Path,  # file to write
+    profile: Profile,
+) -> None:
     "Write a profile as TOML; `load_profile` gives the same object back."
     import tomli_w
 

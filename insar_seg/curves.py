@@ -6,15 +6,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from .core import RequestError, WorkError
 from .evaluation import iou, precision, recall
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = ['BINS', 'TEMPERATURES', 'histogram', 'merge', 'counts_over', 'counts_at', 'roc', 'precision_recall',
@@ -28,9 +34,9 @@ _BLOCK = 1 << 15  # pixels at a time: fits a processor's cache
 
 
 def histogram(
-    probability,  # any shape, 0 to 1, taken as float32; NaN counts as 0
-    classes,  # the same shape, whole numbers from 0: 0 outside, 1 ring, 2 visible; n_classes or more (255) is not counted
-    n_classes: int = 3,
+    probability: ArrayLike,  # any shape, 0 to 1, taken as float32; NaN counts as 0
+    classes: ArrayLike,  # the same shape, whole numbers from 0: 0 outside, 1 ring, 2 visible; n_classes or more (255) is not counted
+    n_classes: int = 3,  # classes that are counted, 1 or more
     bins: int = BINS,  # 2 to 65536
 ) -> np.ndarray:  # (n_classes, bins) int64 pixels; bin k holds k/bins < p <= (k + 1)/bins, and bin 0 also p = 0
     "Pixels by class and probability. Raises `RequestError` for two shapes, for classes that are no whole numbers from 0, and for values outside 0 to 1."
@@ -69,7 +75,7 @@ def _check_range(p):
 def merge(
     hist: np.ndarray,  # (..., 3, bins) pixels, from `histogram`
     target: str,  # "visible": class 2 against 0 and 1; "margin": classes 1 and 2 against 0
-) -> tuple:  # (negative, positive), each (..., bins)
+) -> tuple[np.ndarray, np.ndarray]:  # (negative, positive), each (..., bins)
     "Histograms of what is not and what is the target. Raises `RequestError` for another target or another number of classes."
     first = {"margin": 1, "visible": 2}.get(target)
     if first is None: raise RequestError("The target must be visible or margin", repr(target), "Choose one of the two")
@@ -119,14 +125,21 @@ def roc(
     return pd.DataFrame({"threshold": _grid(c), "fpr": _divide(c[:, 1], c[:, 1] + c[:, 3]), "tpr": recall(c)})
 
 
-def precision_recall(negative: np.ndarray, positive: np.ndarray) -> pd.DataFrame:
-    "Columns threshold, precision (NaN where nothing is marked), recall; arguments as `roc`."
+def precision_recall(
+    negative: np.ndarray,  # (bins,) pixels that are not the target
+    positive: np.ndarray,  # (bins,) pixels that are
+) -> pd.DataFrame:  # threshold, precision, recall: bins + 1 rows; precision is NaN where nothing is marked
+    "Precision and recall over the threshold."
     c = counts_over(negative, positive)
     return pd.DataFrame({"threshold": _grid(c), "precision": precision(c), "recall": recall(c)})
 
 
-def score_over_threshold(negative: np.ndarray, positive: np.ndarray, score=iou) -> pd.Series:
-    "A score of counts (`evaluation.iou`, `dice`, ...) with the threshold as index; other arguments as `roc`."
+def score_over_threshold(
+    negative: np.ndarray,  # (bins,) pixels that are not the target
+    positive: np.ndarray,  # (bins,) pixels that are
+    score: Callable = iou,  # function of counts: `evaluation.iou`, `dice`, ...
+) -> pd.Series:  # bins + 1 values, the threshold as index
+    "A score of counts over the threshold."
     c = counts_over(negative, positive)
     return pd.Series(score(c), pd.Index(_grid(c), name="threshold"), name=getattr(score, "__name__", "score"))
 
@@ -134,21 +147,27 @@ def score_over_threshold(negative: np.ndarray, positive: np.ndarray, score=iou) 
 def auroc(
     negative: np.ndarray,  # (..., bins) pixels that are not the target
     positive: np.ndarray,  # (..., bins) pixels that are
-):  # (...) area under the ROC curve; NaN without negatives or without positives
+) -> np.ndarray | np.float64:  # (...) area under the ROC curve; NaN without negatives or without positives
     "Probability that a positive pixel ranks above a negative one, ties half."
     negative, positive = (h.astype(float) for h in _pair(negative, positive))
     below = negative.cumsum(-1) - negative / 2
     return _divide((positive * below).sum(-1), positive.sum(-1) * negative.sum(-1))
 
 
-def tied_share(negative: np.ndarray, positive: np.ndarray):
-    "Share of the pairs of a positive and a negative pixel that lie in one bin; half of it bounds what the bins change in `auroc`; arguments as there."
+def tied_share(
+    negative: np.ndarray,  # (..., bins) pixels that are not the target
+    positive: np.ndarray,  # (..., bins) pixels that are
+) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without negatives or without positives
+    "Share of the pairs of a positive and a negative pixel that lie in one bin; half of it bounds what the bins change in `auroc`."
     negative, positive = (h.astype(float) for h in _pair(negative, positive))
     return _divide((positive * negative).sum(-1), positive.sum(-1) * negative.sum(-1))
 
 
-def average_precision(negative: np.ndarray, positive: np.ndarray):
-    "Sum over thresholds of precision times the gain in recall; arguments as `auroc`; NaN without positives."
+def average_precision(
+    negative: np.ndarray,  # (..., bins) pixels that are not the target
+    positive: np.ndarray,  # (..., bins) pixels that are
+) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without positives
+    "Sum over thresholds of precision times the gain in recall."
     c = counts_over(negative, positive)[..., :-1, :]
     return _divide((np.asarray(positive) * np.nan_to_num(precision(c))).sum(-1), np.asarray(positive).sum(-1))
 
@@ -156,8 +175,8 @@ def average_precision(negative: np.ndarray, positive: np.ndarray):
 def best_edge(
     negative: np.ndarray,  # (bins,) pixels of validation images that are not the target
     positive: np.ndarray,  # (bins,) pixels that are
-    score=iou,  # function of counts
-) -> tuple:  # (threshold, value there)
+    score: Callable = iou,  # function of counts
+) -> tuple[float, float]:  # (threshold, value there)
     "The threshold between 0 and 1, both excluded, with the highest score, the lowest of equals. Raises `RequestError` if no score is defined."
     values = score_over_threshold(negative, positive, score).iloc[1:-1]
     if not values.notna().any(): raise RequestError("A best threshold needs validation pixels of the target", int(np.sum(positive)), "Choose other images")
@@ -180,29 +199,37 @@ def reliability(
     n: int = 15,  # groups of equal width, at most bins
 ) -> pd.DataFrame:  # n rows: low, high (of the group), predicted (mean), observed (share), pixels; NaN in a group without pixels
     "Predicted against observed shares; a bin belongs to the group that holds its centre. Raises `RequestError` for n outside 1 to bins."
-    predicted, observed, pixels = _groups(*_pair(negative, positive), n)
+    negative, positive = _pair(negative, positive)
+    predicted, observed, pixels = _groups(negative, positive, n)
     return pd.DataFrame({"low": np.arange(n) / n, "high": (np.arange(n) + 1) / n, "predicted": predicted, "observed": observed, "pixels": pixels})
 
 
 def ece(
     negative: np.ndarray,  # (..., bins) pixels that are not the target
     positive: np.ndarray,  # (..., bins) pixels that are
-    n: int = 15,  # groups of equal width
-):  # (...) 0 to 1; NaN without pixels
+    n: int = 15,  # groups of equal width, 1 to bins
+) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without pixels
     "Expected calibration error: mean over pixels of |predicted - observed| of the pixel's group."
-    predicted, observed, pixels = _groups(*_pair(negative, positive), n)
+    negative, positive = _pair(negative, positive)
+    predicted, observed, pixels = _groups(negative, positive, n)
     return _divide((np.nan_to_num(np.abs(predicted - observed)) * pixels).sum(-1), pixels.sum(-1))
 
 
-def brier(negative: np.ndarray, positive: np.ndarray):
-    "Mean squared distance of probability (at bin centres) and truth; (..., bins) arguments as `ece`."
+def brier(
+    negative: np.ndarray,  # (..., bins) pixels that are not the target
+    positive: np.ndarray,  # (..., bins) pixels that are
+) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without pixels
+    "Mean squared distance of probability (at bin centres) and truth (Brier 1950)."
     negative, positive = _pair(negative, positive)
     c = _centres(negative.shape[-1])
     return _divide((positive * (1 - c) ** 2 + negative * c**2).sum(-1), (positive + negative).sum(-1))
 
 
-def log_loss(negative: np.ndarray, positive: np.ndarray):
-    "Mean negative logarithm of the probability (at bin centres) of the truth, nats; (..., bins) arguments as `ece`."
+def log_loss(
+    negative: np.ndarray,  # (..., bins) pixels that are not the target
+    positive: np.ndarray,  # (..., bins) pixels that are
+) -> np.ndarray | np.float64:  # (...) nats, 0 or more; NaN without pixels
+    "Mean negative logarithm of the probability (at bin centres) of the truth."
     negative, positive = _pair(negative, positive)
     c = _centres(negative.shape[-1])
     return _divide(-(positive * np.log(c) + negative * np.log1p(-c)).sum(-1), (positive + negative).sum(-1))
@@ -229,20 +256,20 @@ class Calibrator:
     temperature: float = 1.0  # the logit is divided by it, above 0
     bias: float = 0.0  # added to the divided logit
     floor: float = 0.5 / BINS  # temperature: probabilities are clipped to floor .. 1 - floor first, as in the histograms of the fit
-    x: tuple = ()  # isotonic: increasing knots, 0 to 1; constant beyond the outer ones
-    y: tuple = ()  # isotonic: non-decreasing values there, 0 to 1
+    x: tuple[float, ...] = ()  # isotonic: increasing knots, 0 to 1; constant beyond the outer ones
+    y: tuple[float, ...] = ()  # isotonic: non-decreasing values there, 0 to 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         numbers = [self.temperature, self.bias, self.floor, *self.x, *self.y]
-        rules = (self.kind in ("temperature", "isotonic"), all(isinstance(v, (int, float)) and np.isfinite(v) for v in numbers))
+        rules: tuple[bool, ...] = (self.kind in ("temperature", "isotonic"), all(isinstance(v, (int, float)) and np.isfinite(v) for v in numbers))
         x, y = (np.array(v, float) if all(rules) else np.zeros(0) for v in (self.x, self.y))
         rules += (all(rules) and self.temperature > 0 and 0 < self.floor < 0.5, len(x) == len(y) and (len(x) > 0) == (self.kind == "isotonic"),
-                  all(((v >= 0) & (v <= 1)).all() for v in (x, y)) and (np.diff(x) > 0).all() and (np.diff(y) >= 0).all())
+                  all(((v >= 0) & (v <= 1)).all() for v in (x, y)) and bool((np.diff(x) > 0).all() and (np.diff(y) >= 0).all()))
         if not all(rules): raise RequestError("A calibrator is temperature (above 0) or isotonic (increasing knots within 0 and 1)", str(self)[:120], "Fit it again")
 
     def __call__(
         self,
-        p,  # probabilities, 0 to 1, any shape; NaN stays NaN
+        p: ArrayLike,  # probabilities, 0 to 1, any shape; NaN stays NaN
     ) -> np.ndarray:  # the same shape, float32
         "Calibrated probabilities. Raises `RequestError` outside of 0 to 1."
         p = np.asarray(p, float)
@@ -280,7 +307,7 @@ def fit_temperature(
     negative, positive = _both(negative, positive)
     z, n = logit(_centres(len(negative))), negative + positive
 
-    def loss(v):
+    def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
         u = v[0] * z + v[1]
         slope = (n * expit(u) - positive) / n.sum()
         return (positive * np.logaddexp(0, -u) + negative * np.logaddexp(0, u)).sum() / n.sum(), np.array([(slope * z).sum(), slope.sum()])
@@ -307,14 +334,15 @@ def fit_isotonic(
 def recalibrated(
     negative: np.ndarray,  # (..., bins) pixels that are not the target
     positive: np.ndarray,  # (..., bins) pixels that are
-    calibrator: Calibrator,
-) -> tuple:  # (negative, positive), each (..., bins): every bin moved whole to where its centre goes
+    calibrator: Calibrator,  # from a fit on other images
+) -> tuple[np.ndarray, np.ndarray]:  # (negative, positive), each (..., bins): every bin moved whole to where its centre goes
     "Histograms as they would be after calibration, to the resolution of the bins."
     bins = np.shape(negative)[-1]
     to = _bin_of(calibrator(_centres(bins)), _edges(bins))
-    moved = [np.zeros_like(h) for h in _pair(negative, positive)]
-    for new, old in zip(moved, (negative, positive)): np.add.at(new, (..., to), old)
-    return tuple(moved)
+    negative, positive = _pair(negative, positive)
+    moved = np.zeros_like(negative), np.zeros_like(positive)
+    for new, old in zip(moved, (negative, positive)): np.add.at(np.moveaxis(new, -1, 0), to, np.moveaxis(old, -1, 0))
+    return moved
 
 
 def _both(negative, positive):
@@ -327,30 +355,29 @@ def _both(negative, positive):
 
 # %% ../nbs/12b_curves.ipynb #x-plot-curves
 def plot_curves(
-    axes,  # four matplotlib axes, or None for a new figure
-    named: dict,  # name -> (negative, positive), (bins,) each
+    axes: Sequence[Axes] | np.ndarray | None,  # four matplotlib axes, or None for a new figure
+    named: dict[str, tuple[np.ndarray, np.ndarray]],  # name -> (negative, positive), (bins,) each
     n: int = 15,  # groups of the reliability diagram
-):  # the axes
+) -> Sequence[Axes] | np.ndarray:  # the axes
     "Precision over recall, ROC, IoU over threshold and reliability. Dotted: the share of positives as precision's floor, chance, perfect calibration."
     import matplotlib.pyplot as plt
 
-    own = axes is None
-    if own: _, axes = plt.subplots(1, 4, figsize=(11, 3.1), layout="constrained")
-    if len(axes) != 4: raise RequestError("The curves need four axes", len(axes), "Give four, or None")
+    own, four = axes is None, plt.subplots(1, 4, figsize=(11, 3.1), layout="constrained")[1] if axes is None else axes
+    if len(four) != 4: raise RequestError("The curves need four axes", len(four), "Give four, or None")
     for i, (name, (negative, positive)) in enumerate(named.items()):
-        style = {"color": f"C{i % 10}", "lw": max(2.6 - 0.6 * i, 1)}  # thinner and thinner, so that curves on one another show
+        style: dict[str, Any] = {"color": f"C{i % 10}", "lw": max(2.6 - 0.6 * i, 1)}  # thinner and thinner, so that curves on one another show
         pr, rates, groups = precision_recall(negative, positive), roc(negative, positive), reliability(negative, positive, n).dropna()
-        axes[0].plot(pr.recall, pr.precision, **style, label=name)
-        axes[0].axhline(_divide(np.sum(positive), np.sum(positive) + np.sum(negative)), **{**style, "ls": ":", "lw": 1})
-        axes[1].plot(rates.fpr, rates.tpr, **style)
-        axes[2].plot(score_over_threshold(negative, positive, iou), **style)
-        axes[3].plot(groups.predicted, groups.observed, "o-", ms=3, **style)
-    for ax in axes[1::2]: ax.plot([0, 1], [0, 1], color="0.6", ls=":", lw=1, zorder=0)
+        four[0].plot(pr.recall, pr.precision, **style, label=name)
+        four[0].axhline(_divide(np.sum(positive), np.sum(positive) + np.sum(negative)), **{**style, "ls": ":", "lw": 1})
+        four[1].plot(rates.fpr, rates.tpr, **style)
+        four[2].plot(score_over_threshold(negative, positive, iou), **style)
+        four[3].plot(groups.predicted, groups.observed, "o-", ms=3, **style)
+    for ax in four[1::2]: ax.plot([0, 1], [0, 1], color="0.6", ls=":", lw=1, zorder=0)
     labels = (("precision and recall", "recall", "precision"), ("ROC", "false positive rate", "true positive rate"), ("IoU", "threshold", "IoU"),
               ("reliability", "predicted probability", "observed share"))
-    for ax, (title, x, y) in zip(axes, labels):
+    for ax, (title, x, y) in zip(four, labels):
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], box_aspect=1)
         ax.set_title(title, fontsize=10)
-    if named and own: axes[0].figure.legend(loc="outside lower center", ncols=min(len(named), 5), frameon=False)
-    elif named: axes[0].legend(fontsize=8)
-    return axes
+    if named and own: four[0].figure.legend(loc="outside lower center", ncols=min(len(named), 5), frameon=False)
+    elif named: four[0].legend(fontsize=8)
+    return four

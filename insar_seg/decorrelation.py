@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from .atmosphere import BURST_M, unit_field, fractal_field
 from .core import WAVELENGTH_M, RequestError, wrap
+from .okada import Fault
 
 # %% auto #0
 __all__ = ['CELL_M', 'RADAR_CELL_M', 'SUBSWATH_M', 'terrain', 'water_mask', 'height_error', 'land_cover', 'coherence_map',
@@ -85,7 +87,7 @@ def coherence_map(
     days: int = 12,  # between the two dates
     wavelength_m: float = WAVELENGTH_M,
     height: np.ndarray | None = None,  # (H, W) metres, for layover
-    incidence_deg=39.0,  # number or (H, W)
+    incidence_deg: ArrayLike = 39.0,  # number or (H, W)
     range_azimuth_deg: float = 78.0,  # the way the radar looks, clockwise from north
 ) -> np.ndarray:  # (H, W) float32, 0 to 1
     "Coherence of a pair: thermal noise x decay with time x loss to dense fringes x shore and layover."
@@ -106,7 +108,7 @@ def coherence_map(
 
 
 def rupture_damage(
-    faults: list,  # of Fault, origin at the scene's centre
+    faults: list[Fault],  # origin at the scene's centre
     east_m: np.ndarray, north_m: np.ndarray,  # (H, W) metres
     rng: np.random.Generator,
 ) -> np.ndarray | None:  # (H, W) float32 factor on the coherence; None where nothing reaches the surface
@@ -129,7 +131,7 @@ def multilook_sample(
     coherence: np.ndarray,  # (H, W) true coherence, 0 to 1
     looks: int,  # independent looks, 2 or more
     rng: np.random.Generator,
-) -> tuple:  # product (H, W) complex64; powers of the two images, (H, W) float32
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # product (H, W) complex64; powers of the two images, (H, W) float32
     "One draw of a multilooked interferogram. Raises `RequestError` for fewer than two looks."
     if looks < 2: raise RequestError("Multilook noise needs two looks or more", looks, "Raise the number of looks")
     shape, g = np.shape(phase), np.asarray(coherence, np.float32)
@@ -214,7 +216,7 @@ def geocoded(
     phase: np.ndarray,  # (H, W) wrapped phase, NaN = no data
     pixel_m: tuple,  # (row, column) size of a pixel, metres
     heading_deg: float,  # flight direction, clockwise from north
-    incidence_deg,  # number or (H, W)
+    incidence_deg: ArrayLike,  # number or (H, W)
     height: np.ndarray,  # (H, W) metres
     rng: np.random.Generator,  # of the frame: where the two grids meet
     noise: np.random.Generator,  # of the pair
@@ -250,7 +252,7 @@ def footprint(
     heading_deg: float,  # flight direction, clockwise from north
     rng: np.random.Generator,
     water: np.ndarray | None = None,  # (H, W) bool
-) -> tuple:  # two (H, W) bool: where the frame has been seen; where the product has data, which is less over water
+) -> tuple[np.ndarray, np.ndarray]:  # two (H, W) bool: where the frame has been seen; where the product has data, which is less over water
     "Half of the scenes are covered by their frame, of the others 2 to 40 % lie outside."
     h = np.radians(heading_deg)
     rows, cols = ((np.arange(n) - (n - 1) / 2) * p for n, p in zip(shape, pixel_m))

@@ -19,7 +19,7 @@ __all__ = ['describe']
 
 # %% ../nbs/15a_describe.ipynb #x-describe
 def describe(
-    path,  # a scene's GeoTIFF, an archive, a run's folder, a model's folder or .weights.h5, a .keras file
+    path: str | Path,  # a scene's GeoTIFF, an archive, a run's folder, a model's folder or .weights.h5, a .keras file
 ) -> dict:  # fact -> text
     "Short facts. Raises `RequestError` if the path does not exist or is none of these, `WorkError` if it is damaged."
     path = Path(path)
@@ -39,7 +39,8 @@ def _scene(path):
     west, south, east, north = s.bounds_lonlat
     coherence = "none" if s.coherence is None else f"median {np.nanmedian(s.coherence):.2f}"
     return {"kind": f"interferogram, {product}", "name": s.name, "size": f"{s.shape[0]} rows x {s.shape[1]} columns", "pixel": f"{s.pixel_m[0]:.1f} m x {s.pixel_m[1]:.1f} m",
-            "CRS": s.crs.to_string(), "west, east": f"{west:.4f}, {east:.4f}", "south, north": f"{south:.4f}, {north:.4f}", "data": f"{s.valid.mean():.1%} of the pixels", "coherence": coherence}
+            "CRS": s.crs.to_string(), "west, east": f"{west:.4f}, {east:.4f}", "south, north": f"{south:.4f}, {north:.4f}",
+            "data": f"{s.valid.mean():.1%} of the pixels", "coherence": coherence}
 
 
 def _archive(path):
@@ -53,8 +54,10 @@ def _archive(path):
 def _run(path):
     try:
         r = json.loads((path / "results.json").read_text(encoding="utf-8"))
-        scores = {f"{e} {n}": f"micro IoU {'-' if s['micro']['iou'] is None else format(s['micro']['iou'], '.2f')}" for e, x in r["experiments"].items() for n, s in x.items()}
-        return {"kind": "run of the study", "profile": r["profile"], "archive": r["archive"], "version": r["version"], "seed": r["seed"], "patches": r["dataset"]["patches"], **scores}
+        iou = lambda s: "-" if s["micro"]["iou"] is None else format(s["micro"]["iou"], ".2f")
+        scores = {f"{e} {n}": f"micro IoU {iou(s)}" for e, x in r["experiments"].items() for n, s in x.items()}
+        return {"kind": "run of the study", "profile": r["profile"], "archive": r["archive"], "version": r["version"], "seed": r["seed"],
+                "patches": r["dataset"]["patches"], **scores}
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise WorkError("results.json must be what a study writes", f"{path} ({type(e).__name__})", "Run the study again") from None
 
@@ -67,8 +70,9 @@ def _weights(folder, path):
     n, t, d = card["network"], card["training"], card["data"]
     size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "weights missing"
     scores = {f"score, {k}": f"micro IoU {s['micro']['iou']:.2f}" for k, s in card["scores"].items() if s.get("micro", {}).get("iou") is not None}
-    return {"kind": "trained network", "name": n["name"], "masks": d.get("masks", "?"), "channels": ", ".join(card["channels"]), "normalisation": card["normalisation"], "trained": f"{t.get('epochs_done', '?')} epochs, profile {t.get('profile', '?')}, seed {t.get('seed', '?')}",
-            "size": size, "version": card["version"], "licence": card["licence"], **scores}
+    trained = f"{t.get('epochs_done', '?')} epochs, profile {t.get('profile', '?')}, seed {t.get('seed', '?')}"
+    return {"kind": "trained network", "name": n["name"], "masks": d.get("masks", "?"), "channels": ", ".join(card["channels"]), "normalisation": card["normalisation"],
+            "trained": trained, "size": size, "version": card["version"], "licence": card["licence"], **scores}
 
 
 def _model(path):

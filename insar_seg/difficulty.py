@@ -5,13 +5,21 @@
 # %% ../nbs/12e_difficulty.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from .archive import pair_dates
+from .archive import pair_dates, Archive
 from .catalogue import MECHANISMS, mechanism_of
 from .core import RequestError, WorkError, rng_for
 from .evaluation import COUNTS, iou, precision, recall
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # %% auto #0
 __all__ = ['SIMULATED', 'UNKNOWN', 'STRATA', 'FOUND_IOU', 'C', 'BEYOND', 'MIN_EVENTS', 'scene_facts', 'strata', 'found',
@@ -23,7 +31,7 @@ _TEXT = ("event_id", "pass", "origin", "mechanism", "kind", "distractor")
 
 
 def scene_facts(
-    archive,  # an `Archive`
+    archive: Archive,  # of which the tables are read, not the rasters
 ) -> pd.DataFrame:  # by (frame, pair): event_id, coseismic, pass, origin, days, magnitude, depth_km, mechanism, `SIMULATED`, signal_to_air; NaN or "": not known
     "What the archive's tables and, where there is one, its simulation.csv know of every pair. Raises `WorkError` if that file is no table with one row a pair."
     rows = []
@@ -75,7 +83,7 @@ STRATA = {  # column -> title, words before and after a number, usual edges; Non
 def strata(
     scenes: pd.DataFrame,  # one row a scene
     column: str,  # one of its columns
-    edges=None,  # ascending numbers; an integer: so many groups of about equal size; None: the usual edges of `STRATA`, else 4 groups
+    edges: int | Sequence[float] | None = None,  # ascending numbers; an integer: so many groups of about equal size; None: the usual edges of `STRATA`, else 4 groups
 ) -> pd.Series:  # ordered categorical on the index of `scenes`, only groups that hold a scene, `UNKNOWN` last
     "The group of every scene, in words. Raises `RequestError` for a column that is absent or edges that do not ascend."
     if column not in scenes: raise RequestError("Scenes can be grouped by a column they have", column, f"Given: {', '.join(map(str, scenes.columns))}")
@@ -126,9 +134,9 @@ def found(
 def by_stratum(
     scenes: pd.DataFrame,  # one row a scene: tp, fp, fn, tn, event_id ("" = none), and its facts
     column: str,  # the fact to group by
-    edges=None,  # as in `strata`
+    edges: int | Sequence[float] | None = None,  # as in `strata`
     n_boot: int = 500,  # resamples behind every interval
-    seed: int = 0,
+    seed: int = 0,  # fixes the resamples
 ) -> pd.DataFrame:  # by group: scenes, events, tp, fp, fn, tn, iou, iou_low, iou_high, precision, recall, found (share of the scenes with something to find)
     "Micro scores by group; intervals are 95 %, NaN with fewer than two events. Raises `RequestError` for a missing column."
     missing = [c for c in [*COUNTS, "event_id"] if c not in scenes]
@@ -182,34 +190,34 @@ def _limit(level, fit, boots, span, back):
 
 # %% ../nbs/12e_difficulty.ipynb #x-detection-limit
 def detection_limit(
-    x,  # (N,) what should decide: largest displacement in mm, or magnitude; NaN: not known
-    found,  # (N,) 1 found, 0 missed, NaN: nothing to find
-    events,  # (N,) event of each scene
-    level=(0.5, 0.9),  # probabilities of being found
+    x: ArrayLike,  # (N,) what should decide: largest displacement in mm, or magnitude; NaN: not known
+    found: ArrayLike,  # (N,) 1 found, 0 missed, NaN: nothing to find
+    events: ArrayLike,  # (N,) event of each scene
+    level: float | Sequence[float] = (0.5, 0.9),  # probabilities of being found, between 0 and 1
     n_boot: int = 500,  # resamples of events
-    seed: int = 0,
+    seed: int = 0,  # fixes the resamples
     log: bool = False,  # True: fit on log10 x
-) -> dict:  # limits: level -> x, interval_95, told_share, reason; curve: x, p, low, high; scenes, events, found, separable, C, log, reason
+) -> dict[str, Any]:  # limits: level -> x, interval_95, told_share, reason; curve: x, p, low, high; scenes, events, found, separable, C, log, reason
     """Where a logistic regression says that earthquakes are found, with intervals over events.
 
     `separable` says that no missed scene lies above a found one: then the slope, and with it every level but 0.5, rests on the penalty. Raises `RequestError`
     for lengths that differ, a level outside 0 to 1, and an x of 0 or less with `log`."""
-    x, y, events = np.asarray(x, float), np.asarray(found, float), np.asarray(events).astype(str)
-    levels = [float(v) for v in np.atleast_1d(level)]
-    if not len(x) == len(y) == len(events): raise RequestError("Every scene needs x, found and event", (len(x), len(y), len(events)), "Pair them")
-    if not all(0 < v < 1 for v in levels): raise RequestError("A level must lie between 0 and 1", levels, "Correct the level")
-    keep = np.isfinite(x) & np.isfinite(y)
-    x, y, events = x[keep], y[keep] > 0.5, events[keep]
-    if log and (x <= 0).any(): raise RequestError("The logarithm needs x above 0", float(x.min()), "Leave those scenes out, or set log to False")
-    unit, names = pd.factorize(events)
-    out = {"limits": {}, "curve": None, "scenes": len(x), "events": int((names != "").sum()), "found": int(y.sum()), "separable": False,
+    v, y, names_of = np.asarray(x, float), np.asarray(found, float), np.asarray(events).astype(str)
+    levels = [float(q) for q in np.atleast_1d(level)]
+    if not len(v) == len(y) == len(names_of): raise RequestError("Every scene needs x, found and event", (len(v), len(y), len(names_of)), "Pair them")
+    if not all(0 < q < 1 for q in levels): raise RequestError("A level must lie between 0 and 1", levels, "Correct the level")
+    keep = np.isfinite(v) & np.isfinite(y)
+    v, y, names_of = v[keep], y[keep] > 0.5, names_of[keep]
+    if log and (v <= 0).any(): raise RequestError("The logarithm needs x above 0", float(v.min()), "Leave those scenes out, or set log to False")
+    unit, names = pd.factorize(names_of)
+    out: dict[str, Any] = {"limits": {}, "curve": None, "scenes": len(v), "events": int((names != "").sum()), "found": int(y.sum()), "separable": False,
            "C": C, "log": bool(log), "reason": None}
-    z = np.log10(x) if log else x
+    z = np.log10(v) if log else v
     if out["events"] < MIN_EVENTS: out["reason"] = f"fewer than {MIN_EVENTS} earthquakes"
     elif np.ptp(z) == 0: out["reason"] = "all scenes have the same x"
-    if out["reason"]: return out | {"limits": {v: {"x": None, "interval_95": [None, None], "told_share": 0.0, "reason": out["reason"]} for v in levels}}
+    if out["reason"]: return out | {"limits": {q: {"x": None, "interval_95": [None, None], "told_share": 0.0, "reason": out["reason"]} for q in levels}}
     mean, std = z.mean(), z.std()
-    s, back = (z - mean) / std, lambda v: 10 ** (v * std + mean) if log else v * std + mean
+    s, back = (z - mean) / std, lambda u: 10 ** (u * std + mean) if log else u * std + mean
     drawn = rng_for(seed, "detection").integers(0, len(names), (n_boot, len(names)))
     fit, boots = _fit(s, y), [_fit(s, y, np.bincount(d, minlength=len(names))[unit].astype(float)) for d in drawn]
     room = BEYOND * np.ptp(s)
@@ -219,17 +227,18 @@ def detection_limit(
     out["curve"] = {"x": back(grid).tolist(), "p": p(fit).tolist(), "low": band[0].tolist(), "high": band[1].tolist()}
     out["separable"] = bool(0 < y.sum() < len(y) and s[y].min() > s[~y].max())
     out["reason"] = "all scenes are found" if y.all() else None if y.any() else "no scene is found"
-    return out | {"limits": {v: _limit(v, fit, boots, (grid[0], grid[-1]), back) for v in levels}}
+    return out | {"limits": {q: _limit(q, fit, boots, (grid[0], grid[-1]), back) for q in levels}}
 
 # %% ../nbs/12e_difficulty.ipynb #x-plot-detection
 def plot_detection(
-    ax,  # matplotlib axes
-    result: dict,  # of `detection_limit`
-    x, found,  # as given there
+    ax: Axes,  # matplotlib axes
+    result: dict[str, Any],  # of `detection_limit`
+    x: ArrayLike,  # (N,) as given there
+    found: ArrayLike,  # (N,) as given there
     label: str = "largest displacement in line of sight, mm",  # of the x axis
-    colour: str = "C0",
-    seed: int = 0,
-):
+    colour: str = "C0",  # of dots, curve and band
+    seed: int = 0,  # fixes the jitter of the dots
+) -> Axes:  # the axes
     "Scenes (jittered), the curve with its band, and a line for every limit, dotted beyond 0.5, its interval at the level."
     x, y = np.asarray(x, float), np.asarray(found, float)
     shift = rng_for(seed, "jitter").uniform(0, 0.07, len(x))
@@ -256,13 +265,13 @@ def plot_detection(
 # %% ../nbs/12e_difficulty.ipynb #x-small-multiples
 def small_multiples(
     scenes: pd.DataFrame,  # (N rows) facts and event_id
-    columns,  # facts to group by, one panel each
-    name_to_counts: dict,  # model -> (N rows) counts of the same scenes in the same order
+    columns: Iterable[str],  # facts to group by, one panel each
+    name_to_counts: dict[str, pd.DataFrame],  # model -> (N rows) counts of the same scenes in the same order
     edges: dict | None = None,  # column -> edges as in `strata`; None: the usual ones
-    n_boot: int = 500,
-    seed: int = 0,
-    across: int = 2,  # panels in a row
-):  # matplotlib figure, 9 inches wide
+    n_boot: int = 500,  # resamples behind every interval
+    seed: int = 0,  # fixes the resamples
+    across: int = 2,  # panels in a row, 1 or more
+) -> Figure:  # 9 inches wide
     "IoU by group, model by model. Raises `RequestError` if a model has counts of other scenes, or there is nothing to draw."
     import matplotlib.pyplot as plt
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.interpolate import BSpline
 
@@ -30,7 +31,7 @@ class Ground:
     wavelength_m: float = WAVELENGTH_M
     days: int = 12  # between the two dates
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shape = np.shape(self.height)
         fits = (len(shape) == 2 and np.shape(self.water) == shape and np.shape(self.look) in ((3,), (3,) + shape)
                 and np.shape(self.incidence_deg) in ((), shape))
@@ -45,7 +46,7 @@ class Ground:
 @dataclass(frozen=True)
 class Distractor:
     "One thing that looks like an earthquake and is none."
-    kind: str
+    kind: str  # one of `DISTRACTORS`
     delay_m: np.ndarray  # (H, W) float32, extra path away from the satellite, metres; phase = 4 pi / wavelength x delay
     coherence: np.ndarray | None  # (H, W) float32, factor 0 to 1 on the coherence; None: unchanged
     moved: np.ndarray  # (H, W) bool, its footprint: a delay of 5 mm or more, or a coherence factor below 0.9
@@ -126,7 +127,7 @@ def _down(g, metres):
 
 # %% ../nbs/04d_distractors.ipynb #x-mogi
 def mogi(
-    east_m, north_m,  # from the source, metres, arrays that broadcast
+    east_m: ArrayLike, north_m: ArrayLike,  # from the source, metres, arrays that broadcast
     depth_m: float,  # of the source, metres, above 0
     volume_m3: float,  # change of its volume, cubic metres; positive inflates
     nu: float = 0.25,  # Poisson's ratio
@@ -362,11 +363,11 @@ def _ice(g, rng, way, h, step):
 
 # %% ../nbs/04d_distractors.ipynb #x-topographic-delay
 def topographic_delay(
-    dh,  # error of the height model, metres, number or (H, W)
+    dh: ArrayLike,  # error of the height model, metres, number or (H, W)
     bperp_m: float,  # perpendicular baseline, metres
-    incidence_deg,  # number or (H, W)
+    incidence_deg: ArrayLike,  # number or (H, W)
     range_m: float = 880e3,  # from the satellite to the ground; Sentinel-1, middle of the swath
-):  # float32 delay, metres, same shape as dh
+) -> np.ndarray:  # float32 delay, metres, same shape as dh
     "Delay that an error of the height model leaves in an interferogram: `Bperp dh / (R sin i)`."
     sin = np.sin(np.radians(np.asarray(incidence_deg, np.float32)))
     return (np.asarray(dh, np.float32) * (np.float32(bperp_m / range_m) / sin)).astype(np.float32)
@@ -431,7 +432,7 @@ ATMOSPHERIC = ("gravity_waves", "front", "clouds")  # the kinds that water does 
 
 def distractor(
     kind: str,  # one of `DISTRACTORS`
-    ground: Ground,
+    ground: Ground,  # of the scene
     rng: np.random.Generator,
 ) -> Distractor:  # all zero where the ground has no place for it
     "A distractor, the same for the same generator state. Raises `RequestError` for an unknown kind."

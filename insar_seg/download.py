@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv, io, json, queue, re, shutil, threading, warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,8 +14,11 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import Affine
 
 from .archive import LICSAR_CREDIT, PAIR_COLUMNS, check_frame, pair_dates, read_events, read_pairs, write_tables
+from .comet import Product
 from .core import RequestError, WorkError, working_in, write_text
 from .fetching import Client, NotFound, Stopped, shown_url
 from .interferogram import read_band
@@ -29,9 +33,9 @@ _FRAME_FILE = r"geo\.(?:E|N|U|hgt|landmask)\.tif"
 
 
 def product_path(
-    out,  # folder of the archive
-    frame: str,
-    pair: str,  # empty: the file belongs to the frame's metadata
+    out: str | Path,  # folder of the archive
+    frame: str,  # such as 007D_05180_131313
+    pair: str,  # YYYYMMDD_YYYYMMDD; empty: the file belongs to the frame's metadata
     name: str,  # file name
 ) -> Path:
     "Where the archive keeps a product. Raises `WorkError` unless all three names have LiCSAR's form."
@@ -52,8 +56,10 @@ _LIMITS = {  # ending -> lowest and highest possible value of float data, and wh
 MAX_PRODUCT_PIXELS, MAX_PRODUCT_BYTES, MAX_TEXT_BYTES = 200_000_000, 2_000_000_000, 5_000_000
 
 
-def grid_of(path):
-    "(shape, crs, transform) of a GeoTIFF, from its header. Raises `WorkError` if it is none, is too large or has several bands."
+def grid_of(
+    path: str | Path,  # GeoTIFF of one band
+) -> tuple[tuple[int, int], CRS | None, Affine]:  # shape (H, W), coordinate system, transform
+    "The grid of a raster, from its header. Raises `WorkError` if it is no GeoTIFF, is too large or has several bands."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
@@ -70,10 +76,10 @@ def _name(path): return Path(path).name.removesuffix(".part")
 
 
 def check_product(
-    path,  # the file, under any name
+    path: str | Path,  # the file, under any name
     name: str,  # the name it is to have
-    beside=(),  # the pair's other GeoTIFFs
-):
+    beside: Iterable[str | Path] = (),  # the pair's other GeoTIFFs
+) -> None:
     "Raises `WorkError` unless the file is what its name says, on the grid of those beside it."
     try: return (_check_raster if name.endswith(".tif") else _check_text)(path, name, beside)
     except (ValueError, MemoryError, rasterio.errors.RasterioError) as e:  # what a hostile file may still cause
@@ -121,7 +127,7 @@ class Entry:
 class _Record:
     "download.csv: read at the start, appended to, written in order at the end. A torn last line of a killed run is dropped."
 
-    def __init__(self, out: Path):
+    def __init__(self, out: Path) -> None:
         self.path, self.lock, self.entries = out / "download.csv", threading.Lock(), {}
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
         for row in csv.reader(io.StringIO(text[: text.rfind("\n") + 1])):
@@ -129,18 +135,18 @@ class _Record:
                 self.entries[row[0]] = Entry(row[0], row[1], int(row[2]), row[3], row[4])
         self.write()
 
-    def add(self, entry: Entry):
+    def add(self, entry: Entry) -> None:
         with self.lock:
             self.entries[entry.file] = entry
             with open(self.path, "a", encoding="utf-8", newline="") as f: csv.writer(f, lineterminator="\n").writerow(_row(entry))
 
-    def write(self):
+    def write(self) -> None:
         lines = io.StringIO()
         csv.writer(lines, lineterminator="\n").writerows([RECORD_COLUMNS, *(_row(self.entries[k]) for k in sorted(self.entries))])
         write_text(self.path, lines.getvalue())
 
 
-def _row(e: Entry): return [e.file, e.status, e.bytes, e.url, " ".join(e.why.split())]
+def _row(e: Entry) -> list: return [e.file, e.status, e.bytes, e.url, " ".join(e.why.split())]
 
 # %% ../nbs/03b_download.ipynb #x--run
 class _Run:
@@ -203,18 +209,29 @@ class _Run:
 class DownloadBar:
     "A progress bar in bytes with speed and remaining time; the total is estimated from the files that are through."
 
-    def __init__(self, files: int, **options):
-        "`files`: how many in all; `options` go to tqdm (`disable=True` for silence)."
+    def __init__(
+        self,
+        files: int,  # how many in all
+        **options: object,  # of tqdm, such as `disable=True` for silence
+    ) -> None:
+        "Shows the empty bar."
         from tqdm import tqdm
 
         self.bar = tqdm(**{"unit": "B", "unit_scale": True, "unit_divisor": 1024, "desc": "download", **options})
-        self.files, self.through, self.sizes, self.lock = files, 0, [], threading.Lock()
+        self.files, self.through, self.lock = files, 0, threading.Lock()
+        self.sizes: list[int] = []  # bytes of the files that are through
 
-    def bytes(self, n: int):
-        "`n` more bytes are there."
+    def bytes(
+        self,
+        n: int,  # new bytes; negative when a part is thrown away
+    ) -> None:
+        "More bytes are there."
         with self.lock: self.bar.update(n)
 
-    def done(self, entry: Entry):
+    def done(
+        self,
+        entry: Entry,  # what became of it
+    ) -> None:
         "A file is through, for better or worse."
         with self.lock:
             self.through += 1
@@ -222,24 +239,38 @@ class DownloadBar:
             if self.sizes: self.bar.total = self.bar.n + round(np.mean(self.sizes) * (self.files - self.through))
             self.bar.set_postfix_str(f"{self.through}/{self.files} files", refresh=False)
 
-    def close(self): self.bar.close()
+    def close(self) -> None:
+        "Leave the bar as it is and end its line."
+        self.bar.close()
 
 # %% ../nbs/03b_download.ipynb #x-summary
 @dataclass(frozen=True)
 class Summary:
     "What a download did."
-    entries: tuple  # of `Entry`, in the order of the jobs
+    entries: tuple[Entry, ...]  # in the order of the jobs
     pairs: int  # pairs of this request whose phase is in the archive
 
-    def count(self, status: str) -> int: return sum(e.status == status for e in self.entries)
+    def count(
+        self,
+        status: str,  # got, skipped, missing or failed
+    ) -> int:
+        "How many files have this status."
+        return sum(e.status == status for e in self.entries)
 
     @property
-    def bytes(self): return sum(e.bytes for e in self.entries if e.status == "got")
+    def bytes(self) -> int:
+        "Bytes that were fetched."
+        return sum(e.bytes for e in self.entries if e.status == "got")
 
     @property
-    def table(self): return pd.DataFrame([_row(e) for e in self.entries], columns=RECORD_COLUMNS)
+    def table(self) -> pd.DataFrame:
+        "A row for each file, with the columns of download.csv."
+        return pd.DataFrame([_row(e) for e in self.entries], columns=RECORD_COLUMNS)
 
-    def text(self, most: int = 20) -> str:
+    def text(
+        self,
+        most: int = 20,  # files that are named at most
+    ) -> str:
         "Counts, then what is not there and why."
         lines = [", ".join(f"{self.count(s)} {s}" for s in ("got", "skipped", "missing", "failed"))
                  + f"; {self.bytes / 2**20:.1f} MiB fetched; {self.pairs} pairs with phase"]
@@ -250,12 +281,12 @@ class Summary:
 
 # %% ../nbs/03b_download.ipynb #x-download-archive
 def download_archive(
-    jobs,  # of `comet.Product`: frame, pair, name, urls, event_id, coseismic, pass_
-    out,  # folder of the archive; what it holds already is kept
+    jobs: Iterable[Product],  # as `comet.plan_download` plans them
+    out: str | Path,  # folder of the archive; what it holds already is kept
     client: Client,
     events: pd.DataFrame,  # with the columns of events.csv; every event_id of the jobs is in it
     workers: int = 2,  # connections at a time, 1 to 4
-    progress=None,  # a `DownloadBar`, or anything with its `bytes` and `done`
+    progress: DownloadBar | None = None,  # or anything with its `bytes` and `done`
     give_up_after: int = 20,  # files that fail in a row before the rest is not tried
 ) -> Summary:
     "Fetch what is not there yet. Raises `RequestError` for a wrong request or a folder that another process holds, `WorkError` for a name that is not LiCSAR's."
@@ -263,9 +294,10 @@ def download_archive(
     if not 1 <= workers <= 4: raise RequestError("A download may use 1 to 4 connections", workers, "COMET asks for few")
     unknown = sorted({j.event_id for j in jobs} - set(events.event_id) - {""})
     if unknown: raise RequestError("Every product's event must be in the table of events", ", ".join(unknown[:5]), "Add it")
-    paths = {}
+    paths: dict[Path, Product] = {}
     for job in jobs: paths.setdefault(product_path(out, job.frame, job.pair, job.name), job)
-    groups, waiting = {}, queue.SimpleQueue()
+    groups: dict[Path, list[tuple[Product, Path]]] = {}
+    waiting: queue.SimpleQueue[list[tuple[Product, Path]]] = queue.SimpleQueue()
     for path, job in paths.items(): groups.setdefault(path.parent, []).append((job, path))
     for group in groups.values(): waiting.put(group)
     with working_in(out):
@@ -299,7 +331,7 @@ def _in_threads(run, waiting, workers):
 # %% ../nbs/03b_download.ipynb #x--write-archive
 def _write_archive(out, jobs, events) -> int:
     "The archive's tables: the pairs whose phase is there, from this request and from earlier ones. Returns how many of this request."
-    rows = {}
+    rows: dict[tuple[str, str], tuple] = {}
     for job in sorted((j for j in jobs if j.pair), key=lambda j: not j.coseismic):  # a pair asked for twice counts as coseismic
         if product_path(out, job.frame, job.pair, f"{job.pair}.geo.diff_pha.tif").is_file():
             rows.setdefault((job.frame, job.pair), (job.frame, job.pair, job.event_id * job.coseismic, bool(job.coseismic), job.pass_, "real"))

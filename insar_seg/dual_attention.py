@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -27,7 +29,7 @@ def _flat(x):
 class PositionAttention(layers.Layer):
     "`gamma x sum over positions of softmax(query . key) value + x` (Fu 2019, equations 1 and 2); gamma starts at 0."
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         channels = input_shape[-1]
         self.query = layers.Conv2D(max(channels // 8, 1), 1, name="query")
         self.key = layers.Conv2D(max(channels // 8, 1), 1, name="key")
@@ -35,35 +37,41 @@ class PositionAttention(layers.Layer):
         for conv in (self.query, self.key, self.value): conv.build(input_shape)
         self.gamma = self.add_weight(shape=(), initializer="zeros", name="gamma")
 
-    def attention(self, x):  # (N, H W, H W): row = who asks, column = who is asked; rows add up to 1
+    def attention(
+        self,
+        x: keras.KerasTensor,  # (N, H, W, C)
+    ) -> keras.KerasTensor:  # (N, H W, H W): row = who asks, column = who is asked; rows add up to 1
         "How much every position takes from every other one."
         return ops.softmax(ops.matmul(_flat(self.query(x)), ops.transpose(_flat(self.key(x)), (0, 2, 1))), axis=-1)
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         context = ops.matmul(self.attention(x), _flat(self.value(x)))
         return self.gamma * ops.reshape(context, ops.shape(x)) + x
 
-    def compute_output_shape(self, input_shape): return input_shape
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]: return input_shape
 
 # %% ../nbs/10_dual_attention.ipynb #x-channelattention
 @keras.saving.register_keras_serializable(package="insar_seg")
 class ChannelAttention(layers.Layer):
     "`gamma x sum over channels of softmax(max - energy) x + x`, energy = x' x (Fu 2019, equations 3 and 4); gamma starts at 0."
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.gamma = self.add_weight(shape=(), initializer="zeros", name="gamma")
 
-    def attention(self, x):  # (N, C, C): row = who asks, column = who is asked; rows add up to 1
+    def attention(
+        self,
+        x: keras.KerasTensor,  # (N, H, W, C)
+    ) -> keras.KerasTensor:  # (N, C, C): row = who asks, column = who is asked; rows add up to 1
         "How much every channel takes from every other one."
         flat = _flat(x)
         energy = ops.matmul(ops.transpose(flat, (0, 2, 1)), flat)
         return ops.softmax(ops.max(energy, axis=-1, keepdims=True) - energy, axis=-1)
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         context = ops.matmul(_flat(x), ops.transpose(self.attention(x), (0, 2, 1)))
         return self.gamma * ops.reshape(context, ops.shape(x)) + x
 
-    def compute_output_shape(self, input_shape): return input_shape
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]: return input_shape
 
 # %% ../nbs/10_dual_attention.ipynb #x--dilation
 def _dilation(name, stride):
@@ -73,11 +81,11 @@ def _dilation(name, stride):
 
 
 def dilated_resnet50(
-    weights=None,  # None, "none", "imagenet", or a folder or file that holds the weights of `keras.applications`
+    weights: str | Path | None = None,  # None, "none", "imagenet", or a folder or file that holds the weights of `keras.applications`
     output_stride: int = 8,  # 8: the last two stages dilated; 16: the last one; 32: the plain network
-    channels: int = 3,  # C
+    channels: int = 3,  # C, 1 or more
     colours: bool = True,  # the channels are red, green, blue
-    **variant,  # width, group_norm, synchronized, as for `unet.remade`
+    **variant: Any,  # width, group_norm, synchronized, as for `layers.remade`
 ) -> keras.Model:  # (N, H, W, C) as the encoder expects them -> (N, H / stride, W / stride, 2048)
     "ResNet50 of `keras.applications` with a chosen output stride. Raises as `encoder_weights_path` and `load_encoder_weights`."
     if output_stride not in (8, 16, 32): raise RequestError("The output stride must be 8, 16 or 32", output_stride, "Choose one of them")
@@ -85,14 +93,14 @@ def dilated_resnet50(
     no_variant(path, variant)
     stages = {8: ("conv4_", "conv5_"), 16: ("conv5_",), 32: ()}[output_stride]
 
-    def without_stride(layer):
+    def without_stride(layer: layers.Layer) -> layers.Layer:
         config = layer.get_config()
         if isinstance(layer, layers.Conv2D) and layer.name.startswith(stages or ("none",)):
             config["strides"] = (1, 1)
             if tuple(config["kernel_size"]) == (3, 3): config["dilation_rate"] = (_dilation(layer.name, output_stride),) * 2
         return type(layer).from_config(config)
 
-    def library_resnet(c):
+    def library_resnet(c: int) -> keras.Model:
         with warnings.catch_warnings():  # about numbers of channels other than 1 and 3
             warnings.simplefilter("ignore")
             return keras.models.clone_model(keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, c)), clone_function=without_stride)
@@ -119,16 +127,16 @@ def _classify(x, name, stride, dropout):
 
 
 def build_dual_attention(
-    weights=None,  # None, "none", "imagenet", or a folder or file that holds the ResNet50 of `keras.applications`
+    weights: str | Path | None = None,  # None, "none", "imagenet", or a folder or file that holds the ResNet50 of `keras.applications`
     branch: int = 512,  # width of the two branches at full width; the paper's is 512
     output_stride: int = 8,  # of the encoder: 8 (the paper), 16 or 32
     auxiliary: bool = True,  # the branches answer too, so that each can be trained on the mask
     dropout: float = 0.1,  # share of channels dropped before each classifier
-    channels: int = 3,  # C
+    channels: int = 3,  # C, 1 or more
     colours: bool = True,  # the channels are red, green, blue
     pretrained: bool | None = None,  # the input is scaled for a pre-trained encoder; None: if there are weights
     width: float = 1.0,  # share of the filters of every layer; below 1 only without weights
-    group_norm: bool = False,
+    group_norm: bool = False,  # group normalisation in place of batch normalisation; only without weights
     synchronized: bool = False,  # batch normalisation over all devices that share a batch
 ) -> keras.Model:  # (N, H, W, C) in [-1, 1] -> fused, or [fused, position, channel], each (N, H, W, 1); H and W multiples of the stride
     "The dual attention network (Fu 2019) for one class. Raises as `dilated_resnet50`."

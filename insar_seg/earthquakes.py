@@ -9,11 +9,12 @@ import datetime
 from dataclasses import dataclass
 from functools import lru_cache
 
+import pandas as pd
 import numpy as np
 
 from .catalogue import draw_plane, mechanism_of, nodal_plane
 from .core import RequestError, rng_for
-from .okada import displacement, line_of_sight, look_vector
+from .okada import displacement, line_of_sight, look_vector, Fault
 from .source import draw_fault
 
 # %% auto #0
@@ -25,19 +26,19 @@ class SimulatedEvent:
     "One earthquake to simulate."
     seed: int
     index: int  # number within its archive
-    event_id: str
-    name: str
+    event_id: str  # of the USGS, or sim<seed>-<index>
+    name: str  # for people
     time_utc: str  # ISO 8601
     latitude: float  # of the rupture's centre, degrees
-    longitude: float
+    longitude: float  # degrees east
     depth_km: float  # of the rupture's centre
     magnitude: float  # moment magnitude
     mechanism: str  # strike-slip, reverse or normal
     strike_deg: float
     dip_deg: float
     rake_deg: float  # within -180..180
-    mu_pa: float  # rigidity
-    faults: tuple  # of Fault, origin above the rupture's centre
+    mu_pa: float  # rigidity, Pa
+    faults: tuple[Fault, ...]  # origin above the rupture's centre
     source: str  # where its numbers come from
 
 
@@ -59,7 +60,9 @@ def _rupture(seed, event_id, visible_m, **known):
     return tuple(best), float(np.average([f.corners_km[:, 2].mean() for f in best], weights=[f.length_km * f.width_km for f in best]))
 
 # %% ../nbs/04e_earthquakes.ipynb #x-check-seed
-def check_seed(seed) -> int:
+def check_seed(
+    seed: int | np.integer,  # 0 or more
+) -> int:  # the same
     "The seed. Raises `RequestError` unless it is an integer of 0 or more."
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise RequestError("A seed must be an integer of 0 or more", repr(seed), "Give another seed")
@@ -68,11 +71,11 @@ def check_seed(seed) -> int:
 
 @lru_cache(maxsize=256)
 def simulate_event(
-    seed: int,
+    seed: int,  # of the archive, 0 or more
     event_index: int,  # 0 or more
     min_magnitude: float = 5.6, max_magnitude: float = 7.0,  # drawn evenly between the two, two decimals
     visible_m: float = 0.03,  # largest motion along a line of sight that the earthquake should reach, 0: none asked
-    scaling: str = "thingbaijam2017",
+    scaling: str = "thingbaijam2017",  # one of `source.SCALING`
 ) -> SimulatedEvent:
     "A drawn earthquake; the same for the same arguments. Raises `RequestError` for a negative number, a seed that is no integer or a wrong range."
     if event_index < 0 or not 4 <= min_magnitude <= max_magnitude <= 8:
@@ -84,18 +87,18 @@ def simulate_event(
     start = rng_for(seed, "slot", slot).uniform(0, 115)
     latitude, longitude = (start + 23.7 * row) % 115 - 55, -177 + 6 * (slot * 37 % 60) + rng.uniform(-0.45, 0.45)
     when = datetime.datetime(2019, 1, 1) + datetime.timedelta(seconds=int(rng.integers(3 * 365 * 86400)))
-    kind, *plane = draw_plane(rng)
-    faults, depth = _rupture(seed, event_id, visible_m, magnitude=magnitude, mechanism=kind, plane=tuple(plane), mu_pa=mu, scaling=scaling)
+    kind, strike, dip, rake = draw_plane(rng)
+    faults, depth = _rupture(seed, event_id, visible_m, magnitude=magnitude, mechanism=kind, plane=(strike, dip, rake), mu_pa=mu, scaling=scaling)
     return SimulatedEvent(int(seed), event_index, event_id, f"Simulated {kind} Mw {magnitude:.2f}", when.isoformat() + "Z", round(float(latitude), 4),
-                          round(float(longitude), 4), depth, magnitude, kind, *map(float, plane), float(mu), faults, f"drawn (seed {seed})")
+                          round(float(longitude), 4), depth, magnitude, kind, float(strike), float(dip), float(rake), float(mu), faults, f"drawn (seed {seed})")
 
 
 def catalogue_event(
-    seed: int,
+    seed: int,  # of the archive, 0 or more
     event_index: int,  # number within the archive
-    row,  # of `catalogue.study_events` or `catalogue.candidates`
+    row: pd.Series,  # of `catalogue.study_events` or `catalogue.candidates`
     visible_m: float = 0.03,  # as in `simulate_event`
-    scaling: str = "thingbaijam2017",
+    scaling: str = "thingbaijam2017",  # one of `source.SCALING`
 ) -> SimulatedEvent:
     "A real earthquake to simulate: place, time, magnitude and, as far as they are published, depth and nodal plane are its own."
     strike, dip, rake, source = nodal_plane(row, check_seed(seed))
@@ -111,8 +114,12 @@ KINDS = ("coseismic", "paired", "quiet", "postseismic", "distractor")
 _SIX = datetime.timedelta(days=6)
 
 
-def dates_of(event, pair_index, kind):
-    "First and second date of a pair, as `datetime.date`."
+def dates_of(
+    event: SimulatedEvent,
+    pair_index: int,  # even: ascending, odd: descending
+    kind: str,  # one of KINDS
+) -> tuple[datetime.date, datetime.date]:  # the older first
+    "First and second date of a pair."
     k, down = divmod(pair_index, 2)
     day = datetime.date.fromisoformat(event.time_utc[:10])
     first = int(rng_for(event.seed, event.event_id, "calendar", down).integers(6))
@@ -130,7 +137,7 @@ def pair_of(
     event: SimulatedEvent,
     pair_index: int,  # even: ascending, odd: descending
     kind: str = "coseismic",  # one of KINDS
-) -> tuple:  # pass ("ascending" or "descending"), frame id, pair "YYYYMMDD_YYYYMMDD", days between the dates
+) -> tuple[str, str, str, int]:  # pass ("ascending" or "descending"), frame id, pair "YYYYMMDD_YYYYMMDD", days between the dates
     "Frame and dates of a pair; no two numbers of one kind share both. Raises `RequestError` for an unknown kind."
     if kind not in KINDS: raise RequestError("The kind of a pair must be one of " + ", ".join(KINDS), repr(kind), "Correct the kind")
     down, dates = pair_index % 2, dates_of(event, pair_index, kind)

@@ -19,7 +19,7 @@ __all__ = ['CHANNELS', 'Encoding', 'encoding_of', 'channels']
 @dataclass(frozen=True)
 class Encoding:
     "What the channels of an encoding are."
-    names: tuple  # of the channels, in order
+    names: tuple[str, ...]  # of the channels, in order
     colours: bool  # True: red, green, blue, as a photograph has them
 
     @property
@@ -43,8 +43,8 @@ def encoding_of(name: str) -> Encoding:
 
 # %% ../nbs/08a_encoding.ipynb #x-channels
 def channels(
-    phase,  # (..., H, W) wrapped phase, radians, NaN = no data
-    coherence=None,  # (..., H, W) from 0 to 1, NaN = unknown; or None
+    phase: np.ndarray,  # (..., H, W) wrapped phase, radians, NaN = no data
+    coherence: np.ndarray | None = None,  # (..., H, W) from 0 to 1, NaN = unknown; or None
     encoding: str = "cos_sin_coherence",  # a key of CHANNELS
 ) -> np.ndarray:  # (..., H, W, C) float32 in [-1, 1]
     "Phase and coherence as the channels of an encoding. Raises `RequestError` for an unknown one, or if the shapes differ."

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import dataclasses, itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from .core import RequestError, WorkError, rng_for, wrap
@@ -23,27 +25,33 @@ MEMBERS = ("unet_inceptionv3", "unet_vgg19")  # the two that the study proposes 
 
 
 def minimum(
-    *probabilities,  # two arrays or more of one shape, 0 to 1, NaN = no data
+    *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
 ) -> np.ndarray:  # the same shape, float32
-    "Passes a threshold where all members do."
+    "Passes a threshold where all members do. Raises `RequestError` for fewer than two members or two shapes."
     return _stack(probabilities).min(0)
 
 
-def maximum(*probabilities) -> np.ndarray:
-    "Passes a threshold where at least one member does; arguments as `minimum`."
+def maximum(
+    *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
+) -> np.ndarray:  # the same shape, float32
+    "Passes a threshold where at least one member does. Raises `RequestError` as `minimum` does."
     return _stack(probabilities).max(0)
 
 
-def mean_probability(*probabilities) -> np.ndarray:
-    "The members' mean; arguments as `minimum`."
+def mean_probability(
+    *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
+) -> np.ndarray:  # the same shape, float32
+    "The members' mean. Raises `RequestError` as `minimum` does."
     return _stack(probabilities).mean(0, dtype=np.float64).astype(np.float32)
 
 
 CLIP = 1e-6  # a logit is taken of probabilities clipped to CLIP .. 1 - CLIP
 
 
-def geometric_mean(*probabilities) -> np.ndarray:
-    "The members' normalised geometric mean: their mean logit as a probability; arguments as `minimum`."
+def geometric_mean(
+    *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
+) -> np.ndarray:  # the same shape, float32
+    "The members' normalised geometric mean: their mean logit as a probability. Raises `RequestError` as `minimum` does."
     return expit(_logits(_stack(probabilities)).mean(0)).astype(np.float32)
 
 
@@ -52,8 +60,10 @@ def _logits(stack):
     return logit(np.clip(stack.astype(float), CLIP, 1 - CLIP))
 
 
-def disagreement(*probabilities) -> np.ndarray:
-    "Largest minus smallest probability: 0 where the members agree; arguments as `minimum`."
+def disagreement(
+    *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
+) -> np.ndarray:  # the same shape, float32, 0 to 1
+    "Largest minus smallest probability: 0 where the members agree. Raises `RequestError` as `minimum` does."
     return np.ptp(_stack(probabilities), axis=0)
 
 
@@ -66,8 +76,12 @@ def intersection(
     return minimum(a, b) > threshold
 
 
-def union(a: np.ndarray, b: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    "The pixels that at least one marks; arguments as `intersection`."
+def union(
+    a: np.ndarray,  # probabilities, any shape, NaN = no data
+    b: np.ndarray,  # the same shape
+    threshold: float = 0.5,  # probability above which a pixel counts as affected
+) -> np.ndarray:  # boolean; False where there is no data
+    "The pixels that at least one marks."
     return maximum(a, b) > threshold
 
 
@@ -80,9 +94,9 @@ def _stack(probabilities):
 
 # %% ../nbs/13_ensemble.ipynb #x-ensembles
 def ensembles(
-    probabilities: dict,  # network -> (N, H, W) probabilities, NaN = no data
-    members: tuple = MEMBERS,  # names of the networks to combine
-) -> dict:  # intersection, union, mean, geometric_mean: (N, H, W) float32, to be thresholded like a network's
+    probabilities: dict[str, np.ndarray],  # network -> (N, H, W) probabilities, NaN = no data
+    members: Sequence[str] = MEMBERS,  # names of the networks to combine
+) -> dict[str, np.ndarray]:  # intersection, union, mean, geometric_mean: (N, H, W) float32, to be thresholded like a network's
     "The combinations that need no fit. Raises `RequestError` if a member is missing or the shapes differ."
     maps = _members(probabilities, members)
     return {"intersection": minimum(*maps), "union": maximum(*maps), "mean": mean_probability(*maps), "geometric_mean": geometric_mean(*maps)}
@@ -97,8 +111,8 @@ def _members(probabilities, members):
 
 # %% ../nbs/13_ensemble.ipynb #x-weighted-mean
 def weighted_mean(
-    weights,  # one for each member, 0 or more, sum 1
-    *probabilities,  # two arrays or more of one shape, 0 to 1, NaN = no data
+    weights: ArrayLike,  # (M,) one for each member, 0 or more, sum 1
+    *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
 ) -> np.ndarray:  # the same shape, float32
     "Linear pool. Raises `RequestError` for weights that are not one a member, negative, or do not add up to 1."
     stack, w = _stack(probabilities), np.asarray(weights, float)
@@ -108,13 +122,13 @@ def weighted_mean(
 
 
 def fit_weights(
-    probabilities,  # two arrays or more of one shape, 0 to 1, NaN = no data: validation maps of the members
-    truth,  # the same shape, 0/1
-    ignore=None,  # the same shape, 1 = not counted
+    probabilities: Sequence[np.ndarray],  # two arrays or more of one shape, 0 to 1, NaN = no data: validation maps of the members
+    truth: ArrayLike,  # the same shape, 0/1
+    ignore: ArrayLike | None = None,  # the same shape, 1 = not counted; None: all count
     step: float = 0.05,  # weights are multiples of it; 1 / step is a whole number
     n_pixels: int = 200_000,  # pixels drawn for the fit, at most
-    seed: int = 0,
-) -> tuple:  # one weight for each member, sum 1
+    seed: int = 0,  # fixes which pixels are drawn
+) -> tuple[float, ...]:  # one weight for each member, sum 1
     """Weights of `weighted_mean` with the lowest log loss: from equal weights, one step moves from one member to another as long as that lowers it. The loss
     is convex, so for two members this is the best of all multiples. Raises `RequestError` if shapes differ, no pixel counts, or 1 / step is no whole number."""
     x, y = _drawn(probabilities, truth, ignore, n_pixels, seed)
@@ -147,18 +161,18 @@ def _drawn(probabilities, truth, ignore, n_pixels, seed):
 @dataclass(frozen=True)
 class Stacking:
     "A logistic regression on members' logits and their disagreement, in plain numbers. Raises `RequestError` if they are none."
-    coefficients: tuple  # one for each member's logit
+    coefficients: tuple[float, ...]  # one for each member's logit
     disagreement: float  # of the largest minus the smallest probability
     intercept: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         values = (*self.coefficients, self.disagreement, self.intercept)
         if len(self.coefficients) < 2 or not all(isinstance(v, (int, float)) and np.isfinite(v) for v in values):
             raise RequestError("Stacking needs finite numbers, one for each of two members or more", str(self)[:120], "Fit it again")
 
     def __call__(
         self,
-        *probabilities,  # the members in the order of the fit, one shape, 0 to 1, NaN = no data
+        *probabilities: ArrayLike,  # the members in the order of the fit, one shape, 0 to 1, NaN = no data
     ) -> np.ndarray:  # the same shape, float32 probability
         "The stacked map. Raises `RequestError` for another number of members."
         stack = _stack(probabilities)
@@ -174,7 +188,7 @@ class Stacking:
 def stacking_from_dict(
     values: dict,  # what `Stacking.to_dict` gave
 ) -> Stacking:
-    "Raises `RequestError` unless the dictionary holds all fields, no other, and numbers."
+    "The stacking of a dictionary. Raises `RequestError` unless the dictionary holds all fields, no other, and numbers."
     _keys(values, Stacking, ("coefficients",))
     return Stacking(**{**values, "coefficients": tuple(values["coefficients"])})
 
@@ -187,11 +201,11 @@ def _keys(values, kind, lists):
 
 
 def fit_stacking(
-    members,  # two arrays or more of one shape, 0 to 1, NaN = no data: validation maps
-    truth,  # the same shape, 0/1
-    ignore=None,  # the same shape, 1 = not counted
+    members: Sequence[np.ndarray],  # two arrays or more of one shape, 0 to 1, NaN = no data: validation maps
+    truth: ArrayLike,  # the same shape, 0/1
+    ignore: ArrayLike | None = None,  # the same shape, 1 = not counted; None: all count
     n_pixels: int = 200_000,  # pixels drawn for the fit, at most
-    seed: int = 0,
+    seed: int = 0,  # fixes which pixels are drawn
 ) -> Stacking:
     "scikit-learn's logistic regression with its default penalty. Raises `RequestError` if the shapes differ or the pixels are not of both kinds."
     from sklearn.linear_model import LogisticRegression
@@ -206,19 +220,19 @@ def fit_stacking(
 @dataclass(frozen=True)
 class Combiner:
     "Everything that was fitted for an ensemble, in plain numbers. Raises `RequestError` if the parts do not fit together."
-    members: tuple  # names, in the order of weights and coefficients
-    weights: tuple  # of `weighted_mean`
-    stacking: Stacking
+    members: tuple[str, ...]  # names, in the order of weights and coefficients
+    weights: tuple[float, ...]  # of `weighted_mean`
+    stacking: Stacking  # of the same members
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.members)
         weighted_mean(self.weights, *np.zeros((n, 1)))
         if len(self.stacking.coefficients) != n: raise RequestError("Stacking must have as many members as the ensemble", (len(self.stacking.coefficients), n), "Fit it again")
 
     def maps(
         self,
-        probabilities: dict,  # network -> (N, H, W) probabilities, NaN = no data
-    ) -> dict:  # intersection, union, mean, geometric_mean, weighted_mean, stacking: (N, H, W) float32
+        probabilities: dict[str, np.ndarray],  # network -> (N, H, W) probabilities, NaN = no data
+    ) -> dict[str, np.ndarray]:  # intersection, union, mean, geometric_mean, weighted_mean, stacking: (N, H, W) float32
         "All six combinations. Raises `RequestError` if a member is missing or the shapes differ."
         maps = _members(probabilities, self.members)
         return {**ensembles(probabilities, self.members), "weighted_mean": weighted_mean(self.weights, *maps), "stacking": self.stacking(*maps)}
@@ -231,18 +245,18 @@ class Combiner:
 def combiner_from_dict(
     values: dict,  # what `Combiner.to_dict` gave
 ) -> Combiner:
-    "Raises `RequestError` unless the dictionary holds all fields, no other, and they fit together."
+    "The combiner of a dictionary. Raises `RequestError` unless the dictionary holds all fields, no other, and they fit together."
     _keys(values, Combiner, ("members", "weights"))
     return Combiner(tuple(values["members"]), tuple(values["weights"]), stacking_from_dict(values["stacking"]))
 
 
 def fitted_ensembles(
-    validation: dict,  # network -> (N, H, W) probabilities of validation patches, NaN = no data
-    truth,  # (N, H, W) 0/1
-    ignore=None,  # (N, H, W) 1 = not counted
-    members: tuple = MEMBERS,  # names of the networks to combine, two or more
+    validation: dict[str, np.ndarray],  # network -> (N, H, W) probabilities of validation patches, NaN = no data
+    truth: ArrayLike,  # (N, H, W) 0/1
+    ignore: ArrayLike | None = None,  # (N, H, W) 1 = not counted; None: all count
+    members: Sequence[str] = MEMBERS,  # names of the networks to combine, two or more
     n_pixels: int = 200_000,  # pixels drawn for each fit, at most
-    seed: int = 0,
+    seed: int = 0,  # fixes which pixels are drawn
 ) -> Combiner:
     "Fit weights and stacking on validation patches; never on test patches. Raises what `fit_weights` and `fit_stacking` raise."
     maps = _members(validation, members)
@@ -264,21 +278,21 @@ def turned(
 
 
 def test_time(
-    predict,  # function of (phase, coherence) -> (N, S, S) probabilities; coherence may be None
-    phase,  # (N, S, S) wrapped phase, radians, NaN = no data
-    coherence=None,  # (N, S, S) 0 to 1, NaN = no data
-    names: tuple = ("turns",),  # sets of `TEST_TIME`; none: the plain prediction
+    predict: Callable,  # function of (phase, coherence) -> (N, S, S) probabilities; coherence may be None
+    phase: ArrayLike,  # (N, S, S) wrapped phase, radians, NaN = no data
+    coherence: ArrayLike | None = None,  # (N, S, S) 0 to 1, NaN = no data; None: the product has none
+    names: Sequence[str] = ("turns",),  # sets of `TEST_TIME`; none: the plain prediction
 ) -> np.ndarray:  # (N, S, S) float32: mean over all combinations of the sets; NaN where any version has no prediction
     "Mean probability over versions of the input. Raises `RequestError` for unknown sets or patches that are not square, `WorkError` for another output shape."
     unknown = [k for k in names if k not in TEST_TIME]
     if unknown or isinstance(names, str): raise RequestError("Test-time sets must be among " + ", ".join(TEST_TIME), unknown or names, "Give a tuple of names")
-    phase, coherence = np.asarray(phase), None if coherence is None else np.asarray(coherence)
-    if phase.ndim != 3 or phase.shape[1] != phase.shape[2] or (coherence is not None and coherence.shape != phase.shape):
-        raise RequestError("Phase and coherence must have one shape (N, S, S)", (phase.shape, np.shape(coherence)), "Cut square patches")
-    total, versions = np.zeros(phase.shape), list(itertools.product(*(v if k in names else v[:1] for k, v in TEST_TIME.items())))
+    given, known = np.asarray(phase), None if coherence is None else np.asarray(coherence)
+    if given.ndim != 3 or given.shape[1] != given.shape[2] or (known is not None and known.shape != given.shape):
+        raise RequestError("Phase and coherence must have one shape (N, S, S)", (given.shape, () if known is None else known.shape), "Cut square patches")
+    total, versions = np.zeros(given.shape), list(itertools.product(*(v if k in names else v[:1] for k, v in TEST_TIME.items())))
     for turn, offset, gain, sign in versions:
-        shown = phase if (offset, gain, sign) == (0, 1, 1) else wrap(sign * gain * phase + np.float32(offset))
-        p = np.asarray(predict(*(None if a is None else np.ascontiguousarray(turned(a, turn)) for a in (shown, coherence))))
-        if p.shape != phase.shape: raise WorkError("A prediction must have the shape of its patches", f"{p.shape} for {phase.shape}", "Predict one probability for each pixel")
-        total += turned(p, turn, undo=True)
+        shown = given if (offset, gain, sign) == (0, 1, 1) else wrap(sign * gain * given + np.float32(offset))
+        p = np.asarray(predict(*(None if a is None else np.ascontiguousarray(turned(a, int(turn))) for a in (shown, known))))
+        if p.shape != given.shape: raise WorkError("A prediction must have the shape of its patches", f"{p.shape} for {given.shape}", "Predict one probability for each pixel")
+        total += turned(p, int(turn), undo=True)
     return (total / len(versions)).astype(np.float32)

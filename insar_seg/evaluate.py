@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib, json
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,8 +33,12 @@ __all__ = ['find_prediction', 'read_prediction', 'simulated_baselines', 'baselin
            'evaluate_predictions', 'leaderboard']
 
 # %% ../nbs/14g_evaluate.ipynb #x-find-prediction
-def find_prediction(folder, pair: Pair, dates_once: bool) -> Path | None:
-    "Where a folder holds the prediction of a pair; None if it does not. `dates_once`: no other frame of the archive has these dates."
+def find_prediction(
+    folder: str | Path,
+    pair: Pair,
+    dates_once: bool,  # no other frame of the archive has these dates
+) -> Path | None:
+    "Where a folder holds the prediction of a pair; None if it does not."
     stems = [f"{pair.frame}/{pair.pair}", f"{pair.frame}_{pair.pair}", *([pair.pair] if dates_once else [])]
     for path in (Path(folder) / f"{s}{end}" for s in stems for end in (".probability.tif", ".tif")):
         if path.is_file(): return path
@@ -41,20 +46,22 @@ def find_prediction(folder, pair: Pair, dates_once: bool) -> Path | None:
 
 
 def read_prediction(
-    path,  # GeoTIFF of probability 0 to 1, or of a 0/1 mask
+    path: str | Path,  # GeoTIFF of probability 0 to 1, or of a 0/1 mask
     like: Interferogram,  # its scene
 ) -> np.ndarray:  # (H, W) float32 probability, NaN = no prediction
     "Raises `RequestError` for another grid or values that are no probabilities, `WorkError` for a damaged file."
     band, crs, transform, nodata = read_band(path)
-    if band.shape != like.shape: raise RequestError(f"A prediction must have its scene's shape {like.shape}", f"{path} has {band.shape}", "Write it on the grid of the wrapped phase")
+    cure = "Write it on the grid of the wrapped phase"
+    if band.shape != like.shape: raise RequestError(f"A prediction must have its scene's shape {like.shape}", f"{path} has {band.shape}", cure)
     if crs != like.crs or not transform.almost_equals(like.transform, precision=abs(like.transform.a) / 2):
-        raise RequestError("A prediction must lie on its scene's grid", f"{path} lies at {tuple(transform)[:6]} in {crs}, the scene at {tuple(like.transform)[:6]} in {like.crs}", "Write it on the grid of the wrapped phase")
+        raise RequestError("A prediction must lie on its scene's grid", f"{path} lies at {tuple(transform)[:6]} in {crs}, the scene at {tuple(like.transform)[:6]} in {like.crs}", cure)
     missing = ~np.isfinite(band.astype(np.float32))
     if nodata is not None and np.isfinite(nodata): missing |= band == nodata
     out = np.where(missing, np.nan, band).astype(np.float32)
     low, high = (float(f(out)) if not missing.all() else 0.0 for f in (np.nanmin, np.nanmax))
     if low < -1e-6 or high > 1 + 1e-6:
-        raise RequestError("Probabilities must lie within 0 and 1", f"{path} spans {low:.4g} to {high:.4g}", "Give probabilities, not logits, classes or percent; tag the no-data value")
+        cure = "Give probabilities, not logits, classes or percent; tag the no-data value"
+        raise RequestError("Probabilities must lie within 0 and 1", f"{path} spans {low:.4g} to {high:.4g}", cure)
     return np.clip(out, 0, 1)
 
 # %% ../nbs/14g_evaluate.ipynb #x-simulated-baselines
@@ -74,15 +81,24 @@ def simulated_baselines(
     return fit_baselines(phase, np.stack([getattr(s.masks, target) for s in made]), np.stack([s.masks.ignore for s in made]) > 0, coherence, seed=seed)
 
 
-def baseline_maps(baselines: Baselines, scene: Interferogram, pixel_m: float = 400.0) -> dict:  # name -> (H, W) float32, NaN = no data
+def baseline_maps(
+    baselines: Baselines,
+    scene: Interferogram,
+    pixel_m: float = 400.0,  # pixel size that they were fitted at, metres
+) -> dict:  # name -> (H, W) float32, NaN = no data
     "The baselines' maps of a scene: made at about `pixel_m`, brought back to the scene's grid; the two that mark everything or nothing on that grid itself."
     n = max(1, round(pixel_m / float(np.mean(scene.pixel_m))))
     coarse = multilook(scene, n)
-    maps = {k: np.where(scene.valid, np.nan_to_num(upsample(m, scene.shape, n)), np.nan).astype(np.float32) for k, m in baselines.maps(coarse.phase, coarse.coherence).items()}
+    made = baselines.maps(coarse.phase, coarse.coherence)
+    maps = {k: np.where(scene.valid, np.nan_to_num(upsample(m, scene.shape, n)), np.nan).astype(np.float32) for k, m in made.items()}
     return maps | {"all_positive": all_positive(scene.phase), "all_negative": all_negative(scene.phase)}
 
 # %% ../nbs/14g_evaluate.ipynb #x-model-predictor
-def model_predictor(model, folder, threshold: float) -> tuple:  # (name, target, function of (pair, scene) -> (H, W) probability)
+def model_predictor(
+    model: str | Path,  # a trained network's folder or weights file
+    folder: str | Path,  # its maps are written to `maps/` in it
+    threshold: float,  # of the mask beside each map
+) -> tuple:  # (name, target, function of (pair, scene) -> (H, W) probability)
     "A trained network as a predictor that writes its maps to `folder`. Raises `RequestError` for a card without what mapping needs."
     with silent_start():
         from insar_seg.training import predict
@@ -109,7 +125,11 @@ def model_predictor(model, folder, threshold: float) -> tuple:  # (name, target,
     return name, card["data"].get("masks", "margin"), answer
 
 # %% ../nbs/14g_evaluate.ipynb #x-select-pairs
-def select_pairs(archive: Archive, splits=None, split: str = "test") -> tuple:  # (pairs, unit of each: frame/pair -> name)
+def select_pairs(
+    archive: Archive,
+    splits: str | Path | None = None,  # a table with the columns frame, pair, split and, if there is one, unit; None: all pairs
+    split: str = "test",
+) -> tuple:  # (pairs, unit of each: frame/pair -> name)
     "The pairs to score: all, or those of one split of a `splits.csv`. Raises `RequestError` for a table without them."
     if splits is None: return archive.pairs, {x.key: x.event_id or x.frame for x in archive.pairs}
     path = Path(splits)
@@ -129,17 +149,17 @@ def select_pairs(archive: Archive, splits=None, split: str = "test") -> tuple:  
 
 
 def evaluate_predictions(
-    archive,  # folder
-    out,  # folder for scores.json, scenes.csv, figures and report.html
-    model=None,  # a trained network's folder or weights file
-    predictions=None,  # or a folder of probability rasters
+    archive: str | Path,  # folder
+    out: str | Path,  # folder for scores.json, scenes.csv, figures and report.html
+    model: str | Path | None = None,  # a trained network's folder or weights file
+    predictions: str | Path | None = None,  # or a folder of probability rasters
     name: str = "",  # how the model is called; default: the folder's name
     target: str | None = None,  # mask that counts as truth; default: the one the network was trained on, else margin
     threshold: float = 0.5,  # probability above which a pixel counts as affected
-    splits=None,  # a splits.csv: only scenes of `split` are scored
+    splits: str | Path | None = None,  # a splits.csv: only scenes of `split` are scored
     split: str = "test",
-    n_boot: int = 1000,
-    quiet: bool = False,
+    n_boot: int = 1000,  # resamples of earthquakes behind every interval
+    quiet: bool = False,  # no progress bar
 ) -> dict:  # scores.json
     "Score one model. Raises `RequestError` or `WorkError`; a scene without prediction is named and makes the score partial."
     if (model is None) == (predictions is None): raise RequestError("Give a model or a folder of predictions, one of them", (model, predictions), "Use --model or --predictions")
@@ -151,7 +171,7 @@ def evaluate_predictions(
     dates = pd.Series([x.pair for x in archive_.pairs]).value_counts()
     with working_in(out) as folder:
         if model is not None: called, trained_on, predictor = model_predictor(model, folder, threshold)
-        else:
+        elif predictions is not None:
             called, trained_on = Path(predictions).resolve().name, "margin"
             def predictor(pair, scene):
                 found = find_prediction(predictions, pair, dates[pair.pair] == 1)
@@ -176,7 +196,8 @@ def evaluate_predictions(
 
 
 def _nothing(missing, unknown, archive):
-    if missing and not unknown: raise RequestError("There must be a prediction of at least one scene", f"none of {len(missing)}, such as {missing[0]}", "Name the rasters <frame>/<pair>.probability.tif")
+    if missing and not unknown:
+        raise RequestError("There must be a prediction of at least one scene", f"none of {len(missing)}, such as {missing[0]}", "Name the rasters <frame>/<pair>.probability.tif")
     raise WorkError("Scoring needs at least one scene whose masks are known", f"none in {archive}", "Run insar-seg mask on the archive, or draw masks")
 
 # %% ../nbs/14g_evaluate.ipynb #x--result
@@ -187,19 +208,20 @@ def _result(scores, name, archive, opened, model, predictions, splits, split, mi
     except ValueError: origin = {}
     rows = scores.of(name)
     every = {n: scores_of(scores, n, n_boot) for n in scores.names}
+    ranked = ranking({n: scores.of(n)[COUNTS] for n in scores.names}, rows.unit, n_boot=n_boot).to_dict("index") if (rows.tp + rows.fn).sum() else {}
     return to_json_ready({
-        "name": name, "model": None if model is None else str(model), "predictions": None if predictions is None else str(predictions), "archive": str(archive), "version": code_version(),
-        "masks": scores.target, "threshold": scores.threshold, "complete": not missing,
-        "benchmark": {"origin": origin.get("origin", "unknown"), "key": origin.get("key"), "data": origin.get("data"), "seed": origin.get("seed"), "split": split if splits is not None else "all", "scenes": len(rows), "events": int(rows.event_id[rows.event_id != ""].nunique()),
+        "name": name, "model": None if model is None else str(model), "predictions": None if predictions is None else str(predictions),
+        "archive": str(archive), "version": code_version(), "masks": scores.target, "threshold": scores.threshold, "complete": not missing,
+        "benchmark": {"origin": origin.get("origin", "unknown"), "key": origin.get("key"), "data": origin.get("data"), "seed": origin.get("seed"),
+                      "split": split if splits is not None else "all", "scenes": len(rows), "events": int(rows.event_id[rows.event_id != ""].nunique()),
                       "fingerprint": fingerprint(sorted(zip(rows.frame, rows["pair"], rows.tp + rows.fn, rows.fp + rows.tn)))},
-        "missing": missing, "without_masks": unknown, "scores": every,
-        "ranking": ranking({n: scores.of(n)[COUNTS] for n in scores.names}, rows.unit, n_boot=n_boot).to_dict("index") if (rows.tp + rows.fn).sum() else {}})
+        "missing": missing, "without_masks": unknown, "scores": every, "ranking": ranked})
 
 
 def _write(folder, scores, result, name, archive, predictor):
     "scores.json, scenes.csv, figures, report.html; the numbers first."
     write_text(folder / "scores.json", json.dumps(result, indent=1, allow_nan=False))
-    write_text(folder / "scenes.csv", scores.table.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / "scenes.csv", scores.table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     fig, axes = figure(1, 4, (13, 3.8))
     plot_curves(axes[0], {LABELS.get(n, n): scores.pooled(n) for n in scores.names})
     legend_below(fig, axes[0, 0])
@@ -216,16 +238,17 @@ def _write(folder, scores, result, name, archive, predictor):
 
 # %% ../nbs/14g_evaluate.ipynb #x-leaderboard
 def leaderboard(
-    files,  # scores.json files
+    files: Iterable,  # paths of scores.json files
 ) -> dict:  # (benchmark fingerprint, masks) -> table, best micro IoU first
     "One table a benchmark; baselines are taken from the first file that has them. Raises `RequestError` for a file that is no scores.json."
-    tables = {}
+    tables: dict[tuple, dict] = {}
     for path in sorted(map(Path, files)):
         try:
             r = json.loads(path.read_text(encoding="utf-8"))
             key, rows = (r["benchmark"]["fingerprint"], r["masks"]), {r["name"]: _leader_row(r, r["name"])}
             rows = {n: _leader_row(r, n) for n in r["scores"] if n not in tables.get(key, {})} | rows
-        except (OSError, ValueError, KeyError, TypeError) as e: raise RequestError("A leaderboard is made of scores.json files", f"{path} ({type(e).__name__})", "Make one with insar-seg evaluate") from None
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise RequestError("A leaderboard is made of scores.json files", f"{path} ({type(e).__name__})", "Make one with insar-seg evaluate") from None
         tables.setdefault(key, {}).update(rows)
     return {k: pd.DataFrame.from_dict(v, orient="index").sort_values("micro IoU", ascending=False, kind="stable") for k, v in tables.items()}
 
@@ -234,6 +257,7 @@ def _leader_row(r, name):
     "What a leaderboard tells of one name."
     s = r["scores"][name]
     o, low = s["objects"], s["interval_95"]["micro_iou"]
-    return {"micro IoU": s["micro"]["iou"], "low": low[0], "high": low[1], "Dice": s["micro"]["dice"], "per-event IoU": s["per_event"]["iou"], "boundary IoU": s["boundary_iou"], "tolerance IoU": s["tolerance_iou"],
-            "average precision": s["average_precision"], "events found": f"{o['events_found']} of {o['events']}", "quiet scenes alarmed": o["quiet_scenes_marked"], "false per 10 000 km2": o["false_per_10000_km2"],
+    return {"micro IoU": s["micro"]["iou"], "low": low[0], "high": low[1], "Dice": s["micro"]["dice"], "per-event IoU": s["per_event"]["iou"],
+            "boundary IoU": s["boundary_iou"], "tolerance IoU": s["tolerance_iou"], "average precision": s["average_precision"],
+            "events found": f"{o['events_found']} of {o['events']}", "quiet scenes alarmed": o["quiet_scenes_marked"], "false per 10 000 km2": o["false_per_10000_km2"],
             "threshold": r["threshold"], "complete": r["complete"], "version": r["version"]}

@@ -5,10 +5,16 @@
 # %% ../nbs/12_evaluation.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
 from .core import RequestError, rng_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = ['COUNTS', 'SMOOTH', 'SCORES', 'LABELS', 'POSTER', 'counts', 'iou', 'dice', 'accuracy', 'precision', 'recall',
@@ -20,17 +26,17 @@ COUNTS = ["tp", "fp", "fn", "tn"]
 
 
 def counts(
-    truth,  # (N, H, W) 0/1, or a list of (H, W) of different sizes
-    prediction,  # the same: 0/1, or probabilities; NaN = no prediction
-    ignore=None,  # the same: 1 = not counted
+    truth: np.ndarray | Sequence[np.ndarray],  # (N, H, W) 0/1, or a list of (H, W) of different sizes
+    prediction: np.ndarray | Sequence[np.ndarray],  # the same: 0/1, or probabilities; NaN = no prediction
+    ignore: np.ndarray | Sequence[np.ndarray] | None = None,  # the same: 1 = not counted; None: all count
     threshold: float = 0.5,  # a pixel is predicted positive above this probability
 ) -> pd.DataFrame:  # one row an image, int64 columns tp, fp, fn, tn
     "Pixels of each image by truth and prediction. Raises `RequestError` if the shapes differ."
-    ignore = [None] * len(truth) if ignore is None else ignore
-    if not len(truth) == len(prediction) == len(ignore):
-        raise RequestError("There must be as many predictions as truths", (len(truth), len(prediction), len(ignore)), "Pair them")
+    skips: np.ndarray | Sequence[np.ndarray | None] = [None] * len(truth) if ignore is None else ignore
+    if not len(truth) == len(prediction) == len(skips):
+        raise RequestError("There must be as many predictions as truths", (len(truth), len(prediction), len(skips)), "Pair them")
     rows = np.empty((len(truth), 4), np.int64)
-    for i, (t, p, skip) in enumerate(zip(truth, prediction, ignore)):
+    for i, (t, p, skip) in enumerate(zip(truth, prediction, skips)):
         t, p = np.asarray(t) > 0, np.asarray(p)
         if t.shape != p.shape or (skip is not None and np.shape(skip) != t.shape):
             raise RequestError("Truth, prediction and ignore must have one shape", (t.shape, p.shape, np.shape(skip)), "Put them on one grid")
@@ -53,34 +59,43 @@ def _columns(c):
 
 
 def iou(
-    c,  # counts: a table, one row of it, or an array whose last axis is tp, fp, fn, tn
+    c: pd.DataFrame | pd.Series | Mapping | np.ndarray,  # counts: a table, one row of it, a mapping, or an array whose last axis is tp, fp, fn, tn
     smooth: float = 0.0,  # added above and below the line
-):  # a number for each image, or one
+) -> np.ndarray | np.float64:  # 0 to 1, a number for each image, or one; nan where undefined
     "Intersection over union (Jaccard index)."
     tp, fp, fn, _ = _columns(c)
     return _ratio(tp + smooth, tp + fp + fn + smooth)
 
 
-def dice(c, smooth: float = 0.0):
-    "Dice coefficient (F1 score); arguments as `iou`."
+def dice(
+    c: pd.DataFrame | pd.Series | Mapping | np.ndarray,  # counts, as for `iou`
+    smooth: float = 0.0,  # added above and below the line
+) -> np.ndarray | np.float64:  # as `iou`
+    "Dice coefficient (F1 score)."
     tp, fp, fn, _ = _columns(c)
     return _ratio(2 * tp + smooth, 2 * tp + fp + fn + smooth)
 
 
-def accuracy(c):
-    "Share of pixels that are right; argument as `iou`."
+def accuracy(
+    c: pd.DataFrame | pd.Series | Mapping | np.ndarray,  # counts, as for `iou`
+) -> np.ndarray | np.float64:  # as `iou`
+    "Share of pixels that are right."
     tp, fp, fn, tn = _columns(c)
     return _ratio(tp + tn, tp + fp + fn + tn)
 
 
-def precision(c):
-    "Share of predicted pixels that are right; argument as `iou`."
+def precision(
+    c: pd.DataFrame | pd.Series | Mapping | np.ndarray,  # counts, as for `iou`
+) -> np.ndarray | np.float64:  # as `iou`
+    "Share of predicted pixels that are right."
     tp, fp, _, _ = _columns(c)
     return _ratio(tp, tp + fp)
 
 
-def recall(c):
-    "Share of affected pixels that are found; argument as `iou`."
+def recall(
+    c: pd.DataFrame | pd.Series | Mapping | np.ndarray,  # counts, as for `iou`
+) -> np.ndarray | np.float64:  # as `iou`
+    "Share of affected pixels that are found."
     tp, _, fn, _ = _columns(c)
     return _ratio(tp, tp + fn)
 
@@ -91,7 +106,7 @@ SMOOTH = 1e-5  # what the segmentation_models library adds above and below the l
 def batch_scores(
     table: pd.DataFrame,  # counts, one row an image, in the order of prediction
     batch_size: int = 8,  # images a batch; the last one may be smaller
-) -> dict:  # iou, dice, accuracy: means over batches
+) -> dict[str, float]:  # iou, dice, accuracy: means over batches
     "Scores as a Keras evaluation reports them: each batch one set of counts, then the plain mean over batches."
     return _batch_means(table[COUNTS].to_numpy(), batch_size)
 
@@ -115,11 +130,11 @@ SCORES = {"iou": iou, "dice": dice, "precision": precision, "recall": recall}
 
 def summary(
     table: pd.DataFrame,  # counts, one row an image
-    events,  # (N,) event of each image; "" = none
+    events: np.ndarray | Sequence[str] | pd.Series,  # (N,) event of each image; "" = none
     batch_size: int = 8,  # images a batch, for the scores at the top level
     n_boot: int = 1000,  # resamples behind every interval
-    seed: int = 0,
-) -> dict:  # iou, dice, accuracy (means over batches), micro, per_image, per_event, interval_95, and what is told of empty images
+    seed: int = 0,  # fixes the resamples
+) -> dict[str, Any]:  # iou, dice, accuracy (means over batches), micro, per_image, per_event, interval_95, and what is told of empty images
     "The scores of one network in every averaging. Raises `RequestError` if there is no image or not one event an image."
     events = np.asarray(events).astype(str)
     if not len(table) or len(events) != len(table):
@@ -146,10 +161,10 @@ def bootstrap(
     c: np.ndarray,  # (N, 4) counts of the images
     unit: np.ndarray,  # (N,) number of the event of each image
     sums: np.ndarray,  # (E, 4) counts of the events
-    batch_size: int,
-    n_boot: int,
-    seed: int,
-) -> dict:  # score -> [2.5 %, 97.5 %]; nan if there are fewer than two events
+    batch_size: int,  # images a batch, 1 or more
+    n_boot: int,  # resamples, 1 or more
+    seed: int,  # fixes the resamples
+) -> dict[str, list[float]]:  # score -> [2.5 %, 97.5 %]; nan if there are fewer than two events
     "Percentile intervals over events: iou, dice, accuracy (means over batches), micro_* and per_event_*."
     keys = ["iou", "dice", "accuracy"] + [f"{a}_{k}" for a in ("micro", "per_event") for k in SCORES]
     n = len(sums)
@@ -157,19 +172,19 @@ def bootstrap(
     drawn = rng_for(seed, "bootstrap").integers(0, n, (n_boot, n))
     images = [np.flatnonzero(unit == i) for i in range(n)]
     batches = [_batch_means(c[np.concatenate([images[i] for i in d])], batch_size) for d in drawn]
-    values = {k: np.array([b[k] for b in batches]) for k in keys[:3]}
+    values: dict[str, np.ndarray | np.float64] = {k: np.array([b[k] for b in batches]) for k in keys[:3]}
     held = np.where((sums[:, 0] + sums[:, 2] > 0)[:, None], sums, 0)
     for k, f in SCORES.items():
         values[f"micro_{k}"] = f(sums[drawn].sum(1))
-        each = f(held)[drawn]
+        each = np.asarray(f(held))[drawn]
         known = np.isfinite(each)
         values[f"per_event_{k}"] = _ratio(np.where(known, each, 0).sum(1), known.sum(1))
     return {k: [float(q) for q in np.nanquantile(v, [0.025, 0.975])] if np.isfinite(v).any() else [float("nan")] * 2 for k, v in values.items()}
 
 
 def to_json_ready(
-    value,  # dicts, lists, numbers, NumPy numbers and arrays
-):  # the same of plain Python types; nan and infinity become None
+    value: Any,  # dicts, lists, numbers, NumPy numbers and arrays
+) -> Any:  # the same of plain Python types; nan and infinity become None
     "What `json.dumps(..., allow_nan=False)` accepts."
     if isinstance(value, dict): return {str(k): to_json_ready(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)): return [to_json_ready(v) for v in value]
@@ -179,13 +194,13 @@ def to_json_ready(
 
 # %% ../nbs/12_evaluation.ipynb #x-paired-differences
 def paired_differences(
-    tables: dict,  # name -> counts, one row an image, all of the same images in the same order
-    events,  # (N,) event of each image; "" = none
+    tables: dict[str, pd.DataFrame],  # name -> counts, one row an image, all of the same images in the same order
+    events: np.ndarray | Sequence[str] | pd.Series,  # (N,) event of each image; "" = none
     reference: str,  # name that the others are compared with
-    score=iou,  # function of counts: iou, dice, precision or recall
+    score: Callable = iou,  # function of counts: iou, dice, precision or recall
     averaging: str = "micro",  # micro: counts of all images; per_event: mean over events with deformation
-    n_boot: int = 1000,
-    seed: int = 0,
+    n_boot: int = 1000,  # resamples behind every interval
+    seed: int = 0,  # fixes the resamples
 ) -> pd.DataFrame:  # a row a name: score, difference (to the reference), low, high (95 %), told_apart (boolean)
     "Differences with their paired percentile intervals over events. Raises `RequestError` for unequal tables or an unknown name or averaging."
     if reference not in tables: raise RequestError("The reference must be among the tables", repr(reference), f"Given: {', '.join(tables)}")
@@ -214,11 +229,11 @@ def _averaged(sums, score, averaging):
 
 
 def ranking(
-    tables: dict,  # as `paired_differences`
-    events,
-    **options,  # score, averaging, n_boot, seed
+    tables: dict[str, pd.DataFrame],  # as `paired_differences`
+    events: np.ndarray | Sequence[str] | pd.Series,  # (N,) event of each image; "" = none
+    **options: Any,  # score, averaging, n_boot, seed of `paired_differences`
 ) -> pd.DataFrame:  # as `paired_differences`, best score first, with a column text
-    "All names against the best one; `text` says which of them these events cannot tell from it."
+    "All names against the best one; `text` says which of them these events cannot tell from it. Raises what `paired_differences` raises, and `RequestError` where no score is defined."
     events = np.asarray(events).astype(str)
     first = paired_differences(tables, events, next(iter(tables)), **options).score
     if first.isna().all(): raise RequestError("A ranking needs at least one defined score", "none", "Give images with something to find")
@@ -242,14 +257,16 @@ POSTER = {
 
 
 def poster_table(
-    experiment: dict,  # name -> scores, as in `results.json`
+    experiment: dict[str, dict],  # name -> scores, as in `results.json`
     which: str,  # "margin" (first table) or "visible" (second); any other name has no column of the study
 ) -> pd.DataFrame:  # rows: networks, then ensembles, then baselines; columns: ours, the interval, the study's
     "Our scores (means over batches) beside the study's; NaN where the study has none."
-    theirs, rows = POSTER.get(which, {}), {}
+    theirs: dict[str, dict[str, float]] = POSTER.get(which, {})
+    rows: dict[str, dict[str, float]] = {}
     order = [k for k in LABELS if k in experiment or k in theirs] + [k for k in experiment if k not in LABELS]
     for name in order:
-        ours, row = experiment.get(name) or {}, {}
+        ours: dict[str, Any] = experiment.get(name) or {}
+        row: dict[str, float] = {}
         for key, title in (("iou", "IoU"), ("dice", "Dice"), ("accuracy", "accuracy")):
             row[title] = _number(ours.get(key))
             if key == "iou":
@@ -266,11 +283,11 @@ def _number(value):
 
 # %% ../nbs/12_evaluation.ipynb #x-plot-scores
 def plot_scores(
-    experiment: dict,  # name -> scores, as in `results.json`
+    experiment: dict[str, dict],  # name -> scores, as in `results.json`
     which: str = "",  # "margin" or "visible": marks the study's value too
     key: str = "iou",  # iou, dice or accuracy
-    ax=None,  # matplotlib axes; made if None
-):
+    ax: Axes | None = None,  # matplotlib axes; made if None
+) -> Axes:  # the axes
     "Forest plot: each network's score (mean over batches) with its interval over events; a cross marks the study's value."
     import matplotlib.pyplot as plt
 
@@ -282,6 +299,6 @@ def plot_scores(
         ax.plot(_number(experiment[name].get(key)), y, "o", color="C0", ms=5)
         study = POSTER.get(which, {}).get(name)
         if study: ax.plot(study[key], y, "x", color="C3", ms=6)
-    ax.set(yticks=range(len(names)), yticklabels=[LABELS.get(n, n) for n in names], xlim=(-0.02, 1.02), xlabel=f"{key}, mean over batches")
-    ax.invert_yaxis()
+    ax.set(yticks=range(len(names)), yticklabels=[LABELS.get(n, n) for n in names], xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5),
+           xlabel={"iou": "IoU", "dice": "Dice"}.get(key, key) + ", mean over batches")
     return ax

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import dataclasses, json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -20,6 +22,9 @@ from .stream import StreamOptions, sample
 from .training import predict, train
 from .weights import load_weights
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 # %% auto #0
 __all__ = ['REFERENCE', 'FIT', 'simulated_patches', 'kept_patches', 'Setting', 'experiments', 'run_setting', 'start_from',
            'test_counts', 'summarise', 'micro_iou', 'marking_everything', 'plot_settings', 'told', 'kept_table',
@@ -27,17 +32,17 @@ __all__ = ['REFERENCE', 'FIT', 'simulated_patches', 'kept_patches', 'Setting', '
 
 # %% ../nbs/11a_experiments.ipynb #x-simulated-patches
 def simulated_patches(
-    number: int,  # patches
-    seed: int,  # of the stream
-    size_px: int = 64,  # side of a patch
-    pixel_m: float = 400.0,  # size of a pixel, metres
-    layers: tuple | None = None,  # layers of the simulator; None: all
-    progress=iter,  # wraps an iterable, e.g. tqdm
-) -> dict:  # phase, coherence (N, H, W) float32; visible, margin, ignore uint8; magnitude (N,) float32, 0 = no earthquake
-    "Patches as a store holds them, in memory."
+    number: int,  # patches, 0 or more
+    seed: int,  # of the stream, 0 or more
+    size_px: int = 64,  # side of a patch, a multiple of 32 from 64 on
+    pixel_m: float = 400.0,  # size of a pixel, metres, 20 to 1000
+    layers: tuple[str, ...] | None = None,  # layers of the simulator; None: all
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,  # wraps an iterable, e.g. tqdm
+) -> dict[str, np.ndarray]:  # phase, coherence (N, H, W) float32; visible, margin, ignore uint8; magnitude (N,) float32, 0 = no earthquake
+    "Patches as a store holds them, in memory. Raises `RequestError` for sizes or layers that the stream refuses."
     options = StreamOptions((size_px,) * 2, (pixel_m,) * 2, layers=layers)
-    made = {k: np.empty((number, size_px, size_px), t) for k, t in {"phase": np.float32, "coherence": np.float32, "visible": np.uint8, "margin": np.uint8, "ignore": np.uint8}.items()}
-    made["magnitude"] = np.empty(number, np.float32)
+    kinds = {"phase": np.float32, "coherence": np.float32, "visible": np.uint8, "margin": np.uint8, "ignore": np.uint8}
+    made: dict[str, Any] = {k: np.empty((number, size_px, size_px), t) for k, t in kinds.items()} | {"magnitude": np.empty(number, np.float32)}
     for i in progress(range(number)):
         s = sample(seed, i, options)
         made["phase"][i], made["coherence"][i], made["magnitude"][i] = np.where(s.valid, s.phase, np.nan), s.coherence, s.magnitude
@@ -45,11 +50,18 @@ def simulated_patches(
     return made
 
 
-def kept_patches(folder, name: str, number: int, seed: int, progress=iter, **options) -> dict:
+def kept_patches(
+    folder: str | Path,  # where they are kept
+    name: str,  # of the file, without its ending
+    number: int,  # patches
+    seed: int,  # of the stream
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,  # wraps an iterable, e.g. tqdm
+    **options: Any,  # size_px, pixel_m, layers of `simulated_patches`
+) -> dict[str, np.ndarray]:  # as `simulated_patches`
     "`simulated_patches`, kept in `folder/<name>.npz` for the next call."
     path = Path(folder) / f"{name}.npz"
     if not path.is_file():
-        made = simulated_patches(number, seed, progress=progress, **options)
+        made: dict[str, Any] = simulated_patches(number, seed, progress=progress, **options)
         with atomic_path(path) as tmp, open(tmp, "wb") as f: np.savez(f, **made)
     with np.load(path, allow_pickle=False) as f: return {k: f[k] for k in f.files}
 
@@ -78,12 +90,12 @@ class Setting:
 def _fit(**changes): return dataclasses.replace(FIT, **changes)
 
 
-def _changed(experiment, changes: dict) -> list:
+def _changed(experiment, changes: dict) -> list[Setting]:
     "The reference and a setting a change of its training."
     return [Setting(experiment, "reference"), *[Setting(experiment, name, training=_fit(**c)) for name, c in changes.items()]]
 
 
-def experiments() -> dict:  # experiment -> its settings, the reference first
+def experiments() -> dict[str, list[Setting]]:  # experiment -> its settings, the reference first
     "All settings."
     dual = Network("dual_attention_resnet50", width=0.125)
     variant = lambda **k: dataclasses.replace(dual, **k)
@@ -108,15 +120,15 @@ def experiments() -> dict:  # experiment -> its settings, the reference first
 
 # %% ../nbs/11a_experiments.ipynb #x-run-setting
 def run_setting(
-    setting: Setting,
-    seed: int,
-    data: dict,  # train, validation, test: patches of `simulated_patches`; signals: to paste
-    folder,  # weights are kept in folder/weights/<key>-<seed>, the record in folder/runs/<key>-<seed>.json
+    setting: Setting,  # what to train, and on how much
+    seed: int,  # of the weights, of dropout and of the order of the patches
+    data: dict,  # train, validation, test: patches of `simulated_patches`; signals: to paste, or None
+    folder: str | Path,  # weights are kept in folder/weights/<key>-<seed>, the record in folder/runs/<key>-<seed>.json
 ) -> dict:  # the record: what was done, the history, and tp, fp, fn, tn of every test patch
     "Train and score one setting; a record that is there already is returned."
     folder, names = Path(folder), {"experiment": setting.experiment, "name": setting.name}
     record = folder / "runs" / f"{setting.key}-{seed}.json"
-    if record.is_file(): return names | json.loads(record.read_text())
+    if record.is_file(): return names | json.loads(record.read_text(encoding="utf-8"))
     keras.backend.clear_session()
     p = setting.training
     with computing(p.precision, p.devices): return _run(setting, seed, data, folder, record, names)
@@ -140,14 +152,22 @@ def _run(setting, seed, data, folder, record, names):
     return names | made
 
 
-def start_from(model, network: Network, path):
+def start_from(
+    model: keras.Model,  # changed in place
+    network: Network,  # what the model was built from
+    path: str | Path,  # weights of the same network
+) -> None:
     "Copy the encoder of kept weights; the decoder keeps its random start."
     source = build_network(network)
     load_weights(source, path)
     for a, b in zip(encoder_layers(source), encoder_layers(model)): b.set_weights(a.get_weights())
 
 
-def test_counts(model, encoding: str, test: dict) -> np.ndarray:  # (N, 4) int64: tp, fp, fn, tn
+def test_counts(
+    model: keras.Model,  # a trained network
+    encoding: str,  # of its channels
+    test: dict[str, np.ndarray],  # patches of `simulated_patches`
+) -> np.ndarray:  # (N, 4) int64: true and false positive, false and true negative pixels (tp, fp, fn, tn)
     "Counts of every test patch at a threshold of 0.5."
     from insar_seg.evaluation import counts
 
@@ -156,10 +176,10 @@ def test_counts(model, encoding: str, test: dict) -> np.ndarray:  # (N, 4) int64
 
 # %% ../nbs/11a_experiments.ipynb #x-summarise
 def summarise(
-    records: list,  # of one experiment, as `run_setting` returns them
+    records: list[dict],  # of one experiment, as `run_setting` returns them
     reference: str,  # name of the setting that the others are compared with
-    resamples: int = 2000,
-    seed: int = 0,
+    resamples: int = 2000,  # behind every interval
+    seed: int = 0,  # fixes the resamples
 ) -> pd.DataFrame:  # index name; iou, low, high; difference from the reference with its low and high; seeds; lowest and highest seed's IoU
     "Scores with 95 % intervals. Raises `RequestError` if the reference has no record."
     names = list(dict.fromkeys(r["name"] for r in records))
@@ -185,13 +205,17 @@ def summarise(
     return pd.DataFrame(rows).set_index("name")
 
 
-def micro_iou(c: np.ndarray) -> np.ndarray:
-    "IoU of counts whose last axis is tp, fp, fn, tn; 0 where nothing is affected or marked."
+def micro_iou(
+    c: np.ndarray,  # (..., 4) counts: tp, fp, fn, tn
+) -> np.ndarray:  # (...) float64, 0 to 1
+    "IoU of counts; 0 where nothing is affected or marked."
     union = c[..., :3].sum(-1)
     return np.divide(c[..., 0], union, out=np.zeros(union.shape), where=union > 0)
 
 
-def marking_everything(test: dict) -> float:
+def marking_everything(
+    test: dict[str, np.ndarray],  # patches of `simulated_patches`
+) -> float:  # 0 to 1
     "Micro IoU of marking every pixel of the test patches."
     counted = (test["ignore"] == 0) & np.isfinite(test["phase"])
     return float(test["margin"][counted].mean())
@@ -199,9 +223,9 @@ def marking_everything(test: dict) -> float:
 # %% ../nbs/11a_experiments.ipynb #x-plot-settings
 def plot_settings(
     table: pd.DataFrame,  # of `summarise`
-    ax=None,  # matplotlib axes; made if None
+    ax: Axes | None = None,  # matplotlib axes; made if None
     everything: float | None = None,  # IoU of marking everything: a dotted line
-):
+) -> Axes:  # the axes
     "Forest plot: IoU with its interval over seeds and events, small marks for the lowest and highest seed; filled where the difference from the reference holds no zero."
     import matplotlib.pyplot as plt
 
@@ -213,12 +237,13 @@ def plot_settings(
         ax.plot(r.iou, y, "o", color="C3" if clear else "C0", mfc="C3" if clear else "w", ms=6)
     ax.axvline(table.iou.iloc[0], color="0.8", lw=1, zorder=0)
     if everything is not None: ax.axvline(everything, color="k", lw=1, ls=":")
-    ax.set(yticks=range(len(table)), yticklabels=table.index, xlabel="IoU on test patches")
-    ax.invert_yaxis()
+    ax.set(yticks=range(len(table)), yticklabels=table.index, xlabel="IoU on test patches", ylim=(len(table) - 0.5, -0.5))
     return ax
 
 
-def told(table: pd.DataFrame) -> str:
+def told(
+    table: pd.DataFrame,  # of `summarise`, the reference first
+) -> str:  # up to three lines
     "What the intervals allow to be said, in words."
     rest = table.iloc[1:]
     better, worse = rest.index[rest.difference_low > 0], rest.index[rest.difference_high < 0]
@@ -227,12 +252,17 @@ def told(table: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def kept_table(results: dict, experiment: str) -> pd.DataFrame:
+def kept_table(
+    results: dict,  # what `tools/experiments.py` wrote
+    experiment: str,  # a key of `experiments`
+) -> pd.DataFrame:
     "The table of one experiment from the results file; index and columns as `summarise` gives them."
     return pd.DataFrame(results["experiments"][experiment]["rows"]).set_index("name")
 
 
-def text_of(table: pd.DataFrame) -> pd.DataFrame:
+def text_of(
+    table: pd.DataFrame,  # of `summarise`, the reference first
+) -> pd.DataFrame:  # index name; IoU, difference, seeds
     "The table as a person reads it: IoU [interval], difference [interval]."
     span = lambda r, a, b, c, sign="": f"{r[a]:{sign}.3f} [{r[b]:{sign}.3f}, {r[c]:{sign}.3f}]"
     return pd.DataFrame({"IoU [95 %]": [span(r, "iou", "low", "high") for _, r in table.iterrows()],

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import email.utils, json, os, re, threading, time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from .core import RequestError, WorkError, fingerprint, rng_for
@@ -42,15 +44,15 @@ _PORTS = {"http": 80, "https": 443}
 
 def check_url(
     url: str,  # absolute address
-    hosts=ALLOWED_HOSTS,  # names, for the usual ports only
-    extra_hosts=(),  # "host" for any port, "host:port" for that port
+    hosts: Collection[str] = ALLOWED_HOSTS,  # names, for the usual ports only
+    extra_hosts: Collection[str] = (),  # "host" for any port, "host:port" for that port
 ) -> str:  # the address itself
     "Raises `RequestError` unless it is http(s), without credentials, on an allowed host."
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
     except ValueError:
-        scheme = host = port = ""
+        scheme, host, port = "", "", None
     if scheme not in _PORTS or not host or re.search(r"[\s\\\x00-\x20\x7f]", url):
         raise RequestError("An address must be http or https and well formed", shown_url(url), "Correct the address")
     if "@" in parts.netloc:
@@ -65,7 +67,7 @@ def check_url(
 class _Again(Exception):
     "A failure that may pass; `once` says that one new attempt is enough, `wait_s` what the server asked for."
 
-    def __init__(self, why, once=False, wait_s=0.0):
+    def __init__(self, why: str, once: bool = False, wait_s: float = 0.0) -> None:
         self.why, self.once, self.wait_s = why, once, wait_s
         super().__init__(why)
 
@@ -89,7 +91,7 @@ class Fetched:
 _MAX_HOPS, _LONGEST_WAIT_S, _CHUNK = 5, 120.0, 1 << 14
 
 
-def _retry_after(value) -> float:
+def _retry_after(value: str | None) -> float:
     "Seconds a Retry-After header asks for (a number or a date); 0 if it says nothing."
     if not value: return 0.0
     try: seconds = float(value)
@@ -104,18 +106,19 @@ class _Connection:
 
     def __init__(
         self,
-        hosts=ALLOWED_HOSTS,  # names asked on the usual ports
-        extra_hosts=(),  # more of them: "host" for any port, "host:port" for that port
+        hosts: Iterable[str] = ALLOWED_HOSTS,  # names asked on the usual ports
+        extra_hosts: Iterable[str] = (),  # more of them: "host" for any port, "host:port" for that port
         pause_s: float = 0.5,  # least time between the starts of two requests to one host
         retries: int = 5,  # new attempts after the first
         timeout_s: float = 30.0,  # longest silence of a server
         backoff_s: float = 1.0,  # the first wait; doubles each time
-        seed: int = 0,  # of the jitter
-    ):
+        seed: int = 0,  # of the random factor of the waits
+    ) -> None:
         "Opens no connection yet."
         self.hosts, self.extra_hosts = tuple(h.lower() for h in hosts), tuple(h.lower() for h in extra_hosts)
         self.pause_s, self.retries, self.timeout_s, self.backoff_s = pause_s, retries, timeout_s, backoff_s
-        self._rng, self._lock, self._next, self._local = rng_for(seed, "fetching"), threading.Lock(), {}, threading.local()
+        self._rng, self._lock, self._local = rng_for(seed, "fetching"), threading.Lock(), threading.local()
+        self._next: dict[str, float] = {}  # host -> earliest start of the next request
         self.stopping = threading.Event()  # set: every wait and transfer, in whatever thread, ends with `Stopped`
 
     def _wait(self, seconds):
@@ -129,7 +132,7 @@ class _Connection:
 
             self._local.session = requests.Session()
             self._local.session.auth = lambda request: request  # keeps .netrc out
-            self._local.session.get_redirect_target = lambda r: None  # redirects are ours; requests would read their bodies whole
+            self._local.session.get_redirect_target = lambda r: None  # redirects are followed here; requests would read their bodies whole
             self._local.session.headers.update({"User-Agent": f"insar_seg/{__version__}", "Accept-Encoding": "identity"})
         return self._local.session
 
@@ -242,7 +245,7 @@ class _Part:
     def continued_by(self, r, note) -> bool:
         "Whether the 206 answer `r` is the rest of the same file."
         span, sent = re.match(r"bytes (\d+)-(\d+)/(\d+)$", r.headers.get("content-range", "")), [(r.headers.get(h), note[h]) for h in _VALIDATORS]
-        return (bool(span) and [int(n) for n in span.groups()] == [self.size(), note["total"] - 1, note["total"]]
+        return (span is not None and [int(n) for n in span.groups()] == [self.size(), note["total"] - 1, note["total"]]
                 and all(new in (None, old) for new, old in sent) and any(new is not None for new, _ in sent))
 
     def discard(self):
@@ -282,7 +285,8 @@ class _Transfer:
                 f.write(piece)
                 self.connection._wait(0)
                 self._tell(self.told + len(piece))
-            f.flush(), os.fsync(f.fileno())
+            f.flush()
+            os.fsync(f.fileno())
         self._judge()
         return Fetched(self.url, r.url, part.size(), resumed)
 
@@ -318,18 +322,33 @@ class Client(_Connection):
                 with self._lock: jitter = float(self._rng.uniform(0.5, 1))
                 self._wait(max(min(self.backoff_s * 2 ** (tries - 1), _LONGEST_WAIT_S) * jitter, e.wait_s))
 
-    def page(self, url: str, max_bytes: int = 5_000_000, params: dict | None = None) -> Page:
+    def page(
+        self,
+        url: str,  # what to ask for
+        max_bytes: int = 5_000_000,  # a longer answer is refused
+        params: dict | None = None,  # name -> value, appended to the address as its query
+    ) -> Page:
         "A text and where it came from. Raises `NotFound`, `ServerTrouble`, or `RequestError` for an address that is not allowed."
         def attempt():
             r = self._open(url, params=params)
             return Page(_decoded(b"".join(_body(r, url, max_bytes, self.timeout_s)), r.headers.get("content-type", "")), r.url)
         return self._patiently(attempt, url)
 
-    def text(self, url: str, max_bytes: int = 5_000_000, params: dict | None = None) -> str:
+    def text(
+        self,
+        url: str,  # what to ask for
+        max_bytes: int = 5_000_000,  # a longer answer is refused
+        params: dict | None = None,  # name -> value, appended to the address as its query
+    ) -> str:
         "The text of `page`."
         return self.page(url, max_bytes, params).text
 
-    def json(self, url: str, params: dict | None = None, max_bytes: int = 50_000_000):
+    def json(
+        self,
+        url: str,  # what to ask for
+        params: dict | None = None,  # name -> value, appended to the address as its query
+        max_bytes: int = 50_000_000,  # a longer answer is refused
+    ) -> Any:  # the document: dict, list, number, text, bool or None
         "A JSON document. Raises as `page`; an answer that is no JSON is asked for once more, then `ServerTrouble`."
         def attempt():
             body = b"".join(_body(self._open(url, params=params), url, max_bytes, self.timeout_s))
@@ -340,10 +359,10 @@ class Client(_Connection):
     def download(
         self,
         url: str,  # what to fetch
-        path,  # file to write; its folder is made
-        check=None,  # check(path of the part) raises `WorkError` for a file that is not what it should be
+        path: str | Path,  # file to write; its folder is made
+        check: Callable[[Path], object] | None = None,  # check(path of the part) raises `WorkError` for a file that is not what it should be
         max_bytes: int = 4_000_000_000,  # larger files are refused
-        progress=None,  # called with the number of new bytes; negative when a part is thrown away
+        progress: Callable[[int], object] | None = None,  # called with the number of new bytes; negative when a part is thrown away
     ) -> Fetched:
         "A file, whole or not at all. Raises `NotFound`, `ServerTrouble`, `RequestError`, or the second `WorkError` of `check`."
         path = Path(path)

@@ -8,12 +8,16 @@ from __future__ import annotations
 import dataclasses, warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
 from .core import WAVELENGTH_M, RequestError, WorkError, atomic_path, wrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'COMPANIONS', 'pixel_metres', 'Interferogram', 'read_band', 'scene_name', 'read_interferogram',
@@ -22,8 +26,8 @@ __all__ = ['MAX_PIXELS', 'COMPANIONS', 'pixel_metres', 'Interferogram', 'read_ba
 # %% ../nbs/02_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
     latitude: float,  # degrees
-    size_deg: tuple = (1e-3, 1e-3),  # (row, column) size of a pixel, degrees; default: LiCSAR's
-) -> tuple:  # (row, column) size of a pixel, metres
+    size_deg: tuple[float, float] = (1e-3, 1e-3),  # (row, column) size of a pixel, degrees; default: LiCSAR's
+) -> tuple[float, float]:  # (row, column) size of a pixel, metres
     "Size of a pixel of a geographic grid on the WGS 84 ellipsoid (series of the meridian and parallel arcs)."
     p = np.radians(latitude)
     north = 111132.92 - 559.82 * np.cos(2 * p) + 1.175 * np.cos(4 * p)
@@ -45,15 +49,18 @@ class Interferogram:
     pass_: str = ""  # ascending, descending, or empty if not known
 
     @property
-    def valid(self):
+    def valid(self) -> np.ndarray:
         "(H, W) boolean, True where there is data."
         return np.isfinite(self.phase)
 
     @property
-    def shape(self): return self.phase.shape
+    def shape(self) -> tuple[int, int]:
+        "(H, W), rows and columns."
+        h, w = self.phase.shape
+        return h, w
 
     @property
-    def pixel_m(self):
+    def pixel_m(self) -> tuple[float, float]:
         "Pixel size (down, right) in metres; for a geographic grid at the scene's middle latitude."
         right, down = abs(self.transform.a), abs(self.transform.e)
         if not self.crs.is_geographic:
@@ -62,7 +69,7 @@ class Interferogram:
         return pixel_metres(self.transform.f + self.transform.e * self.shape[0] / 2, (down, right))
 
     @property
-    def bounds_lonlat(self):
+    def bounds_lonlat(self) -> tuple[float, float, float, float]:
         "(west, south, east, north) of the grid in degrees of WGS84."
         from rasterio.warp import transform_bounds
 
@@ -70,7 +77,11 @@ class Interferogram:
         corners = rasterio.transform.array_bounds(h, w, self.transform)
         return transform_bounds(self.crs, "EPSG:4326", *corners)
 
-    def pixel_of(self, latitude: float, longitude: float):
+    def pixel_of(
+        self,
+        latitude: float,  # degrees
+        longitude: float,  # degrees
+    ) -> tuple[float, float]:
         "(row, column), fractional and possibly outside, of a WGS84 position."
         from rasterio.warp import transform
 
@@ -83,8 +94,8 @@ MAX_PIXELS = 1_000_000_000  # larger rasters are refused before memory is asked 
 
 
 def read_band(
-    path,  # GeoTIFF
-):  # (H, W) array as stored, crs, transform, no-data value or None
+    path: str | Path,  # GeoTIFF
+) -> tuple[np.ndarray, rasterio.crs.CRS, Affine, float | None]:  # (H, W) array as stored, crs, transform, no-data value or None
     "The first band. Raises `RequestError` if there is no such file, `WorkError` if it is not a readable, georeferenced GeoTIFF."
     path = Path(path)
     if not path.is_file(): raise RequestError("A raster must be a file that exists", path, "Check the path")
@@ -138,7 +149,9 @@ COMPANIONS = {".geo.diff_pha.tif": (".geo.cc.tif", ".geo.unw.tif"), ".geo.diff_u
               "_wrapped_phase.tif": ("_corr.tif", "_unw_phase.tif")}
 
 
-def scene_name(path) -> str:
+def scene_name(
+    path: str | Path,  # a raster of the scene
+) -> str:
     "The scene's name: the file name without the product's ending."
     name = Path(path).name
     for ending in (*COMPANIONS, ".tiff", ".tif"):
@@ -155,8 +168,8 @@ def _companion(path, which):
 
 # %% ../nbs/02_interferogram.ipynb #x-read-interferogram
 def read_interferogram(
-    path,  # GeoTIFF of wrapped phase: LiCSAR .geo.diff_pha.tif, HyP3 _wrapped_phase.tif, or plain
-    coherence=None,  # GeoTIFF of coherence on the same grid; default: the one beside the phase, if any
+    path: str | Path,  # GeoTIFF of wrapped phase: LiCSAR .geo.diff_pha.tif, HyP3 _wrapped_phase.tif, or plain
+    coherence: str | Path | None = None,  # GeoTIFF of coherence on the same grid; default: the one beside the phase, if any
     unwrapped: bool = False,  # read the unwrapped phase beside it too, if any
     wavelength_m: float = WAVELENGTH_M,  # radar wavelength, metres
 ) -> Interferogram:
@@ -188,13 +201,13 @@ def _same_grid(path, other, shape, crs, transform):
 
 # %% ../nbs/02_interferogram.ipynb #x-write-raster
 def write_raster(
-    path,  # file to write, whole or not at all
+    path: str | Path,  # file to write, whole or not at all
     array: np.ndarray,  # (H, W) of any type rasterio knows
     like: Interferogram,  # the scene whose grid it shares
-    nodata=None,  # value to tag as no data
+    nodata: float | None = None,  # value to tag as no data
     half: bool = False,  # True: keep 16 bits of each number (half precision, about three digits)
-    **tags,  # text stored in the file
-):
+    **tags: object,  # text stored in the file, by name
+) -> None:
     "Write a one-band GeoTIFF on the grid of `like`. Raises `WorkError` if the shapes differ."
     if array.shape != like.shape:
         raise WorkError("A raster must have its scene's shape", f"{array.shape} against {like.shape}", "Give the array of this scene")
@@ -235,15 +248,18 @@ def multilook(
                                transform=scene.transform * Affine.scale(n))
 
 
-def multilook_mask(mask: np.ndarray, n: int) -> np.ndarray:
-    "A 0/1 mask over n x n blocks, (H // n, W // n) uint8: 1 where at least half of the block is 1."
+def multilook_mask(
+    mask: np.ndarray,  # (H, W) 0/1
+    n: int,  # pixels a side that become one
+) -> np.ndarray:  # (H // n, W // n) uint8
+    "A 0/1 mask over n x n blocks: 1 where at least half of the block is 1."
     h, w = mask.shape[0] // n, mask.shape[1] // n
     return (mask[: h * n, : w * n].reshape(h, n, w, n).mean((1, 3)) >= 0.5).astype(np.uint8)
 
 # %% ../nbs/02_interferogram.ipynb #x-upsample
 def upsample(
     coarse: np.ndarray,  # (h, w) float32 on the grid of a multilooked scene; NaN = no data
-    shape,  # (H, W) of the scene at full resolution
+    shape: tuple[int, int],  # (H, W) of the scene at full resolution
     n: int,  # the multilook that made the coarse grid
 ) -> np.ndarray:  # (H, W) float32, bilinear between block centres; NaN only where no block near has data
     "Bring a map from the multilooked grid back to the scene's own."
@@ -259,9 +275,9 @@ def upsample(
 # %% ../nbs/02_interferogram.ipynb #x-plot-phase
 def plot_phase(
     scene: Interferogram,  # what to draw
-    ax=None,  # matplotlib axes; default: new ones
+    ax: Axes | None = None,  # where to draw; default: new axes
     title: str = "",  # default: the scene's name
-):  # the axes
+) -> Axes:  # the same
     "Wrapped phase with a cyclic colour map, no data in light grey, axes in the scene's coordinates."
     import matplotlib.pyplot as plt
 

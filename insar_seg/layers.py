@@ -16,7 +16,7 @@ __all__ = ['FusedBatchNorm', 'GroupNorm', 'Same', 'scaled_filters', 'remade']
 class FusedBatchNorm(keras.layers.BatchNormalization):
     "BatchNormalization (Ioffe & Szegedy 2015) with TensorFlow's fused operation where there is one; the same variables, the same numbers to rounding."
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: keras.KerasTensor, training: bool | None = None, mask: keras.KerasTensor | None = None) -> keras.KerasTensor:
         usable = (keras.backend.backend() == "tensorflow" and not self.synchronized and mask is None and len(inputs.shape) == 4 and self.axis in (-1, 3)
                   and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16", "bfloat16"))
         if not usable: return super().call(inputs, training=training, mask=mask)
@@ -38,18 +38,18 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
 class GroupNorm(keras.layers.GroupNormalization):
     "GroupNormalization (Wu & He 2018) that may stand where a batch normalisation was called."
 
-    def call(self, inputs, training=None, mask=None): return super().call(inputs)
+    def call(self, inputs: keras.KerasTensor, training: bool | None = None, mask: keras.KerasTensor | None = None) -> keras.KerasTensor: return super().call(inputs)
 
 
 @keras.saving.register_keras_serializable(package="insar_seg")
 class Same(keras.layers.Layer):
     "Nothing, where a batch normalisation of the image was called."
 
-    def call(self, inputs, training=None, mask=None): return inputs
+    def call(self, inputs: keras.KerasTensor, training: bool | None = None, mask: keras.KerasTensor | None = None) -> keras.KerasTensor: return inputs
 
 # %% ../nbs/08d_layers.ipynb #x-remade
 def scaled_filters(
-    filters: int,
+    filters: int,  # at full width, 1 or more
     width: float,  # share, above 0 to 1
 ) -> int:  # a multiple of 8 where width is below 1
     "Filters of a narrower layer."
@@ -57,15 +57,15 @@ def scaled_filters(
 
 
 def remade(
-    model: keras.Model,
-    width: float = 1.0,  # share of the filters of every convolution but those with one filter
+    model: keras.Model,  # left as it is
+    width: float = 1.0,  # share of the filters of every convolution but those with one filter, above 0 to 1
     group_norm: bool = False,  # GroupNorm in place of batch normalisation
     synchronized: bool = False,  # batch normalisation over all devices that share a batch
     he: bool = False,  # kernels start as He 2015 proposes for rectifiers
 ) -> keras.Model:  # the same layers and names, new random weights; batch normalisation in one pass
     "A copy of a network with a changed configuration. Outputs named sigmoid, fused, position or channel are in full precision under any policy."
 
-    def change(layer):
+    def change(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         if isinstance(layer, keras.layers.Conv2D) and layer.filters > 1:
             config["filters"] = scaled_filters(layer.filters, width)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib, hashlib, html, http.server, posixpath, re, socketserver, threading, time, urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 # %% auto #0
@@ -55,20 +56,25 @@ class Fault:
     value: object = None  # status: number; slow, hang: seconds (slow: of each 16 kB); cut: bytes sent; length: bytes too many announced; redirect: address
     headers: dict = field(default_factory=dict)  # further headers of a status, e.g. Retry-After
 
+
+_Entry = bytes | str | File | LinkFile | Redirect | Missing | Directory
+
 # %% ../nbs/00b_local_server.ipynb #x-link-file
 _TYPES = {".tif": "image/tiff", ".html": "text/html; charset=utf-8", ".csv": "text/csv", ".txt": "text/plain", ".json": "application/json",
           ".geojson": "application/json", ".png": "image/png", ".kml": "application/vnd.google-earth.kml+xml", ".xml": "application/xml"}
 _MODIFIED = "Wed, 10 Sep 2025 08:00:00 GMT"
 
 
-def link_file(links) -> bytes:
+def link_file(
+    links: Iterable[str],  # absolute addresses
+) -> bytes:
     "The text of a link file: an anchor and a line break for each address."
     return "\n".join(f"<a href='{u}'>{posixpath.basename(urllib.parse.urlsplit(u).path)}</a><br />" for u in links).encode()
 
 
 def listing(
     path: str,  # of the folder, with a slash at its end
-    names: list,  # entries; folders with a slash at their end
+    names: Iterable[str],  # entries; folders with a slash at their end
     style: str = "table",  # or "pre"
     sizes: dict | None = None,  # name -> bytes
 ) -> bytes:
@@ -87,13 +93,18 @@ def listing(
 # %% ../nbs/00b_local_server.ipynb #x-server
 class Server(str):
     "A running server: a string, its address without a slash at the end, that also knows what was asked."
-    requests: list  # (path with query, headers) of every request, in order
-    faults: list
+    requests: list[tuple[str, dict[str, str]]]  # (path with query, headers) of every request, in order
+    faults: list[Fault]  # those still to come
 
     @property
-    def host(self): return self.split("//")[1]
+    def host(self) -> str:
+        "Name and port, for a client's `extra_hosts`."
+        return self.split("//")[1]
 
-    def asked(self, pattern: str = "") -> list:
+    def asked(
+        self,
+        pattern: str = "",  # regular expression, searched in the path with its query
+    ) -> list[str]:
         "The paths asked for that match, in order."
         return [path for path, _ in self.requests if re.search(pattern, path)]
 
@@ -101,24 +112,25 @@ class Server(str):
 class _HTTPServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def server_bind(self):
+    def server_bind(self) -> None:
         "As the base, but without looking up the computer's name, which may take seconds."
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        host, self.server_port = self.server_address[:2]
+        self.server_name = str(host)
 
 
 @contextlib.contextmanager
 def serve(
-    tree: dict,  # path such as "/a/b.tif" -> bytes, str, File, LinkFile, Redirect, Missing; "/a/" -> Directory
-    faults=(),  # of `Fault`; those that match an address act together
-):
+    tree: Mapping[str, _Entry],  # path such as "/a/b.tif" -> bytes, str, File, LinkFile, Redirect, Missing; "/a/" -> Directory
+    faults: Iterable[Fault] = (),  # those that match an address act together
+) -> Iterator[Server]:
     "Run a server on a free port of this computer; yields its address, a `Server`."
     class Handler(_Handler): pass
 
     http_server = _HTTPServer(("127.0.0.1", 0), Handler)
     base = Server(f"http://127.0.0.1:{http_server.server_port}")
     base.requests, base.faults = [], list(faults)
-    Handler.base, Handler.tree, Handler.lock = base, {("/" + p.lstrip("/")): v for p, v in tree.items()}, threading.Lock()
+    Handler.base, Handler.tree, Handler.lock = base, {"/" + p.lstrip("/"): v for p, v in tree.items()}, threading.Lock()
     thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try: yield base
@@ -127,13 +139,51 @@ def serve(
         http_server.server_close()
         thread.join()
 
-# %% ../nbs/00b_local_server.ipynb #x--handler
-class _Handler(http.server.BaseHTTPRequestHandler):
-    "One request."
+# %% ../nbs/00b_local_server.ipynb #x--send-file
+class _Answers(http.server.BaseHTTPRequestHandler):
+    "How one answer is sent, and what goes wrong on the way."
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def log_message(self, *_): pass
+
+    def _file(self, path, entry, fault):
+        "A file: whole, or the range asked for; with what goes wrong on the way."
+        data = b"" if "empty" in fault else entry.data
+        headers = {"Accept-Ranges": "bytes"} if entry.ranges else {}
+        etag = '"' + hashlib.sha1(entry.data).hexdigest()[:12] + '"'
+        if entry.validators: headers |= {"ETag": etag, "Last-Modified": _MODIFIED}
+        status, first = 200, re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
+        if first and entry.ranges and "no_range" not in fault and self.headers.get("If-Range", etag) in (etag, _MODIFIED):
+            start, total = int(first[1]), len(data)
+            if start >= total: return self._send(416, b"", "text/plain", {"Content-Range": f"bytes */{total}"})
+            status, data = 206, data[start:]
+            headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
+        kind = entry.content_type or _TYPES.get(posixpath.splitext(path)[1], "text/plain")
+        self._send(status, data, kind, headers, fault)
+
+    def _send(self, status, data, kind, headers=None, fault=None):
+        "Status line, headers, body; cut, slow or of another length than announced if a fault says so."
+        fault = fault or {}
+        self.send_response(status)
+        length = len(data) + (fault["length"].value if "length" in fault else 0)
+        for key, value in {"Content-Type": kind, "Content-Length": length, **(headers or {})}.items(): self.send_header(key, str(value))
+        if "cut" in fault: data = data[: fault["cut"].value]
+        if len(data) != length: self.close_connection = True
+        if self.close_connection: self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command == "HEAD": return
+        with contextlib.suppress(ConnectionError):
+            for at in range(0, len(data), 1 << 14):
+                self.wfile.write(data[at : at + (1 << 14)])
+                if "slow" in fault: time.sleep(fault["slow"].value)
+
+# %% ../nbs/00b_local_server.ipynb #x--handler
+class _Handler(_Answers):
+    "One request."
+    base: Server
+    tree: dict[str, _Entry]
+    lock: threading.Lock
 
     def handle(self):
         with contextlib.suppress(ConnectionError): super().handle()  # a client may hang up at any moment
@@ -177,55 +227,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         names = sorted({n.split("/")[0] + ("/" if "/" in n else "") for n in below}) if entry.style != "empty" else []
         self._send(200, listing(path, names, entry.style), "text/html;charset=UTF-8")
 
-# %% ../nbs/00b_local_server.ipynb #x--send-file
-def _send_file(self, path, entry, fault):
-    "A file: whole, or the range asked for; with what goes wrong on the way."
-    data = b"" if "empty" in fault else entry.data
-    headers = {"Accept-Ranges": "bytes"} if entry.ranges else {}
-    etag = '"' + hashlib.sha1(entry.data).hexdigest()[:12] + '"'
-    if entry.validators: headers |= {"ETag": etag, "Last-Modified": _MODIFIED}
-    status, first = 200, re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
-    if first and entry.ranges and "no_range" not in fault and self.headers.get("If-Range", etag) in (etag, _MODIFIED):
-        start, total = int(first[1]), len(data)
-        if start >= total: return self._send(416, b"", "text/plain", {"Content-Range": f"bytes */{total}"})
-        status, data = 206, data[start:]
-        headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
-    kind = entry.content_type or _TYPES.get(posixpath.splitext(path)[1], "text/plain")
-    self._send(status, data, kind, headers, fault)
-
-
-def _send_answer(self, status, data, kind, headers=None, fault=None):
-    "Status line, headers, body; cut, slow or of another length than announced if a fault says so."
-    fault = fault or {}
-    self.send_response(status)
-    length = len(data) + (fault["length"].value if "length" in fault else 0)
-    for key, value in {"Content-Type": kind, "Content-Length": length, **(headers or {})}.items(): self.send_header(key, str(value))
-    if "cut" in fault: data = data[: fault["cut"].value]
-    if len(data) != length: self.close_connection = True
-    if self.close_connection: self.send_header("Connection", "close")
-    self.end_headers()
-    if self.command == "HEAD": return
-    with contextlib.suppress(ConnectionError):
-        for at in range(0, len(data), 1 << 14):
-            self.wfile.write(data[at : at + (1 << 14)])
-            if "slow" in fault: time.sleep(fault["slow"].value)
-
-
-_Handler._file, _Handler._send = _send_file, _send_answer
-
 # %% ../nbs/00b_local_server.ipynb #x-metadata-text
 ROOT = "/public/nceo_geohazards/LiCSAR_products"
 _CEDA = "/neodc/comet/data/licsar_products"
 
 
-def metadata_text(center_time: str = "4:39:10.514823", heading: float = -167.9, **more) -> bytes:
+def metadata_text(
+    center_time: str = "4:39:10.514823",  # UTC time of the acquisition
+    heading: float = -167.9,  # flight direction, degrees clockwise from north
+    **more: object,  # further keys, or others of these
+) -> bytes:
     "A frame's metadata.txt; the hour has no leading zero."
     values = {"master": "20160113", "center_time": center_time, "heading": heading, "avg_incidence_angle": 39.5, "azimuth_resolution": 14.0,
               "range_resolution": 2.33, "centre_range_m": 877000.1, "avg_height": 512.0, "applied_DEM": "SRTM_30m", **more}
     return "".join(f"{k}={v}\n" for k, v in values.items()).encode()
 
 
-def event_page(event_id: str, pairs, root: str) -> bytes:
+def event_page(
+    event_id: str,  # USGS id
+    pairs: Iterable[tuple[str, str]],  # (frame, pair)
+    root: str,  # address of the catalogue
+) -> bytes:
     "COMET's page of an event: one anchor a line, sorted."
     usgs = f"https://earthquake.usgs.gov/earthquakes/eventpage/{event_id}"
     lines = {f'<a href="{usgs}">USGS info on {event_id}</a> <br />', f'<a href="{root}/EQ/{event_id}.kml">USGS kml file</a> <br />'}
@@ -255,13 +277,14 @@ def licsar_tree(
     products: dict,  # (frame, pair) -> {ending such as "geo.diff_pha.tif": bytes, or `Missing()`}
     events: dict | None = None,  # as for `event_tables`
     metadata: dict | None = None,  # frame -> {file name: bytes}; metadata.txt is made where it is not given
-    old=(),  # frames served in the old way
-    archived=(),  # (frame, pair) whose files are in CEDA's archive
+    old: Iterable[str] = (),  # frames served in the old way
+    archived: Iterable[tuple[str, str]] = (),  # (frame, pair) whose files are in CEDA's archive
     archive: str = "{base}",  # address of that archive's server
     padded: bool = False,  # the catalogue's tracks keep their leading zeros
-) -> dict:  # for `serve`
+) -> dict[str, _Entry]:  # for `serve`
     "Everything a client meets on the way from an event to a file."
-    tree, root = {}, "{base}" + ROOT
+    tree: dict[str, _Entry] = {}
+    root, old, archived = "{base}" + ROOT, tuple(old), tuple(archived)
     for (frame, pair), files in products.items():
         track = frame[:3] if padded else str(int(frame[:3]))
         there = f"{track}/{frame}/interferograms/{pair}"

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -16,14 +18,16 @@ from .core import LOSSES, RequestError
 __all__ = ['bce_dice', 'replicas', 'total', 'loss_of', 'MaskedIoU']
 
 # %% ../nbs/10a_losses.ipynb #x-total
-def replicas():  # tf.distribute.ReplicaContext or None
+def replicas() -> Any:  # tf.distribute.ReplicaContext or None
     "TensorFlow's replica context where a batch is shared among several replicas, else None."
     tf = sys.modules.get("tensorflow") if keras.backend.backend() == "tensorflow" else None
     context = tf.distribute.get_replica_context() if tf and tf.distribute.has_strategy() else None
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
-def total(x):  # scalar
+def total(
+    x: keras.KerasTensor,  # any shape
+) -> keras.KerasTensor:  # scalar
     "Sum over the whole batch, over all replicas where TensorFlow shares it among several."
     x, context = ops.sum(x), replicas()
     return x if context is None else context.all_reduce("sum", x)
@@ -67,12 +71,12 @@ _TERMS = {"bce": _bce, "focal": _focal, "dice": _dice, "jaccard": _jaccard, "tve
 # %% ../nbs/10a_losses.ipynb #x-loss-of
 def loss_of(
     name: str,  # one of `core.LOSSES`: a term, or two joined by an underscore, which are added
-):  # function (y_true (N, H, W, 1) of 1, 0, -1; y_pred (N, H, W, 1) probability) -> scalar, 0 for a perfect prediction
+) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:  # function (y_true (N, H, W, 1) of 1, 0, -1; y_pred (N, H, W, 1) probability) -> scalar, 0 for a perfect prediction
     "The loss of that name. Raises `RequestError` for an unknown one."
     if name not in LOSSES: raise RequestError("A loss must be one of " + ", ".join(LOSSES), repr(name), "Check the name")
     terms = [_TERMS[part] for part in name.split("_")]
 
-    def loss(y_true, y_pred):
+    def loss(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         parts, context = _counting(y_true, y_pred), replicas()
         value = sum(term(*parts) for term in terms)
         return value if context is None else value / context.num_replicas_in_sync  # Keras adds up the replicas' losses
@@ -88,18 +92,28 @@ bce_dice = loss_of("bce_dice")  # the default
 class MaskedIoU(keras.metrics.Metric):
     "Intersection over union of all counting pixels of an epoch (micro); 1 if neither truth nor prediction holds a pixel."
 
-    def __init__(self, threshold: float = 0.5, name: str = "iou", **kwargs):
+    def __init__(
+        self,
+        threshold: float = 0.5,  # a pixel is marked above it
+        name: str = "iou",  # as it stands in the history of the training
+        **kwargs: Any,  # of `keras.metrics.Metric`
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.threshold = threshold
         self.intersection = self.add_weight(shape=(), initializer="zeros", name="intersection")
         self.union = self.add_weight(shape=(), initializer="zeros", name="union")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self,
+        y_true: keras.KerasTensor,  # (N, H, W, 1) of 1, 0 and -1
+        y_pred: keras.KerasTensor,  # (N, H, W, 1) probability
+        sample_weight: keras.KerasTensor | None = None,  # not used: -1 says what does not count
+    ) -> None:
         counts, t, p = y_true >= 0, y_true > 0.5, y_pred > self.threshold
         area = lambda x: ops.sum(ops.cast(ops.logical_and(x, counts), "float32"))
         self.intersection.assign_add(area(ops.logical_and(t, p)))
         self.union.assign_add(area(ops.logical_or(t, p)))
 
-    def result(self): return ops.where(self.union > 0, self.intersection / ops.maximum(self.union, 1.0), 1.0)
+    def result(self) -> keras.KerasTensor: return ops.where(self.union > 0, self.intersection / ops.maximum(self.union, 1.0), 1.0)
 
-    def get_config(self): return {**super().get_config(), "threshold": self.threshold}
+    def get_config(self) -> dict: return {**super().get_config(), "threshold": self.threshold}

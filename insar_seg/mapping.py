@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +28,18 @@ def coarsen(
     "Scene and masks as the network's input has them: complex average, and masks where at least half of a block is 1."
     if n == 1 or masks is None: return multilook(scene, n), masks
     small = {k: multilook_mask(getattr(masks, k), n) for k in ("visible", "margin", "ignore")}
-    return multilook(scene, n), dataclasses.replace(masks, **small)
+    return multilook(scene, n), dataclasses.replace(masks, visible=small["visible"], margin=small["margin"], ignore=small["ignore"])
 
 
 def coarse_map(
     coarse: Interferogram,  # on the grid that the network was trained on
-    predict,  # function (phase (N, S, S), coherence (N, S, S), both float32 with NaN) -> probability (N, S, S)
+    predict: Callable,  # function (phase (N, S, S), coherence (N, S, S), both float32 with NaN) -> probability (N, S, S)
     patches: PatchProfile,  # window size and overlap
 ) -> np.ndarray:  # (h, w) float32 probability 0 to 1, NaN where no window with data lies
     "Windows of the scene that hold data, predicted and blended."
     size = patches.size_px
     where = [w for w in windows(coarse.shape, size, patches.overlap) if cut(coarse.valid, w, size, False).any()]
+    if not where: return np.full(coarse.shape, np.nan, np.float32)  # data so thin that no averaged pixel has any
     coherence = np.full(coarse.shape, np.nan, np.float32) if coarse.coherence is None else coarse.coherence
     layers = [np.stack([cut(a, w, size, np.nan) for w in where]) for a in (coarse.phase, coherence)]
     return stitch(coarse.shape, size, where, predict(*layers))
@@ -45,7 +47,7 @@ def coarse_map(
 
 def map_scene(
     scene: Interferogram,  # at full resolution
-    predict,  # as `coarse_map`
+    predict: Callable,  # as in `coarse_map`
     patches: PatchProfile,  # window size, overlap and multilook the network was trained with
 ) -> np.ndarray:  # (H, W) float32 probability 0 to 1, NaN where the scene has no data
     "Probability that each pixel is affected."
@@ -54,14 +56,14 @@ def map_scene(
 
 # %% ../nbs/14_mapping.ipynb #x-write-map
 def write_map(
-    stem,  # path without ending
+    stem: str | Path,  # path without ending
     scene: Interferogram,
     probability: np.ndarray,  # (H, W) float32, NaN = no data
     threshold: float,  # probability above which a pixel counts as affected
-    **tags,  # what made it
-):
+    **tags: object,  # what made it: names and values that are stored in both files as text
+) -> None:
     "Write `<stem>.probability.tif` (float32, NaN = no data) and `<stem>.mask.tif` (uint8 0/1, 255 = no data) on the scene's grid."
     stem = Path(stem)
-    write_raster(stem.with_name(stem.name + ".probability.tif"), probability.astype(np.float32), scene, nodata=np.nan, **tags)
+    write_raster(stem.with_name(stem.name + ".probability.tif"), probability.astype(np.float32), scene, nodata=np.nan, half=False, **tags)
     mask = np.where(np.isnan(probability), 255, probability > threshold).astype(np.uint8)
-    write_raster(stem.with_name(stem.name + ".mask.tif"), mask, scene, nodata=255, threshold=threshold, **tags)
+    write_raster(stem.with_name(stem.name + ".mask.tif"), mask, scene, nodata=255, half=False, threshold=threshold, **tags)

@@ -5,8 +5,12 @@
 # %% ../nbs/12d_margin.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from .core import RequestError, rng_for
@@ -18,9 +22,9 @@ __all__ = ['FACTORS', 'RIVALS', 'MIN_EVENTS', 'ring', 'ring_counts', 'dilated_to
 
 # %% ../nbs/12d_margin.ipynb #x-ring
 def ring(
-    visible,  # (H, W) 0/1
-    margin,  # (H, W) 0/1, contains `visible`
-    ignore,  # (H, W) 1 = not counted
+    visible: ArrayLike,  # (H, W) 0/1
+    margin: ArrayLike,  # (H, W) 0/1, contains `visible`
+    ignore: ArrayLike,  # (H, W) 1 = not counted
 ) -> np.ndarray:  # (H, W) bool
     "Margin and not visible, where pixels count. Raises `RequestError` if the shapes differ or the margin does not contain what is visible."
     _same_shape(visible=visible, margin=margin, ignore=ignore)
@@ -31,12 +35,12 @@ def ring(
 
 
 def ring_counts(
-    visible,  # (H, W) 0/1
-    margin,  # (H, W) 0/1, contains `visible`
-    ignore,  # (H, W) 1 = not counted
-    prediction,  # (H, W) 0/1, or probabilities; NaN = no prediction, not counted
+    visible: ArrayLike,  # (H, W) 0/1
+    margin: ArrayLike,  # (H, W) 0/1, contains `visible`
+    ignore: ArrayLike,  # (H, W) 1 = not counted
+    prediction: ArrayLike,  # (H, W) 0/1, or probabilities; NaN = no prediction, not counted
     threshold: float = 0.5,  # a pixel is marked above this probability
-) -> dict:  # ring, ring_marked, visible, visible_marked, outside, outside_marked: int, pixels
+) -> dict[str, int]:  # ring, ring_marked, visible, visible_marked, outside, outside_marked: int, pixels
     "Pixels of the ring, of the visible mask and of the rest, and how many of each are marked. Raises what `ring` raises."
     _same_shape(visible=visible, prediction=prediction)
     between = ring(visible, margin, ignore)
@@ -47,10 +51,10 @@ def ring_counts(
 
 # %% ../nbs/12d_margin.ipynb #x-dilated-to-area
 def dilated_to_area(
-    mask,  # (H, W) 0/1
-    pixels: int,  # wanted number of pixels within `allowed`
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
-    allowed=None,  # (H, W) bool: pixels that may be marked and are counted; None: all
+    mask: ArrayLike,  # (H, W) 0/1
+    pixels: int,  # wanted number of pixels within `allowed`, 0 or more
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
+    allowed: ArrayLike | None = None,  # (H, W) bool: pixels that may be marked and are counted; None: all
 ) -> np.ndarray:  # (H, W) bool
     "The mask grown or shrunk by distance to the wanted area; of two areas equally near the larger. An empty mask stays empty. Raises `RequestError` for a negative area."
     mask = np.asarray(mask) > 0
@@ -76,10 +80,10 @@ FACTORS = np.linspace(0, 2, 41).round(2)
 
 
 def dilation_radius(
-    visible_masks,  # sequence of (H, W): 0/1 or probabilities, marked above 0.5
-    margin_masks,  # the same: 0/1
-    ignores,  # the same: 1 = not counted
-    pixel_m,  # (row, column) size of a pixel in metres, or one such pair for every mask
+    visible_masks: Sequence[np.ndarray],  # (H, W) each: 0/1 or probabilities, marked above 0.5
+    margin_masks: Sequence[np.ndarray],  # the same: 0/1
+    ignores: Sequence[np.ndarray],  # the same: 1 = not counted
+    pixel_m: tuple[float, float] | Sequence[tuple[float, float]],  # (row, column) size of a pixel in metres, or one such pair for every mask
 ) -> float:  # factor, one of `FACTORS`: the dilation is this times the radius of the disc that has the mask's area
     "The dilation with the highest micro IoU on these scenes, the smallest of equals. Raises `RequestError` if there is nothing to dilate or the numbers of masks differ."
     sizes = [tuple(pixel_m)] * len(visible_masks) if np.ndim(pixel_m) == 1 else list(pixel_m)
@@ -106,16 +110,16 @@ RIVALS = ("equal_area", "factor", "true_area")
 
 
 def margin_row(
-    visible,  # (H, W) 0/1
-    margin,  # (H, W) 0/1, contains `visible`
-    ignore,  # (H, W) 1 = not counted
-    margin_prediction,  # (H, W) 0/1 or probabilities of the network trained on margin masks; NaN = no prediction
-    visible_prediction,  # the same of the network trained on visible masks
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    visible: ArrayLike,  # (H, W) 0/1
+    margin: ArrayLike,  # (H, W) 0/1, contains `visible`
+    ignore: ArrayLike,  # (H, W) 1 = not counted
+    margin_prediction: ArrayLike,  # (H, W) 0/1 or probabilities of the network trained on margin masks; NaN = no prediction
+    visible_prediction: ArrayLike,  # the same of the network trained on visible masks
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
     factor: float,  # from `dilation_radius`
-    quiet_prediction=None,  # (H, W) what the margin network says of a scene of the same frame without an earthquake; None: there is none
+    quiet_prediction: ArrayLike | None = None,  # (H, W) what the margin network says of a scene of the same frame without an earthquake; None: there is none
     threshold: float = 0.5,  # a pixel is marked above this probability
-) -> dict:  # ring; of network and rivals <name>_ring (marked), _tp, _fp, _fn, _recall (of the ring); quiet_ring, _marked, _network, _share; nothing_to_grow
+) -> dict[str, Any]:  # ring; of network and rivals <name>_ring (marked), _tp, _fp, _fn, _recall (of the ring); quiet_ring, _marked, _network, _share; nothing_to_grow
     "Counts of one scene, all on the pixels where both networks have a prediction, ready to be added up. Raises what `ring` raises."
     _same_shape(visible=visible, margin_prediction=margin_prediction, visible_prediction=visible_prediction, quiet_prediction=quiet_prediction)
     known = (np.asarray(ignore) == 0) & np.isfinite(margin_prediction) & np.isfinite(visible_prediction)
@@ -123,7 +127,7 @@ def margin_row(
     area = int((network & known).sum())
     marks = {"network": network, "equal_area": dilated_to_area(seen, area, pixel_m, known), "factor": dilate(seen, factor * _radius(seen, pixel_m), pixel_m),
              "true_area": dilated_to_area(visible, area, pixel_m, known)}
-    row = {}
+    row: dict[str, Any] = {}
     for name, mark in marks.items():
         c = ring_counts(visible, margin, ~known, mark)
         tp = c["ring_marked"] + c["visible_marked"]
@@ -160,10 +164,10 @@ def _told(c):
 
 # %% ../nbs/12d_margin.ipynb #x-margin-summary
 def margin_summary(
-    rows,  # of `margin_row`, each with `event_id` added: list of dicts or a table
+    rows: Sequence[dict] | pd.DataFrame,  # of `margin_row`, each with `event_id` added: list of dicts or a table
     n_boot: int = 1000,  # resamples behind every interval
-    seed: int = 0,
-) -> dict:  # ring and iou: rival -> scores and differences; quiet: the same or None; nothing_to_grow; scenes, events; told; verdict (text)
+    seed: int = 0,  # fixes the resamples
+) -> dict[str, Any]:  # ring and iou: rival -> scores and differences; quiet: the same or None; nothing_to_grow; scenes, events; told; verdict (text)
     "Scores of the network and its rivals, paired differences, and what they amount to. Raises `RequestError` if no scene has a ring, or an event is missing."
     table = pd.DataFrame(rows)
     if "event_id" not in table or not (table.get("ring", pd.Series(dtype=int)) > 0).any():
@@ -187,7 +191,7 @@ def _verdict(s):
     "The summary in words, all of them from its numbers."
     words = {"equal_area": ("finds more than", "finds less than", "does not differ from"), "factor": ("is better than", "is worse than", "does not differ from"),
              "quiet": ("exceeds", "is below", "does not differ from")}
-    def line(c, which, ours, theirs, rival):
+    def line(c: dict | None, which: str, ours: str, theirs: str, rival: str) -> str:
         if c is None: return f"No scene to compare with {rival}."
         v, told = c["per_event"], s["told"][which]
         low, high = v["interval_95"]

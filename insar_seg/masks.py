@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rasterio import Affine
+from rasterio.crs import CRS
 from scipy import ndimage
 
 from .core import WAVELENGTH_M, RequestError, WorkError, los_from_phase
@@ -318,6 +320,7 @@ def _polygons(path, analyst):
 
 def _named_crs(data, bad):
     "The system of a `crs` member (GeoJSON of 2008, QGIS), else WGS84."
+    from rasterio import Env
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
@@ -327,7 +330,8 @@ def _named_crs(data, bad):
     name = properties.get("name") if isinstance(properties, dict) else None
     if not isinstance(name, str) or not re.fullmatch(r"(?:urn:ogc:def:crs:)?(?:EPSG:[0-9.]*:?[0-9]+|OGC:1.3:CRS84|OGC::CRS84)", name): raise bad("a 'crs' that is no EPSG code")
     if "CRS84" in name: return CRS.from_epsg(4326)
-    try: return CRS.from_epsg(int(name.split(":")[-1]))
+    try:
+        with Env(): return CRS.from_epsg(int(name.split(":")[-1]))           # inside, PROJ does not print its own complaint
     except CRSError: raise bad(f"an unknown 'crs' {name[:40]!r}") from None
 
 
@@ -349,13 +353,13 @@ def _checked(shape, degrees, bad):
 
 # %% ../nbs/06_masks.ipynb #x-masks-from-polygons
 def masks_from_polygons(
-    geojson_path,  # outlines of the visible deformation; no feature at all means that none is visible
-    crs,  # coordinate reference system of the scene, anything rasterio understands
-    transform,  # affine.Affine of the scene
+    geojson_path: str | Path,  # outlines of the visible deformation; no feature at all means that none is visible
+    crs: CRS | str | dict,  # coordinate reference system of the scene, anything rasterio understands
+    transform: Affine,  # (column, row) of a pixel's upper left corner -> coordinates
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
     valid: np.ndarray | None = None,  # (H, W) bool; None: everywhere
-    margin_path=None,  # outlines of the wider area, where drawn too
+    margin_path: str | Path | None = None,  # outlines of the wider area, where drawn too
     analyst: str | None = None,  # only the polygons whose property `analyst` is this one
 ) -> Masks:
     """Masks from drawn outlines: the union of the polygons. Without `margin_path` the margin is `V` grown by half its equivalent radius.

@@ -5,6 +5,7 @@
 # %% ../nbs/06e_model_masks.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -132,18 +133,18 @@ def fit_model(
     scene: Interferogram,  # wrapped; its coherence is the weight, where it has one
     latitude: float, longitude: float,  # the catalogue's epicentre, degrees
     magnitude: float,  # moment magnitude
-    planes: tuple,  # (strike, dip, rake), or two of them; of one the other follows
+    planes: Sequence,  # (strike, dip, rake) in degrees, or two of them; of one the other follows
     look: np.ndarray | None = None,  # (3,) from the ground to the satellite; None: Sentinel-1's of the scene's pass at mid-swath
     within_km: float = 12.0,  # how far from the epicentre the rupture's centre may be
     scaling: str = "thingbaijam2017",  # of `rupture_size`
 ) -> ModelFit:
     """The dislocation whose phase agrees best with the scene's, on the better of the two nodal planes. Size within four standard deviations of the
     regression, magnitude within 0.2. Raises `RequestError` for a wrong plane or magnitude or an unknown pass, `WorkError` without data near the epicentre."""
-    planes = [tuple(map(float, p)) for p in (planes if np.ndim(planes) == 2 else [planes])]
-    if len(planes) not in (1, 2) or any(len(p) != 3 for p in planes):
-        raise RequestError("One or two nodal planes must be given", planes, "Give (strike, dip, rake)")
-    other = [auxiliary_plane(*p) for p in planes]
-    planes = tuple(planes if len(planes) == 2 else planes + other)
+    given: list[tuple[float, ...]] = [tuple(map(float, p)) for p in (planes if np.ndim(planes) == 2 else [planes])]
+    if len(given) not in (1, 2) or any(len(p) != 3 for p in given):
+        raise RequestError("One or two nodal planes must be given", given, "Give (strike, dip, rake)")
+    other: list[tuple[float, ...]] = [auxiliary_plane(*p) for p in given]
+    both = tuple(given if len(given) == 2 else given + other)
     if look is None and scene.pass_ not in LOOKS: raise RequestError("The line of sight must be known", f"pass {scene.pass_!r}", "Give look, or set the scene's pass_")
     look = look_vector(*LOOKS[scene.pass_]) if look is None else np.asarray(look, float)
     if look.shape != (3,) or not abs(np.linalg.norm(look) - 1) < 0.05:
@@ -151,17 +152,17 @@ def fit_model(
     if not within_km > 0: raise RequestError("A search distance must be positive", within_km, "Give it in km")
     rupture_size(magnitude, "normal", scaling)
     search = _Search(scene, latitude, longitude, magnitude, look, within_km, scaling)
-    best = [max((search.refine(np.array(start), plane) for _, start in search.starts(plane)), key=lambda found: found[0]) for plane in planes]
+    best = [max((search.refine(np.array(start), plane) for _, start in search.starts(plane)), key=lambda found: found[0]) for plane in both]
     agreement, fault = max(best, key=lambda found: found[0])
     row, column = scene.pixel_of(latitude, longitude)
     (down, right), (h, w) = scene.pixel_m, scene.shape
     east, north = np.meshgrid((np.arange(w) + 0.5 - column) * right, -(np.arange(h) + 0.5 - row) * down)
     los = line_of_sight(displacement(fault, east, north, step=4), look).astype(np.float32)
-    return ModelFit(fault, agreement, search.agreement(None, search.part(*fault.corners_km.mean(0)[:2])), tuple(a for a, _ in best), planes, los)
+    return ModelFit(fault, agreement, search.agreement(None, search.part(*fault.corners_km.mean(0)[:2])), tuple(a for a, _ in best), both, los)
 
 
 def masks_from_model(
-    scene: Interferogram,
+    scene: Interferogram,  # the one that was fitted
     fit: ModelFit,  # from `fit_model` for this scene
 ) -> Masks:
     "`masks_from_displacement` of the model: its definitions, with half a fringe as what is visible."

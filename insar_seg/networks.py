@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 
@@ -32,7 +34,7 @@ class Network:
     auxiliary: bool = True  # the dual attention network's branches answer too
     batch_norm: str = "adapted"  # adapted, frozen or group, as in `core.ModelProfile`
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.name not in (*NETWORKS, "compact"): raise RequestError("A network must be one of " + ", ".join((*NETWORKS, "compact")), repr(self.name), "Check the name")
         encoding_of(self.encoding)
 
@@ -40,12 +42,17 @@ class Network:
     def encoder(self) -> str: return "dilated_resnet50" if self.name == "dual_attention_resnet50" else self.name.removeprefix("unet_")  # a key of `unet.WEIGHT_FILES`
 
 
-def network_of(models: ModelProfile, name: str) -> Network:
+def network_of(
+    models: ModelProfile,  # the models part of a profile
+    name: str,  # out of `core.NETWORKS`
+) -> Network:
     "The network of that name as a profile wants it."
     return Network(name, models.channels, models.encoder_weights != "none", models.width, models.output_stride, models.auxiliary, models.batch_norm)
 
 # %% ../nbs/10b_networks.ipynb #x-precision
-def precision_for(precision: str) -> str:  # a Keras dtype policy
+def precision_for(
+    precision: str,  # auto or a Keras dtype policy
+) -> str:  # a Keras dtype policy
     "`auto` as what the device is good at; everything else as it is."
     if precision != "auto": return precision
     return "mixed_float16" if _accelerators() else "float32"
@@ -70,7 +77,7 @@ def _accelerators():
 def computing(
     precision: str = "float32",  # auto or a Keras dtype policy
     devices: int = 1,  # devices that share every batch
-):
+) -> Iterator[None]:
     "Where a network is built and trained; the precision before is restored. Raises `RequestError` where there are fewer devices."
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision_for(precision))
@@ -102,27 +109,31 @@ def _enough(devices, names):
 # %% ../nbs/10b_networks.ipynb #x-build-network
 def build_network(
     network: Network | str,  # a name alone: the network's defaults
-    encoder_weights="none",  # "none", "imagenet", or a folder that holds the encoders' weight files
-    seed: int | None = None,  # fixes the random weights
+    encoder_weights: str | Path | None = "none",  # "none", "imagenet", or a folder that holds the encoders' weight files
+    seed: int | None = None,  # fixes the random weights, 0 or more; None: others every time
     devices: int = 1,  # devices that share every batch: batch normalisation then uses the whole batch
-    dropout: float = 0.1,  # of the dual attention network's classifiers
+    dropout: float = 0.1,  # share of channels dropped before the dual attention network's classifiers
 ) -> keras.Model:  # (N, H, W, C) -> one probability map, or three for the dual attention network
     """A network of the study, in the present precision and sharing (see `computing`). Raises `RequestError` for an unknown name, `WorkError` when its
     encoder's weights are out of reach."""
     network = Network(network, pretrained=str(encoder_weights) != "none") if isinstance(network, str) else network
     if seed is not None: keras.utils.set_random_seed(seed)
     encoding = encoding_of(network.encoding)
-    options = dict(channels=encoding.count, colours=encoding.colours, pretrained=network.pretrained, width=network.width, group_norm=network.batch_norm == "group",
-                   synchronized=devices > 1 and keras.backend.backend() == "tensorflow")  # JAX computes on the whole batch anyway
+    group_norm = network.batch_norm == "group"
+    synchronized = devices > 1 and keras.backend.backend() == "tensorflow"  # JAX computes on the whole batch anyway
     if network.name == "compact":
         if network.pretrained: raise RequestError("There are no published weights for the network compact", encoder_weights, "Choose encoder weights none")
         return build_compact(encoding.count, network.width)
     if network.name == "dual_attention_resnet50":
-        return build_dual_attention(encoder_weights, output_stride=network.output_stride, auxiliary=network.auxiliary, dropout=dropout, **options)
-    return build_unet(network.encoder, encoder_weights, **options)
+        return build_dual_attention(encoder_weights, output_stride=network.output_stride, auxiliary=network.auxiliary, dropout=dropout, channels=encoding.count, colours=encoding.colours,
+                                    pretrained=network.pretrained, width=network.width, group_norm=group_norm, synchronized=synchronized)
+    return build_unet(network.encoder, encoder_weights, channels=encoding.count, colours=encoding.colours, pretrained=network.pretrained, width=network.width,
+                      group_norm=group_norm, synchronized=synchronized)
 
 # %% ../nbs/10b_networks.ipynb #x-freeze-encoder
-def encoder_layers(model: keras.Model) -> list:
+def encoder_layers(
+    model: keras.Model,  # one of the study's
+) -> list:
     "The layers of a network's encoder."
     names = [layer.name for layer in model.layers]
     if "encoder" in names: return list(model.get_layer("encoder").layers)
@@ -133,9 +144,9 @@ def encoder_layers(model: keras.Model) -> list:
 
 def freeze_encoder(
     model: keras.Model,  # to be compiled afterwards
-    frozen: bool = True,
+    frozen: bool = True,  # False: every layer of the encoder learns
     network: Network | None = None,  # what it is; None: its channels are colours and batch_norm is not frozen
-):
+) -> None:
     "Freeze or free an encoder. With batch_norm frozen its batch normalisations stay frozen."
     layers = encoder_layers(model)
     for layer in layers: layer.trainable = not frozen
@@ -147,7 +158,7 @@ def freeze_encoder(
 
 # %% ../nbs/10b_networks.ipynb #x-momentum-for
 def momentum_for(
-    steps: int,  # batches in the whole training
+    steps: int,  # batches in the whole training, 1 or more
 ) -> float:  # 0.5 to 0.9
     "Momentum of batch normalisation whose running means look back over about a thirtieth of the training: `1 - 30 / steps`."
     return min(max(1 - 30 / steps, 0.5), 0.9)

@@ -5,12 +5,18 @@
 # %% ../nbs/12c_objects.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
 from .core import RequestError, rng_for
 from .evaluation import iou
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # %% auto #0
 __all__ = ['MIN_KM2', 'LEVELS', 'FOUND_IOU', 'BOUNDARY_M', 'BAND_M', 'components', 'match_objects', 'plot_objects',
@@ -23,9 +29,9 @@ _TOUCH = np.ones((3, 3), bool)  # pixels that touch by side or corner
 
 def components(
     mask: np.ndarray,  # (H, W) 0/1, NaN = unknown, counted as 0
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
     min_km2: float = MIN_KM2,  # smallest area of an object, km²
-) -> tuple:  # labels (H, W) int32, 0 = none, 1..n; table: label, pixels, area_km2, row, column (of the centroid)
+) -> tuple[np.ndarray, pd.DataFrame]:  # labels (H, W) int32, 0 = none, 1..n; table: label, pixels, area_km2, row, column (of the centroid)
     "The 8-connected pieces of a mask, numbered from the first row on. Raises `RequestError` for a mask that is none."
     marked, _, _, pixel_m = _prepare(mask, mask, None, pixel_m)
     labels = _pieces(marked, marked, pixel_m, min_km2)
@@ -82,17 +88,17 @@ def match_objects(
     truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
     prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
     ignore: np.ndarray | None,  # (H, W) 1 = not counted
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
-    levels: tuple = LEVELS,  # IoU from which a pair matches, above 0 to 1; each gives a column matched_<per cent>
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
+    levels: Sequence[float] = LEVELS,  # IoU from which a pair matches, above 0 to 1; each gives a column matched_<per cent>
     min_km2: float = MIN_KM2,  # smallest counted area of an object, km²
-) -> dict:  # plain numbers: counts are int; best_iou, union_iou_best, found (0 or 1), centroid_km, area_ratio are nan where undefined
+) -> dict[str, float]:  # plain numbers: counts are int; best_iou, union_iou_best, found (0 or 1), centroid_km, area_ratio are nan where undefined
     "How the objects of one image were met. Raises `RequestError` for shapes that differ, a pixel size or a level out of range."
     levels = tuple(levels)
     if not levels or not all(0 < v <= 1 for v in levels):
         raise RequestError("Levels must lie above 0 and not above 1", levels, "Give shares, e.g. (0.1, 0.5)")
     m = _match(truth, prediction, ignore, pixel_m, min_km2)
     n, area = len(m["union"]), _km2(m["pixel_m"])
-    out = {"truth_objects": n, "predicted_objects": len(m["kind"])}
+    out: dict[str, float] = {"truth_objects": n, "predicted_objects": len(m["kind"])}
     out |= {f"matched_{100 * v:g}": sum(value >= v - 1e-12 for _, _, value in m["pairs"]) for v in levels}
     out |= {"false_objects": m["kind"].count("false"), "unsure_objects": m["kind"].count("unsure"),
             "unmatched_objects": len(m["kind"]) - max(out[f"matched_{100 * v:g}"] for v in levels)}
@@ -138,12 +144,12 @@ def _match(truth, prediction, ignore, pixel_m, min_km2=MIN_KM2):
 
 # %% ../nbs/12c_objects.ipynb #x-plot-objects
 def plot_objects(
-    ax,  # matplotlib axes
-    truth: np.ndarray,  # (H, W) as for `match_objects`
-    prediction: np.ndarray,  # (H, W)
-    ignore: np.ndarray | None,  # (H, W)
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
-):  # the axes, in kilometres
+    ax: Axes,  # matplotlib axes
+    truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
+    prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
+    ignore: np.ndarray | None,  # (H, W) 1 = not counted
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
+) -> Axes:  # the axes, in kilometres
     "Truth as outline, predicted objects by their fate (matched at 0.1, at the truth but unmatched, unsure, false), truth that is not found hatched."
     from matplotlib.patches import Patch
 
@@ -153,15 +159,15 @@ def plot_objects(
     fate = np.array(["", *("matched" if j in matched else f"{k}, unmatched" if k == "truth" else k for j, k in enumerate(m["kind"]))])[m["predicted"]]
     image, legend = np.ones((h, w, 3)), []
     for name, colour, where in [("ignored", "#cccccc", ~m["counted"]), *((k, c, fate == k) for k, c in (
-            ("matched", "#2a9d5c"), ("truth, unmatched", "#a8dba8"), ("unsure", "#9a86c4"), ("false", "#d62728")))]:
+            ("matched", "#0072b2"), ("truth, unmatched", "#8cc5e8"), ("unsure", "#f0e442"), ("false", "#d55e00")))]:
         image[where] = tuple(int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5))
         if where.any(): legend.append(Patch(color=colour, label={"truth, unmatched": "at the truth, unmatched"}.get(name, name)))
     ax.imshow(image, extent=(0, w * right, h * down, 0), interpolation="nearest")
     y, x = (np.arange(h) + 0.5) * down, (np.arange(w) + 0.5) * right
     missed = np.r_[False, m["union"] < FOUND_IOU][m["truth"]]
     if missed.any():
-        ax.contourf(x, y, missed, [0.5, 1.5], colors="none", hatches=["/////"]).set_edgecolor("#e68a00")
-        legend.append(Patch(facecolor="white", edgecolor="#e68a00", hatch="/////", label="missed truth"))
+        ax.contourf(x, y, missed, [0.5, 1.5], colors="none", hatches=["/////"]).set_edgecolor("#444444")
+        legend.append(Patch(facecolor="white", edgecolor="#444444", hatch="/////", label="missed truth"))
     outline = m["marked"]
     if outline.any() and not outline.all():
         ax.contour(x, y, outline, [0.5], colors="black", linewidths=1)
@@ -173,13 +179,13 @@ def plot_objects(
 # %% ../nbs/12c_objects.ipynb #x-object-summary
 def object_summary(
     rows: pd.DataFrame,  # one row an image: the columns of `match_objects`, event_id ("" = none), scene
-) -> dict:  # shares and medians, nan where undefined, and the numbers they rest on
+) -> dict[str, float]:  # shares and medians, nan where undefined, and the numbers they rest on
     "Objects, scenes and events of one network. Raises `RequestError` for missing columns, no row or a scene that is there twice."
     rows, parts = _checked(rows), _parts(rows)
     quake, quiet = rows.truth_objects > 0, rows.truth_km2 == 0
     known = quake & (rows.event_id != "")
     total = {k: (float(a.sum()), float(b.sum())) for k, (a, b) in parts.items()}
-    out = {"scenes": len(rows), "earthquake_scenes": int(quake.sum()), "quiet_scenes": int(quiet.sum()), "events": int(rows.event_id[known].nunique())}
+    out: dict[str, Any] = {"scenes": len(rows), "earthquake_scenes": int(quake.sum()), "quiet_scenes": int(quiet.sum()), "events": int(rows.event_id[known].nunique())}
     out |= {k: int(total[f"{k}_share"][0]) for k in ("events_found", "events_found_any")}
     out |= {k: a / b if b > 0 else float("nan") for k, (a, b) in total.items()}
     out |= {k: int(rows[k].sum()) for k in rows if k.startswith("matched_") or k.endswith("_objects")}
@@ -192,8 +198,8 @@ def object_summary(
 def object_intervals(
     rows: pd.DataFrame,  # as for `object_summary`; column `unit` names the unit of each row without an event, e.g. its frame
     n_boot: int = 1000,  # resamples, 1 or more
-    seed: int = 0,  # 0 or more
-) -> dict:  # the shares of `object_summary` -> [2.5 %, 97.5 %]; nan with fewer than two units
+    seed: int = 0,  # fixes the resamples, 0 or more
+) -> dict[str, list[float]]:  # the shares of `object_summary` -> [2.5 %, 97.5 %]; nan with fewer than two units
     "Percentile bootstrap over units: events, and `unit` where there is none. Raises `RequestError` as `object_summary` does, and for a row without a unit."
     rows = _checked(rows)
     if not n_boot >= 1: raise RequestError("There must be at least one resample", n_boot, "1000 is customary")
@@ -250,9 +256,9 @@ def boundary_counts(
     truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
     prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
     ignore: np.ndarray | None,  # (H, W) 1 = not counted
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
     distance_m: float = BOUNDARY_M,  # width of the rim, metres, at least one pixel
-) -> tuple:  # (tp, fp, fn): pixels in both rims, in the prediction's only, in the truth's only
+) -> tuple[int, int, int]:  # (tp, fp, fn): pixels in both rims, in the prediction's only, in the truth's only
     "Counts of the boundary IoU of Cheng et al. 2021 (CVPR). Raises `RequestError` for shapes that differ or a distance below a pixel."
     t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
     _distance(distance_m)
@@ -262,13 +268,25 @@ def boundary_counts(
     return both, int(b.sum()) - both, int(a.sum()) - both
 
 
-def boundary_iou(truth, prediction, ignore, pixel_m, distance_m: float = BOUNDARY_M) -> float:
-    "IoU of the two rims, nan if neither mask has one; arguments as `boundary_counts`."
+def boundary_iou(
+    truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
+    prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
+    ignore: np.ndarray | None,  # (H, W) 1 = not counted
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
+    distance_m: float = BOUNDARY_M,  # width of the rim, metres, at least one pixel
+) -> float:  # 0 to 1, nan if neither mask has a rim
+    "IoU of the two rims. Raises what `boundary_counts` raises."
     return float(iou(np.array([*boundary_counts(truth, prediction, ignore, pixel_m, distance_m), 0])))
 
 
-def tolerance_counts(truth, prediction, ignore, pixel_m, band_m: float = BAND_M) -> tuple:  # (tp, fp, fn, tn)
-    "Counts of the pixels that lie more than `band_m` metres from the truth's edge; other arguments and errors as `boundary_counts`."
+def tolerance_counts(
+    truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
+    prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
+    ignore: np.ndarray | None,  # (H, W) 1 = not counted
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
+    band_m: float = BAND_M,  # half width of the band that is left out, metres, above 0
+) -> tuple[int, int, int, int]:  # (tp, fp, fn, tn)
+    "Counts of the pixels that lie more than `band_m` metres from the truth's edge. Raises `RequestError` for shapes that differ or a distance that is not positive."
     t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
     _distance(band_m)
     away = ~skip
@@ -281,8 +299,14 @@ def tolerance_counts(truth, prediction, ignore, pixel_m, band_m: float = BAND_M)
     return tp, fp, fn, tn
 
 
-def tolerance_iou(truth, prediction, ignore, pixel_m, band_m: float = BAND_M) -> float:
-    "IoU beyond the band, nan if neither mask has a pixel there; arguments as `tolerance_counts`."
+def tolerance_iou(
+    truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
+    prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
+    ignore: np.ndarray | None,  # (H, W) 1 = not counted
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
+    band_m: float = BAND_M,  # half width of the band that is left out, metres, above 0
+) -> float:  # 0 to 1, nan if neither mask has a pixel beyond the band
+    "IoU beyond the band. Raises what `tolerance_counts` raises."
     return float(iou(np.array(tolerance_counts(truth, prediction, ignore, pixel_m, band_m))))
 
 

@@ -5,9 +5,11 @@
 # %% ../nbs/04_okada.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .core import RequestError
 
@@ -66,31 +68,31 @@ def _medium(xi, eta, q, r, x2, yt, dt, log_eta, sin, cos, a):
 
 # %% ../nbs/04_okada.ipynb #x-okada85
 def okada85(
-    x, y,  # position along strike and to its left, metres (or any one unit), arrays that broadcast
+    x: ArrayLike, y: ArrayLike,  # position along strike and to its left, metres (or any one unit), arrays that broadcast
     depth: float,  # of the bottom edge, same unit
     dip_deg: float,  # dips down to the right of strike
     length: float, width: float,  # along strike; up the dip
-    slip=(1.0, 0.0, 0.0),  # left-lateral, thrust, opening: the unit of the result
+    slip: tuple[float, float, float] = (1.0, 0.0, 0.0),  # left-lateral, thrust, opening: the unit of the result
     nu: float = 0.25,  # Poisson's ratio
-) -> tuple:  # ux, uy, uz, float64, in Okada's frame; not finite only at the corners of a rupture that reaches the surface
+) -> tuple[np.ndarray, ...]:  # ux, uy, uz, float64, of the shape of x and y, in Okada's frame; not finite only at the corners of a rupture that reaches the surface
     "Surface displacement of a rectangular dislocation in an elastic half-space (Okada 1985, equations 25 to 30)."
-    x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+    along, left = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     sin, cos = np.sin(np.radians(dip_deg)), np.cos(np.radians(dip_deg))
     if abs(cos) < 1e-4:                                                    # vertical, the top edge stays where it is
-        y, sin, cos = y - width * cos, np.sign(sin), 0.0
-    out = np.empty((3, x.size))
-    xs, ys = x.ravel(), y.ravel()
-    for start in range(0, x.size, 16384):                                  # pieces that stay in the processor's cache
+        left, sin, cos = left - width * cos, np.sign(sin), 0.0
+    out = np.empty((3, along.size))
+    xs, ys = along.ravel(), left.ravel()
+    for start in range(0, along.size, 16384):                                  # pieces that stay in the processor's cache
         part = slice(start, start + 16384)
         px, py = xs[part], ys[part]
         p, q = py * cos + depth * sin, py * sin - depth * cos
         q = np.where(np.abs(q) < 1e-12 * (np.abs(py) + depth), 0.0, q)
-        total = 0.0
+        total = np.zeros((3, px.size))
         with np.errstate(divide="ignore", invalid="ignore"):
             for sign, xi, eta in ((1, px, p), (-1, px, p - width), (-1, px - length, p), (1, px - length, p - width)):
                 total = total + sign * np.array(_corner(xi, eta, q, sin, cos, 1 - 2 * nu, slip))
         out[:, part] = total
-    return tuple(u.reshape(x.shape)[()] for u in out)
+    return tuple(u.reshape(along.shape)[()] for u in out)
 
 # %% ../nbs/04_okada.ipynb #x-moment-from-magnitude
 def moment_from_magnitude(
@@ -121,7 +123,7 @@ class Fault:
     slip_m: float  # along the rake
     opening_m: float = 0.0  # across the fault
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         values = [getattr(self, f) for f in self.__dataclass_fields__]
         for ok, rule, value in (
             (np.isfinite(values).all(), "Every number of a fault must be finite", values),
@@ -184,8 +186,8 @@ def _near_edges(faults, east_m, north_m, within_m):
 
 # %% ../nbs/04_okada.ipynb #x-displacement
 def displacement(
-    faults,  # a Fault or a list of them
-    east_m, north_m,  # (H, W) metres from the scene's origin; any shape when step is 1
+    faults: Fault | Iterable[Fault],  # one or several
+    east_m: ArrayLike, north_m: ArrayLike,  # (H, W) metres from the scene's origin; any shape when step is 1
     step: int = 1,  # above 1: compute every step-th pixel and interpolate away from shallow edges
 ) -> np.ndarray:  # (3, H, W) float64, metres east, north, up; finite everywhere
     "Ground displacement of all faults together."
@@ -221,8 +223,8 @@ def _interpolated(faults, east, north, step):
 
 # %% ../nbs/04_okada.ipynb #x-look-vector
 def look_vector(
-    incidence_deg,  # angle between the line of sight and the vertical, number or (H, W)
-    heading_deg,  # flight direction, clockwise from north, number or (H, W)
+    incidence_deg: ArrayLike,  # angle between the line of sight and the vertical, number or (H, W)
+    heading_deg: ArrayLike,  # flight direction, clockwise from north, number or (H, W)
 ) -> np.ndarray:  # (3,) or (3, H, W): east, north, up parts of the unit vector from the ground to the satellite
     "Line of sight of a right-looking radar: `(-sin i cos h, sin i sin h, cos i)`."
     i, h = np.broadcast_arrays(np.radians(incidence_deg), np.radians(heading_deg))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64, html
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,42 +34,65 @@ class Page:
     "A page that is built section by section."
 
     def __init__(self, title: str, lead: str):
-        self.title, self.lead, self.parts, self.heads, self.n = title, lead, [], [], {"Table": 0, "Figure": 0}
+        self.title, self.lead, self.n = title, lead, {"Table": 0, "Figure": 0}
+        self.parts: list[str] = []
+        self.heads: list[str] = []
 
-    def section(self, title: str):
+    def section(self, title: str) -> None:
+        "A numbered heading; it appears in the navigation."
         self.heads.append(title)
         self.parts.append(f'<h2 id="s{len(self.heads)}">{len(self.heads)} {html.escape(title)}</h2>')
 
-    def heading(self, title: str): self.parts.append(f"<h3>{html.escape(title)}</h3>")
+    def heading(self, title: str) -> None: self.parts.append(f"<h3>{html.escape(title)}</h3>")
 
-    def text(self, *sentences: str, note: bool = False):
+    def text(
+        self,
+        *sentences: str,
+        note: bool = False,  # True: set apart in a box
+    ) -> None:
         "A paragraph; empty sentences are left out, and an empty paragraph is none."
         said = " ".join(html.escape(s) for s in sentences if s)
         if said: self.parts.append(f'<p class="note">{said}</p>' if note else f"<p>{said}</p>")
 
-    def table(self, table: pd.DataFrame, caption: str, digits: int = 2):
+    def table(
+        self,
+        table: pd.DataFrame,
+        caption: str,
+        digits: int = 2,  # decimals of numbers that are not whole
+    ) -> None:
         "A numbered table; nothing for an empty one."
         if not len(table): return
         words, mark = [all(isinstance(v, str) for v in table[c]) for c in table], ("", ' class="t"')
         head = "<th></th>" + "".join(f"<th{mark[w]}>{html.escape(str(c))}</th>" for c, w in zip(table.columns, words))
         body = "".join(f"<tr><th>{html.escape(str(i))}</th>{''.join(_cell(v, digits) for v in row)}</tr>" for i, row in zip(table.index, table.itertuples(index=False)))
-        self.parts.append(f'<div class="wide"><table><caption>{self._number("Table")} {html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+        title = f"{self._number('Table')} {html.escape(caption)}"
+        self.parts.append(f'<div class="wide"><table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
-    def figure(self, path, caption: str):
+    def figure(
+        self,
+        path: str | Path,  # PNG file
+        caption: str,
+    ) -> None:
         "A numbered PNG, kept inside the page; nothing where there is no such file."
         if not Path(path).is_file(): return
         data = base64.b64encode(Path(path).read_bytes()).decode()
-        self.parts.append(f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{self._number("Figure")} {html.escape(caption)}</figcaption></figure>')
+        said = html.escape(caption)
+        self.parts.append(f'<figure><img alt="{said}" src="data:image/png;base64,{data}"><figcaption>{self._number("Figure")} {said}</figcaption></figure>')
 
     def _number(self, kind):
         self.n[kind] += 1
         return f"<b>{kind} {self.n[kind]}.</b>"
 
-    def write(self, path):
+    def write(
+        self,
+        path: str | Path,  # HTML file to write
+    ) -> None:
         "The whole page, atomically."
         links = " ".join(f'<a href="#s{i}">{i} {html.escape(h)}</a>' for i, h in enumerate(self.heads, 1))
-        write_text(path, f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(self.title)}</title>'
-                         f'<style>{STYLE}</style></head><body><h1>{html.escape(self.title)}</h1><p class="lead">{html.escape(self.lead)}</p><nav>{links}</nav>\n' + "\n".join(self.parts) + "\n</body></html>\n")
+        title, lead = html.escape(self.title), html.escape(self.lead)
+        head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><style>{STYLE}</style>'
+        write_text(path, f'<!doctype html>\n<html lang="en"><head>{head}</head><body><h1>{title}</h1><p class="lead">{lead}</p><nav>{links}</nav>\n'
+                         + "\n".join(self.parts) + "\n</body></html>\n")
 
 
 def _cell(value, digits):
@@ -80,23 +104,35 @@ def _cell(value, digits):
     return f'<td class="t">{html.escape(str(value))}</td>'
 
 # %% ../nbs/14f_page.ipynb #x-said
-def said(value, interval=None, digits: int = 2) -> str:
+def said(
+    value: float | None,
+    interval: list | tuple | None = None,  # (low, high), either may be None
+    digits: int = 2,  # decimals
+) -> str:
     "'0.43 [0.31, 0.55]', or '-'."
     if value is None or not np.isfinite(value): return "-"
     low, high = interval or (None, None)
     return f"{value:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if low is not None and np.isfinite(low) else "")
 
 
-def label(name: str) -> str:
+def label(
+    name: str,  # as in results.json
+) -> str:
     "The name a reader knows; test-time versions as 'U-net VGG19, turns'."
     base, _, kind = name.partition("+")
     return LABELS.get(base, base) + (f", {kind}" if kind else "")
 
 
-def among(names, all_) -> list: return [n for n in names if n in all_]
+def among(names: Iterable, all_: Container) -> list:
+    "Those of the names that are there, in their order."
+    return [n for n in names if n in all_]
 
 
-def which_better(ensemble: dict, score: str, others) -> str:
+def which_better(
+    ensemble: dict,  # score -> name -> difference to the intersection, as in results.json
+    score: str,  # iou, precision, recall or dice
+    others: Iterable,  # names to compare with
+) -> str:
     "Whether the intersection is better than other names on a score, said no more plainly than the intervals allow."
     title, parts = {"iou": "IoU", "precision": "precision", "recall": "recall", "dice": "Dice"}[score], []
     for other in others:
@@ -108,42 +144,55 @@ def which_better(ensemble: dict, score: str, others) -> str:
     return f"Its {title} is {', '.join(parts)}."
 
 # %% ../nbs/14f_page.ipynb #x-scene-table
-def scene_table(experiment: dict) -> pd.DataFrame:
+def scene_table(
+    experiment: dict,  # name -> scores of whole scenes, as in results.json
+) -> pd.DataFrame:  # a row a name
     "Whole scenes, a row a name: pixels at the threshold and at the one chosen on validation, without a threshold, edges."
     rows = {}
     for name, s in experiment.items():
         c = s.get("chosen") or {}
-        rows[label(name)] = {"micro IoU [95 %]": said(s["micro"]["iou"], s["interval_95"].get("micro_iou")), "Dice": s["micro"]["dice"], "precision": s["micro"]["precision"], "recall": s["micro"]["recall"],
-                             "per-event IoU": said(s["per_event"]["iou"], s["interval_95"].get("per_event_iou")), "per-scene IoU": s["per_image"]["iou"], "false alarm rate": s["false_alarm_rate"],
+        m, i = s["micro"], s["interval_95"]
+        rows[label(name)] = {"micro IoU [95 %]": said(m["iou"], i.get("micro_iou")), "Dice": m["dice"], "precision": m["precision"], "recall": m["recall"],
+                             "per-event IoU": said(s["per_event"]["iou"], i.get("per_event_iou")), "per-scene IoU": s["per_image"]["iou"], "false alarm rate": s["false_alarm_rate"],
                              "boundary IoU": s.get("boundary_iou"), "tolerance IoU": s.get("tolerance_iou"), "AUROC": s["auroc"], "average precision": s["average_precision"],
                              **({"chosen threshold": c["threshold"], "its micro IoU": c["micro"]["iou"]} if c else {})}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def object_table(experiment: dict) -> pd.DataFrame:
+def object_table(
+    experiment: dict,  # name -> scores of whole scenes, as in results.json
+) -> pd.DataFrame:  # a row a name
     "Objects and events, a row a name."
     rows = {}
     for name, s in experiment.items():
         o = s["objects"]
         i = o.get("interval_95", {})
-        rows[label(name)] = {"events found": f"{o['events_found']} of {o['events']}", "scenes found [95 %]": said(o["found_share"], i.get("found_share")), "recall, IoU 0.1": o["recall_10"], "recall, IoU 0.5": o["recall_50"],
-                             "precision, IoU 0.1": o["precision_10"], "precision, IoU 0.5": o["precision_50"], "false per 10 000 km2": o["false_per_10000_km2"], "quiet scenes alarmed": said(o["quiet_scenes_marked"], i.get("quiet_scenes_marked")),
+        rows[label(name)] = {"events found": f"{o['events_found']} of {o['events']}", "scenes found [95 %]": said(o["found_share"], i.get("found_share")),
+                             "recall, IoU 0.1": o["recall_10"], "recall, IoU 0.5": o["recall_50"], "precision, IoU 0.1": o["precision_10"], "precision, IoU 0.5": o["precision_50"],
+                             "false per 10 000 km2": o["false_per_10000_km2"], "quiet scenes alarmed": said(o["quiet_scenes_marked"], i.get("quiet_scenes_marked")),
                              "centroid off, km (median)": o["centroid_km_median"], "area ratio (median)": o["area_ratio_median"]}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def calibration_table(experiment: dict) -> pd.DataFrame:
+def calibration_table(
+    experiment: dict,  # name -> scores of whole scenes, as in results.json
+) -> pd.DataFrame:  # a row a name
     "Probability against frequency, raw and after what was fitted on validation scenes."
     rows = {}
     for name, s in experiment.items():
         c = s.get("calibrated") or {}
-        rows[label(name)] = {"Brier": s["brier"], "log loss": s["log_loss"], "ECE": s["ece"], **{f"{k}, {kind}": v[key] for kind, v in c.items() for key, k in (("brier", "Brier"), ("ece", "ECE"))}}
+        after = {f"{k}, {kind}": v[key] for kind, v in c.items() for key, k in (("brier", "Brier"), ("ece", "ECE"))}
+        rows[label(name)] = {"Brier": s["brier"], "log loss": s["log_loss"], "ECE": s["ece"], **after}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def ranking_table(ranking: dict) -> pd.DataFrame:
+def ranking_table(
+    ranking: dict,  # name -> paired difference to the best, as in results.json
+) -> pd.DataFrame:  # a row a name, best first
     "Who can be told from the best."
-    return pd.DataFrame.from_dict({label(n): {"micro IoU": r["score"], "difference [95 %]": said(r["difference"], [r["low"], r["high"]], 3) if r["text"] != "best" else "", "verdict": _relabel(r["text"])} for n, r in ranking.items()}, orient="index")
+    gap = lambda r: said(r["difference"], [r["low"], r["high"]], 3) if r["text"] != "best" else ""
+    rows = {label(n): {"micro IoU": r["score"], "difference [95 %]": gap(r), "verdict": _relabel(r["text"])} for n, r in ranking.items()}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _relabel(text):
@@ -156,12 +205,12 @@ TITLES = {"margin": "masks with a margin (the study's first table)", "visible": 
 
 
 def study_page(
-    path,  # report.html
+    path: str | Path,  # report.html
     results: dict,  # as results.json
-    figures,  # folder of the PNG files
+    figures: str | Path,  # folder of the PNG files
     simulated: bool,  # the archive was simulated
     profile: str = "",  # profile.toml as text
-):
+) -> None:
     "Write the page of a whole study."
     d, e = results["dataset"], results["experiments"]
     page = Page(f"Areas affected by earthquakes in wrapped interferograms: the {results['profile']} study", _abstract(results, simulated))
@@ -197,7 +246,9 @@ def _abstract(results, simulated):
     if s:
         n = s["leader"]["margin"]
         o = s["experiments"]["margin"][n]["objects"]
-        text += f"On whole test scenes, {label(n)}, the best on validation scenes, finds {o['events_found']} of {o['events']} earthquakes in at least half of their scenes, and marks an object in {o['quiet_scenes_marked']:.0%} of {o['quiet_scenes']} scenes without one. " if o["quiet_scenes"] else ""
+        if o["quiet_scenes"]:
+            text += (f"On whole test scenes, {label(n)}, the best on validation scenes, finds {o['events_found']} of {o['events']} earthquakes in at least half of their scenes, "
+                     f"and marks an object in {o['quiet_scenes_marked']:.0%} of {o['quiet_scenes']} scenes without one. ")
     return text + "Brackets are 95 % bootstrap intervals over earthquakes."
 
 
@@ -213,13 +264,17 @@ def _scene_sections(page, results, scenes, figures):
               "tolerance IoU leaves out a band of 1 km at the truth's edge, because a drawn margin is no sharper than that.")
     for k in among(TITLES, e): page.table(scene_table(e[k]), f"Test scenes, {k} masks. Average precision of chance is the share of affected pixels.")
     page.heading("Which differences hold")
-    page.text("Paired bootstrap over events. A difference whose interval holds zero is no ranking; with this many names one in twenty clears its interval by chance.")
+    page.text("Paired bootstrap over events. A difference whose interval holds zero is no ranking; of the differences that are none, one in twenty clears its interval by chance.")
     for k in among(TITLES, scenes["ranking"]): page.table(ranking_table(scenes["ranking"][k]), f"All names against the best, {k} masks.")
     page.section("Is the intersection better?")
     for k in among(TITLES, scenes.get("ensembles", {})):
         others = [n for n in scenes["ensembles"][k]["iou"] if n != "intersection"]
-        page.text(f"{k.capitalize()} masks, whole scenes: the intersection of InceptionV3 and VGG19 against its members and the mean.", *[which_better(scenes["ensembles"][k], s, among(("unet_inceptionv3", "unet_vgg19", "mean"), others)) for s in ("iou", "precision", "recall")])
-        page.table(pd.DataFrame({label(o): {f"{s} minus intersection's [95 %]": said(r["difference"], [r["low"], r["high"]], 3) for s, r in ((s, scenes["ensembles"][k][s][o]) for s in ("iou", "precision", "recall"))} for o in others}).T, f"Other combinations against the intersection, {k} masks, micro scores.")
+        told, rivals = scenes["ensembles"][k], among(("unet_inceptionv3", "unet_vgg19", "mean"), others)
+        page.text(f"{k.capitalize()} masks, whole scenes: the intersection of InceptionV3 and VGG19 against its members and the mean.",
+                  *[which_better(told, s, rivals) for s in ("iou", "precision", "recall")])
+        gap = lambda r: said(r["difference"], [r["low"], r["high"]], 3)
+        rows = {label(o): {f"{s} minus intersection's [95 %]": gap(told[s][o]) for s in ("iou", "precision", "recall")} for o in others}
+        page.table(pd.DataFrame(rows).T, f"Other combinations against the intersection, {k} masks, micro scores.")
     page.figure(figures / "disagreement.png", "Wrapped phase, the two members' probabilities and where they disagree, for the test scene with the largest mean disagreement.")
     page.section("Without a threshold, and calibration")
     for k in among(TITLES, e): page.figure(figures / f"curves_{k}.png", f"Precision and recall, ROC, IoU over threshold, and reliability on whole test scenes, {k} masks. The ROC flatters where few pixels are affected.")
@@ -233,12 +288,15 @@ def _scene_sections(page, results, scenes, figures):
         page.figure(figures / f"strata_{k}.png", f"IoU of test scenes with an earthquake by what makes them hard, {k} masks; bars are 95 % intervals over events.")
         page.figure(figures / f"detection_{k}.png", f"Scenes found against the largest line-of-sight displacement and magnitude, {label(scenes['leader'][k])}, {k} masks.")
         page.text(*[_limit(c, r) for c, r in scenes["detection"].get(k, {}).items()])
-        page.table(pd.DataFrame({r["kind"]: {"scenes": r["scenes"], "alarmed": r["alarmed"], "share of pixels marked, %": 100 * r["marked_share"]} for r in scenes["false_alarms"].get(k, [])}).T.astype({"scenes": int, "alarmed": int}) if scenes["false_alarms"].get(k) else pd.DataFrame(),
+        alarms = {r["kind"]: {"scenes": r["scenes"], "alarmed": r["alarmed"], "share of pixels marked, %": 100 * r["marked_share"]} for r in scenes["false_alarms"].get(k, [])}
+        page.table(pd.DataFrame(alarms).T.astype({"scenes": int, "alarmed": int}) if alarms else pd.DataFrame(),
                    f"Scenes with nothing to find, by what they hold instead: {label(scenes['leader'][k])}, {k} masks.")
     page.section("Best, median and worst scenes")
     for k in among(TITLES, e):
-        page.figure(figures / f"gallery_{k}.png", f"Test scenes by the IoU of {label(scenes['leader'][k])}, {k} masks: the two best, the two in the middle, the two worst, and the two quiet scenes with most marked. Chosen by score, not by eye. Line: truth; dashed: prediction.")
-        page.table(pd.DataFrame(scenes.get("worst", {}).get(k, [])).set_index("scene") if scenes.get("worst", {}).get(k) else pd.DataFrame(), f"The worst scenes with an earthquake, {label(scenes['leader'][k])}, {k} masks.")
+        leader, worst = label(scenes["leader"][k]), scenes.get("worst", {}).get(k)
+        page.figure(figures / f"gallery_{k}.png", f"Test scenes by the IoU of {leader}, {k} masks: the two best, the two in the middle, the two worst, and the two quiet scenes with most marked. "
+                                                  "Chosen by score, not by eye. Line: truth; dashed: prediction.")
+        page.table(pd.DataFrame(worst).set_index("scene") if worst else pd.DataFrame(), f"The worst scenes with an earthquake, {leader}, {k} masks.")
 
 
 def _margin_section(page, scenes):
@@ -248,14 +306,15 @@ def _margin_section(page, scenes):
               "same number of pixels) and grown by a factor chosen on validation scenes; and against the share of the same ring that it marks in a scene of the same frame without the earthquake.")
     for name, q in scenes["margin_question"].items(): page.text(f"{label(name)}: {q['verdict']}")
     rivals = {"equal_area": "own visible mask grown to the same area", "factor": "own visible mask grown by the validated factor", "true_area": "true visible mask grown to the same area"}
+    row = lambda v: {"network": v["network"], "control": v["rival"], "difference [95 %]": said(v["difference"], v["interval_95"], 3)}
     rows = {}
     for name, q in scenes["margin_question"].items():
         for kind, title in (("ring", "ring recall"), ("iou", "margin IoU")):
             for rival, what in rivals.items():
                 v = (q[kind].get(rival) or {}).get("per_event")
-                if v: rows[f"{label(name)}, {title}, {what}"] = {"network": v["network"], "control": v["rival"], "difference [95 %]": said(v["difference"], v["interval_95"], 3)}
+                if v: rows[f"{label(name)}, {title}, {what}"] = row(v)
         v = (q.get("quiet") or {}).get("per_event")
-        if v: rows[f"{label(name)}, ring recall, same ring without the earthquake"] = {"network": v["network"], "control": v["rival"], "difference [95 %]": said(v["difference"], v["interval_95"], 3)}
+        if v: rows[f"{label(name)}, ring recall, same ring without the earthquake"] = row(v)
     page.table(pd.DataFrame.from_dict(rows, orient="index"), "The ring and the margin: network against control, means over events.")
 
 
@@ -286,15 +345,17 @@ def _rest(page, results, figures, profile):
     for k in TITLES: page.figure(Path(figures) / f"test_patches_{k}.png", f"Test patches, {k} masks, evenly spread over the split: wrapped phase, then each network's probability; the outline is the mask.")
     page.figure(Path(figures) / "training_curves.png", "Training curves.")
     page.section("What made this")
-    page.text(f"insar_seg {results['version']}, seed {results['seed']}, archive: {results['archive']}, {results.get('run', {}).get('seconds', 0) or 0:.0f} s in the last call, peak memory {results.get('run', {}).get('peak_memory_gb', 0) or 0:.1f} GB. scores as JSON: results.json; per scene: scenes.csv.")
+    run = results.get("run", {})
+    page.text(f"insar_seg {results['version']}, seed {results['seed']}, archive: {results['archive']}, {run.get('seconds', 0) or 0:.0f} s in the last call, "
+              f"peak memory {run.get('peak_memory_gb', 0) or 0:.1f} GB. Scores as JSON: results.json; scene by scene: scenes.csv.")
     if profile: page.parts.append(f"<details><summary>profile.toml</summary><pre>{html.escape(profile)}</pre></details>")
 
 # %% ../nbs/14f_page.ipynb #x-scores-page
 def scores_page(
-    path,  # report.html
+    path: str | Path,  # report.html
     result: dict,  # as scores.json
-    figures,  # folder of the PNG files
-):
+    figures: str | Path,  # folder of the PNG files
+) -> None:
     "Write the page of one model's scores."
     name, b, s = result["name"], result["benchmark"], result["scores"]
     me = s[name]

@@ -5,12 +5,15 @@
 # %% ../nbs/14c_patch_scores.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
 import numpy as np
 
-from .baselines import fit_baselines
+from .baselines import Baselines, fit_baselines
 from .core import Profile, WorkError, atomic_path
 from .curves import BINS, best_edge, ece, fit_isotonic, fit_temperature, histogram, recalibrated
-from .ensemble import MEMBERS, fitted_ensembles
+from .ensemble import MEMBERS, Combiner, fitted_ensembles
 from .evaluation import counts, iou, ranking, summary
 from .report import figure_patches
 from .run import Run, ignored, model_folder, open_run, patch_rows, silent_start, take
@@ -37,11 +40,15 @@ def patch_predictions(
         model, _ = load_network(model_folder(run.folder, name, experiment))
         keep_predictions(path, predict(model, take(store["phase"], rows), take(store["coherence"], rows), run.profile.models.channels, run.profile.training.batch_size))
     found = np.load(path, allow_pickle=False).astype(np.float32)
-    if len(found) != len(rows): raise WorkError("Stored predictions must belong to the patches", f"{path}: {len(found)} for {len(rows)} patches", "Run the study again with --fresh")
+    if len(found) != len(rows):
+        raise WorkError("Stored predictions must belong to the patches", f"{path}: {len(found)} for {len(rows)} patches", "Run the study again with --fresh")
     return found
 
 
-def keep_predictions(path, probability):
+def keep_predictions(
+    path: str | Path,  # .npy file to write
+    probability: np.ndarray,  # (N, S, S) 0 to 1
+) -> None:
     "Write probabilities in half precision, whole or not at all."
     with atomic_path(path) as tmp, open(tmp, "wb") as f: np.save(f, probability.astype(np.float16), allow_pickle=False)
 
@@ -52,32 +59,44 @@ COMBINED = ("intersection", "union", "mean", "geometric_mean", "weighted_mean", 
 class References:
     "The ensembles and baselines of one experiment, fitted, for patches and whole scenes alike."
 
-    def __init__(self, combiner, baselines): self.combiner, self.baselines = combiner, baselines
+    def __init__(self, combiner: Combiner, baselines: Baselines): self.combiner, self.baselines = combiner, baselines
 
     def maps(
         self,
         networks: dict,  # name -> (..., H, W) probability
         phase: np.ndarray,  # (..., H, W) wrapped phase on the same grid, NaN = no data
-        coherence=None,  # (..., H, W) or None
+        coherence: np.ndarray | None = None,  # (..., H, W) 0 to 1, NaN = unknown; None: there is none
     ) -> dict:  # networks, then ensembles, then baselines
         "Everything that is scored, in the order of the tables."
         return {**networks, **self.combiner.maps(networks), **self.baselines.maps(phase, coherence)}
 
 
-def thin(rows: np.ndarray, most: int) -> np.ndarray:
+def thin(
+    rows: np.ndarray,  # (N,)
+    most: int,  # 1 or more
+) -> np.ndarray:  # (at most `most`,)
     "At most `most` of the rows, evenly spread."
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
 
 
-def study_baselines(run: Run, experiment: str, most: int = 300):
+def study_baselines(
+    run: Run,
+    experiment: str,  # margin or visible
+    most: int = 300,  # training patches
+) -> Baselines:
     "The baselines, fitted on at most `most` training patches."
     store, index, _ = open_run(run)
     rows = thin(patch_rows(index, experiment, "train"), most)
     phase, coherence = take(store["phase"], rows), take(store["coherence"], rows)
-    return fit_baselines(phase, take(store[experiment], rows), ignored(store, rows, phase), coherence if np.isfinite(coherence).any() else None, seed=run.profile.seed)
+    known = coherence if np.isfinite(coherence).any() else None
+    return fit_baselines(phase, take(store[experiment], rows), ignored(store, rows, phase), known, seed=run.profile.seed)
 
 
-def study_references(run: Run, experiment: str, members=MEMBERS) -> References:
+def study_references(
+    run: Run,
+    experiment: str,  # margin or visible
+    members: tuple = MEMBERS,  # networks to combine
+) -> References:
     "Ensembles fitted on the validation patches, baselines on the training patches."
     store, index, _ = open_run(run)
     rows = patch_rows(index, experiment, "validation")
@@ -96,14 +115,15 @@ def score_all(
 ) -> dict:  # name -> scores, as in results.json
     "Every name's scores at the profile's threshold."
     e = profile.evaluation
-    tables = {n: counts(truths, maps, ignores, e.threshold) for n, maps in _filled(probabilities).items()}
+    tables = {n: counts(truths, [np.nan_to_num(m) for m in maps], ignores, e.threshold) for n, maps in probabilities.items()}
     return {n: summary(t, units, batch_size, e.bootstrap, profile.seed) for n, t in tables.items()}
 
 
-def _filled(probabilities): return {n: [np.nan_to_num(m) for m in maps] for n, maps in probabilities.items()}
-
-
-def pooled_histogram(maps, truths, ignores) -> np.ndarray:  # (2, BINS) int64: not affected, affected
+def pooled_histogram(
+    maps: Iterable,  # N arrays (H, W), probability 0 to 1, NaN = no prediction
+    truths: Iterable,  # N arrays (H, W) 0/1
+    ignores: Iterable,  # N arrays (H, W), nonzero = not counted
+) -> np.ndarray:  # (2, BINS) int64: not affected, affected
     "Histogram of all images together."
     total = np.zeros((2, BINS), np.int64)
     for m, t, skip in zip(maps, truths, ignores): total += histogram(m, np.where(np.asarray(skip) > 0, 255, np.asarray(t) > 0).astype(np.uint8), 2)
@@ -119,12 +139,17 @@ def validated(
     for name, (negative, positive) in validation.items():
         threshold, value = best_edge(negative, positive)
         fits = {"temperature": fit_temperature(negative, positive), "isotonic": fit_isotonic(negative, positive)}
+        n, p = test[name]
         out[name] = {"threshold": threshold, "validation_iou": value, "calibrators": {k: f.to_dict() for k, f in fits.items()},
-                     "ece": {"raw": float(ece(*test[name])), **{k: float(ece(*recalibrated(*test[name], f))) for k, f in fits.items()}}}
+                     "ece": {"raw": float(ece(n, p)), **{k: float(ece(*recalibrated(n, p, f))) for k, f in fits.items()}}}
     return out
 
 # %% ../nbs/14c_patch_scores.ipynb #x-evaluate-stage
-def evaluate_stage(run: Run, experiment: str, names) -> dict:
+def evaluate_stage(
+    run: Run,
+    experiment: str,  # margin or visible
+    names: Sequence,  # networks
+) -> dict:  # name -> scores, as in results.json
     "Scores of one experiment on its test patches, and a figure of some of them."
     p, (store, index, _) = run.profile, open_run(run)
     references, data = study_references(run, experiment), {}

@@ -5,13 +5,17 @@
 # %% ../nbs/07_patches.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
 from .core import PatchProfile, WorkError, atomic_path, rng_for, write_text
+from .interferogram import Interferogram
+from .masks import Masks
 
 # %% auto #0
 __all__ = ['ARRAYS', 'windows', 'cut', 'phase_gradient', 'fringe_rate', 'fringe_count', 'index_windows', 'choose', 'cut_patches',
@@ -19,17 +23,22 @@ __all__ = ['ARRAYS', 'windows', 'cut', 'phase_gradient', 'fringe_rate', 'fringe_
 
 # %% ../nbs/07_patches.ipynb #x-windows
 def windows(
-    shape,  # (H, W) of the scene
+    shape: tuple[int, ...],  # (H, W) of the scene
     size: int,  # side of a window, pixels
     overlap: float,  # share of a window that the next one repeats, 0 <= overlap < 1
-) -> list:  # (row, column) of each window's upper left pixel
+) -> list[tuple[int, int]]:  # (row, column) of each window's upper left pixel
     "Windows that cover a scene."
     step = max(1, int(round(size * (1 - overlap))))
     starts = [sorted({*range(0, max(n - size, 0), step), max(n - size, 0)}) for n in shape]
     return [(r, c) for r in starts[0] for c in starts[1]]
 
 
-def cut(array: np.ndarray, window, size: int, fill) -> np.ndarray:
+def cut(
+    array: np.ndarray,  # (H, W)
+    window: tuple[int, int],  # (row, column) of the upper left pixel
+    size: int,  # side, pixels
+    fill: float,  # for what lies outside of the array
+) -> np.ndarray:  # (size, size), same dtype
     "The (size, size) window of an (H, W) array; what lies outside the array is `fill`."
     r, c = window
     part = array[r : r + size, c : c + size]
@@ -42,7 +51,7 @@ def cut(array: np.ndarray, window, size: int, fill) -> np.ndarray:
 def phase_gradient(
     phase: np.ndarray,  # (..., H, W) float32 wrapped phase, radians, NaN = no data
     window: int = 5,  # side of the averaging window, pixels
-) -> tuple:  # two (..., H, W) float32 arrays, fringes per pixel from -0.5 to 0.5, along rows and along columns; NaN where there is no data
+) -> tuple[np.ndarray, ...]:  # two (..., H, W) float32 arrays, fringes per pixel from -0.5 to 0.5, along rows and along columns; NaN where there is no data
     "Local phase gradient from averaged products of neighbouring phasors; positive where the phase grows with the index."
     good = np.isfinite(phase)
     phasor = np.where(good, np.exp(1j * np.nan_to_num(phase)), 0).astype(np.complex64)
@@ -50,9 +59,7 @@ def phase_gradient(
     gradient = []
     for axis in (-2, -1):
         step = np.roll(phasor, -1, axis) * phasor.conj()
-        last = [slice(None)] * phase.ndim
-        last[axis] = -1
-        step[tuple(last)] = 0
+        step[(..., -1, slice(None)) if axis == -2 else (..., -1)] = 0                  # the last pixel has no neighbour
         mean = uniform_filter(step.real, size, mode="constant") + 1j * uniform_filter(step.imag, size, mode="constant")
         gradient.append(np.where(good, np.angle(mean) / (2 * np.pi), np.nan).astype(np.float32))
     return tuple(gradient)
@@ -76,9 +83,9 @@ def fringe_count(
 
 
 def index_windows(
-    scene,  # an `Interferogram`
-    masks,  # its masks: `visible`, `margin`, `ignore`, (H, W) 0/1
-    profile: PatchProfile,
+    scene: Interferogram,  # its phase and where it is valid
+    masks: Masks,  # its masks: `visible`, `margin`, `ignore`, (H, W) 0/1
+    profile: PatchProfile,  # size and overlap of the windows, and what a window must hold
 ) -> pd.DataFrame:  # a row a window: row, column, valid, margin (shares), fringes (count), kind: fringes, background or "" (not kept)
     "Judge every window of a scene."
     rate, size, rows = fringe_rate(scene.phase), profile.size_px, []
@@ -97,8 +104,8 @@ def index_windows(
 # %% ../nbs/07_patches.ipynb #x-choose
 def choose(
     index: pd.DataFrame,  # windows of all scenes with the columns scene, group and kind
-    profile: PatchProfile,
-    seed: int,
+    profile: PatchProfile,  # `max_per_scene` and `background_share`
+    seed: int,  # of the run, 0 or more
 ) -> pd.DataFrame:  # the kept windows, in the order of scenes and positions
     "Keep the windows with fringes, at most `max_per_scene` of a scene, and draw each group's share of background windows."
     kept = []
@@ -119,11 +126,11 @@ ARRAYS = {"phase": ("f4", np.nan), "coherence": ("f4", np.nan), "visible": ("u1"
 
 def cut_patches(
     scenes: pd.DataFrame,  # a row a scene: event_id, frame, pair, group
-    load,  # function of the row number -> (scene, masks)
-    profile: PatchProfile,
-    seed: int,
-    folder,  # patches.zarr and patches.csv are written here
-    progress=iter,  # wraps an iterable, e.g. tqdm
+    load: Callable[[int], tuple[Interferogram, Masks]],  # function of the row number -> (scene, masks)
+    profile: PatchProfile,  # which windows are kept
+    seed: int,  # of the run, 0 or more
+    folder: str | Path,  # patches.zarr and patches.csv are written here
+    progress: Callable[[Iterable], Iterable] = iter,  # wraps an iterable, e.g. tqdm
 ) -> pd.DataFrame:  # patches.csv: patch, event_id, frame, pair, group, row, column, kind, hidden, valid, margin, fringes
     "Judge all windows, choose, cut and store. Raises `WorkError` when no window holds fringes."
     import zarr
@@ -149,13 +156,13 @@ def cut_patches(
                 for p, r, c in zip(rows.index, rows.row, rows.column):
                     store[k][int(p)] = cut(layer, (r, c), size, ARRAYS[k][1])
     index = index.drop(columns="scene").rename_axis("patch").reset_index()
-    write_text(folder / "patches.csv", index.to_csv(index=False, float_format="%.5g"))
+    write_text(folder / "patches.csv", index.to_csv(index=False, float_format="%.5g", lineterminator="\n"))
     return index
 
 # %% ../nbs/07_patches.ipynb #x-open-patches
 def open_patches(
-    folder,  # holds patches.zarr and patches.csv
-):  # (dict of arrays read piece by piece, table)
+    folder: str | Path,  # holds patches.zarr and patches.csv
+) -> tuple[dict[str, Any], pd.DataFrame]:  # zarr arrays read piece by piece, by name as in `ARRAYS`; the table
     "The store as a dict of zarr arrays (N, H, W) and the index. Raises `WorkError` if either is damaged."
     import zarr
 
@@ -171,9 +178,9 @@ def open_patches(
 
 # %% ../nbs/07_patches.ipynb #x-stitch
 def stitch(
-    shape,  # (H, W) of the scene
-    size: int,  # side of a window
-    where: list,  # (row, column) of each window
+    shape: tuple[int, ...],  # (H, W) of the scene
+    size: int,  # side of a window, pixels
+    where: Sequence[tuple[int, int]],  # (row, column) of each window
     values: np.ndarray,  # (N, size, size) float32 map of each window
 ) -> np.ndarray:  # (H, W) float32; NaN where no window lies
     "Blend overlapping windows into one map."

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import functools, textwrap, warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import rasterio.transform
 import rasterio.warp
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 
 from .core import RequestError, atomic_path
 from .interferogram import Interferogram, multilook, pixel_metres
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from IPython.display import Image as ShownImage
+else: GeoDataFrame, ShownImage = pd.DataFrame, object  # geopandas and IPython are imported where they are needed
 
 # %% auto #0
 __all__ = ['NO_DATA_COLOUR', 'AREA_COLUMNS', 'fringe_colours', 'ground_axes', 'north_on_screen', 'plain', 'title_lines',
@@ -24,10 +33,9 @@ NO_DATA_COLOUR = (0.88, 0.88, 0.88)  # light grey, sRGB 0 to 1
 
 
 @functools.cache
-def fringe_colours():  # matplotlib ListedColormap of 256 colours, -pi first
+def fringe_colours() -> ListedColormap:  # of 256 colours, -pi first
     "Cyclic colour map with one light and one dark band in a cycle; no data in light grey."
     import matplotlib
-    from matplotlib.colors import ListedColormap
     from scipy.ndimage import gaussian_filter1d
 
     warm = matplotlib.colormaps["inferno"](np.linspace(0.15, 1, 128))
@@ -52,7 +60,9 @@ def ground_axes(
     return np.stack([((step(lon) + 90) % 180 - 90) * east, step(lat) * north], axis=1)
 
 
-def north_on_screen(scene: Interferogram) -> tuple:  # (right, up), a unit vector
+def north_on_screen(
+    scene: Interferogram,  # on a geographic or projected grid
+) -> tuple:  # (right, up), a unit vector
     "Direction of true north at the scene's centre in a picture of it that is true to the ground."
     right, down = np.linalg.solve(ground_axes(scene).T, [0, 1]) * np.linalg.norm(ground_axes(scene), axis=1)
     return tuple((np.array([right, -down]) / np.hypot(right, down)).tolist())
@@ -62,7 +72,7 @@ AREA_COLUMNS = ("area_km2", "mean_probability", "peak_probability", "longitude",
 
 
 def plain(
-    text,  # anything, such as a file's name
+    text: object,  # anything, such as a file's name
     most: int = 90,  # characters kept
 ) -> str:
     "One line without control characters, cut in the middle where it is long."
@@ -81,14 +91,18 @@ def title_lines(
     return head, ", ".join(p for p in (more, f"{scene.pass_} pass" if scene.pass_ else "", f"model {plain(model, 60)}") if p)
 
 
-def degrees_text(longitude: float, latitude: float, digits: int = 3) -> str:
+def degrees_text(
+    longitude: float,  # degrees, any turn
+    latitude: float,  # degrees, -90 to 90
+    digits: int = 3,  # decimals, 0 or more
+) -> str:
     "A position such as 39.750°N 22.010°E."
     longitude = (longitude + 180) % 360 - 180
     return f"{abs(latitude):.{digits}f}°{'NS'[int(latitude < 0)]} {abs(longitude):.{digits}f}°{'EW'[int(longitude < 0)]}"
 
 
 def verdict_lines(
-    areas,  # GeoDataFrame: area_km2, mean_probability, peak_probability, longitude, latitude, fringes, coherence; may be empty
+    areas: GeoDataFrame,  # area_km2, mean_probability, peak_probability, longitude, latitude, fringes, coherence; may be empty
     verdict: dict,  # deformation (bool), score (0 to 1), reason (str), area_km2, areas
 ) -> list:  # of str: the verdict, its reason, the largest area where there is one
     "What was found, in plain words. Raises `RequestError` for a verdict or a table without the needed parts."
@@ -112,14 +126,14 @@ def verdict_lines(
 
 # %% ../nbs/14k_picture.ipynb #x-outlines
 def outlines(
-    areas,  # GeoDataFrame in EPSG:4326, index = number of the area; may be empty
-    scene: Interferogram,
+    areas: GeoDataFrame,  # in EPSG:4326, index = number of the area; may be empty
+    scene: Interferogram,  # whose coordinates are wanted
 ) -> dict:  # {number: [polygon, ...]}, largest area first; polygon = [outer ring, holes ...], each ring (n, 2) float64 in the scene's coordinates, closed
     "The areas' polygons where the scene has them. Raises `RequestError` for a table whose coordinate system is not WGS 84."
     if not len(areas): return {}
     if areas.crs is None or areas.crs.to_epsg() != 4326: raise RequestError("Areas must be in WGS 84 longitude and latitude", areas.crs, "Bring them there with to_crs(4326)")
     (left, _), (right, _) = scene.transform * (0, 0), scene.transform * (scene.shape[1], 0)
-    found = {}
+    found: dict[int, list] = {}
     for number, geometry in areas.sort_values("area_km2", ascending=False).to_crs(scene.crs.to_wkt()).geometry.items():
         parts = [p for p in getattr(geometry, "geoms", [geometry]) if p.geom_type == "Polygon" and not p.is_empty]
         found[number] = []
@@ -135,16 +149,15 @@ _INK, _HALO = "#101018", "white"
 
 def draw_map(
     scene: Interferogram,  # at most about 1200 pixels a side
-    areas,  # GeoDataFrame in EPSG:4326 with the columns of `verdict_lines`, index = number of the area; may be empty; an area whose column `sure` is False is dashed
+    areas: GeoDataFrame,  # in EPSG:4326 with the columns of `verdict_lines`, index = number of the area; may be empty; an area whose column `sure` is False is dashed
     verdict: dict,  # as `verdict_lines`
     model: str,  # the model's name
-    path=None,  # .png file to write, whole or not at all; None: return the figure
+    path: str | Path | None = None,  # .png file to write, whole or not at all; None: return the figure
     dpi: float = 110,  # dots per inch, 30 to 600
-):  # matplotlib.figure.Figure, or None where a file was written
+) -> Figure | None:  # None where a file was written
     "Wrapped phase with the areas, scale, north, colours and the verdict. Raises `RequestError` for a grid, table, path or dpi that cannot be drawn."
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     if not 30 <= dpi <= 600: raise RequestError("dpi must lie between 30 and 600", dpi, "Choose 72 to 200")
     if path is not None and Path(path).suffix.lower() != ".png": raise RequestError("A map is written as a PNG file", path, "End its name in .png")
@@ -168,6 +181,7 @@ def draw_map(
         _write(fig, key, top + body + 0.66 + 0.17 * len(words), 7, "normal")
         if path is None: return fig
         with atomic_path(path) as tmp: fig.savefig(tmp, format="png", dpi=dpi, metadata={"Software": "insar_seg", "Title": " ".join(title_lines(scene, model))})
+    return None
 
 
 def _write(fig, text, y, font, weight):
@@ -283,23 +297,26 @@ def _column(place, x, body, scene, metres_per_inch):
 
 
 def _bar(x, width, colour):
+    "One half of the scale bar, x and width in inches."
     from matplotlib.patches import Rectangle
     return Rectangle((x, 0.03), width, 0.09, facecolor=colour, edgecolor=_INK, linewidth=0.8)
 
 
 def show_map(
-    scene: Interferogram,
-    areas,
+    scene: Interferogram,  # these four as `draw_map`, and so are the errors
+    areas: GeoDataFrame,
     verdict: dict,
     model: str,
     dpi: float = 72,  # dots per inch
-):  # IPython.display.Image; arguments and errors as `draw_map`
+) -> ShownImage:
     "The map as the value of a notebook's cell, in 256 colours to keep the notebook small."
     import io
     from IPython.display import Image
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image as Pillow
 
     fig, made = draw_map(scene, areas, verdict, model, dpi=dpi), io.BytesIO()
-    fig.canvas.draw()
-    Pillow.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3]).quantize(256).save(made, "PNG", optimize=True)
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    Pillow.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(256).save(made, "PNG", optimize=True)
     return Image(made.getvalue(), format="png")

@@ -100,7 +100,7 @@ def _is_gunw(path):
 
 # %% ../nbs/02a_products.ipynb #x-detect-product
 def detect_product(
-    path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder of one product
 ) -> str:  # one of PRODUCTS
     """The kind of a product. A folder and a file of a known product go by their names; other files by their first bytes, then a GeoTIFF by its
     name, its unit and its values. Raises `RequestError`, naming what was looked for, if that leaves the kind open, `WorkError` for a damaged file."""
@@ -256,11 +256,11 @@ def _parameters(path, stem):
 
 # %% ../nbs/02a_products.ipynb #x-read-product
 def read_product(
-    path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder of one product
     kind: str | None = None,  # one of PRODUCTS; None: detected
-    coherence=None,  # GeoTIFF of coherence on the same grid; default: the product's own, if any
+    coherence: str | Path | None = None,  # GeoTIFF of coherence on the same grid; default: the product's own, if any
     unwrapped: bool = False,  # fill `unwrapped` too, where the product has it
-    wavelength_m: float | None = None,  # radar wavelength; None: the product's own where it states one, else Sentinel-1's
+    wavelength_m: float | None = None,  # radar wavelength, 0.01 to 1 m; None: the product's own where it states one, else Sentinel-1's
 ) -> Interferogram:
     """Read a product in LiCSAR's sign. Signs and layouts: HyP3 InSAR, Burst InSAR and ARIA Sentinel-1 GUNW Product Guides (hyp3-docs.asf.alaska.edu)
     and the table of this page. Raises `RequestError` for a kind or a path that cannot be, `WorkError` for a damaged, empty or mismatched file, for

@@ -5,6 +5,8 @@
 # %% ../nbs/06d_realism.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import fft, ndimage, stats
@@ -30,10 +32,10 @@ def _phasor(phase, usable=None):
 
 def wrapped_structure(
     phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
-    pixel_m,  # pixel size, metres: (down, right) or one number
-    lags_m,  # distances, metres; rounded to whole pixels, at least one
+    pixel_m: float | Sequence[float],  # pixel size, metres: (down, right) or one number
+    lags_m: Sequence[float] | np.ndarray,  # distances, metres; rounded to whole pixels, at least one
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1; if given, pixels at or below `min_coherence` are left out
-    min_coherence: float = 0.5,
+    min_coherence: float = 0.5,  # 0 to 1
     exclude: np.ndarray | None = None,  # (H, W) bool, True = leave out (for instance where an earthquake moved the ground)
 ) -> np.ndarray:  # one D_w per lag, radians^2, float32; NaN where there are fewer than 1000 pairs
     """Structure function of the wrapped phase over pairs along rows and columns: -2 ln |mean exp(i (phi(x+r) - phi(x)))|, which for a
@@ -46,16 +48,16 @@ def wrapped_structure(
     if not rows.size: return out
     box = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
     usable = np.ascontiguousarray(usable[box])
-    z, pixel_m = _phasor(phase[box], usable), np.broadcast_to(pixel_m, 2)
+    z, size_m = _phasor(phase[box], usable), np.broadcast_to(pixel_m, 2)
     for i, lag in enumerate(lags_m):
         length, pairs = 0.0, 0
         for axis in (0, 1):
-            k = max(1, round(float(lag) / pixel_m[axis]))
+            k = max(1, round(float(lag) / size_m[axis]))
             if k >= z.shape[axis]: continue
             near, far = ((slice(None, -k), slice(k, None)) if axis == 0 else ((slice(None), slice(None, -k)), (slice(None), slice(k, None))))
             a, b = z[near], z[far]
             length += abs(sum(complex(np.vdot(a[r : r + 64], b[r : r + 64])) for r in range(0, len(a), 64)))
-            pairs += np.count_nonzero(usable[near] & usable[far])
+            pairs += int(np.count_nonzero(usable[near] & usable[far]))
         if pairs >= 1000: out[i] = -2 * np.log(np.clip(length / pairs, 1e-12, 1))
     return out
 
@@ -87,8 +89,8 @@ def phase_gradients(
 def gradient_quantiles(
     phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1
-    classes=CLASSES,  # pairs (from, to) of coherence
-    q=(0.5, 0.9, 0.99),  # quantiles
+    classes: Sequence[tuple] = CLASSES,  # pairs (from, to) of coherence
+    q: Sequence[float] = (0.5, 0.9, 0.99),  # quantiles
 ) -> pd.DataFrame:  # a row a class: low, high, pixels, and a column per quantile in radians per pixel (NaN: no pixels)
     "Quantiles of `phase_gradients` by coherence."
     gradient = phase_gradients(phase)
@@ -112,7 +114,7 @@ def residues(
 def residue_density(
     phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1
-    classes=CLASSES,  # pairs (from, to) of the mean coherence of the four corners
+    classes: Sequence[tuple] = CLASSES,  # pairs (from, to) of the mean coherence of the four corners
 ) -> pd.DataFrame:  # a row a class: low, high, loops (with data), density (residues per loop; NaN: no loops)
     "Residues per square of four pixels, by coherence. Uniformly random phase has 1/3."
     corners = lambda a: (a[:-1, :-1], a[:-1, 1:], a[1:, :-1], a[1:, 1:])
@@ -138,7 +140,7 @@ def local_fringe_rate(
     phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
     size: int = 32,  # side of the windows, pixels
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1; if given, windows with a mean below `min_coherence` are left out
-    min_coherence: float = 0.3,
+    min_coherence: float = 0.3,  # 0 to 1
 ) -> np.ndarray:  # (N,) float32, cycles per pixel, 0 to 0.71; one per window with at least 90 % data
     "Frequency at the peak of the spectrum of exp(i phase) in windows side by side, in steps of 1 / (4 size) from zero padding."
     rows, cols = (n // size for n in phase.shape)
@@ -181,7 +183,7 @@ def _correlation_length(values, good, pixel_m):
 # %% ../nbs/06d_realism.ipynb #x-coherence-statistics
 def coherence_statistics(
     coherence: np.ndarray,  # (H, W) 0 to 1; NaN or 0 = no data
-    pixel_m,  # pixel size, metres: (down, right) or one number
+    pixel_m: float | Sequence[float],  # pixel size, metres: (down, right) or one number
     water: np.ndarray | None = None,  # (H, W) bool; if given, everything is computed on the rest
 ) -> dict:  # histogram (20 shares from 0 to 1), mean, q5 .. q95, below_0.1 (share of pixels with data), no_data (share), autocorrelation_m
     "How coherence is distributed and over which distance it varies. The length is the lag where the autocorrelation is 1/e."
@@ -198,18 +200,18 @@ def coherence_statistics(
 # %% ../nbs/06d_realism.ipynb #x-power-spectrum
 def power_spectrum(
     field: np.ndarray,  # (H, W) wrapped phase in radians, or any real field; NaN = no data
-    pixel_m,  # pixel size, metres: (down, right) or one number
+    pixel_m: float | Sequence[float],  # pixel size, metres: (down, right) or one number
     bins: int = 12,  # of equal ratio, from two cycles per scene to the coarser Nyquist frequency
     wrapped: bool = True,  # True: the spectrum of exp(i phase); False: of the field itself
 ) -> pd.DataFrame:  # a row a bin: frequency (cycles per metre, geometric mean), power (field unit^2 m^2), modes (number averaged)
     "Two-dimensional power, averaged over all directions, under a Hann window, mean removed; no data counts as the mean."
     z = _phasor(field) if wrapped else np.asarray(field, np.float32)
-    good, pixel_m = np.isfinite(field), np.broadcast_to(pixel_m, 2).astype(float)
+    good, size_m = np.isfinite(field), np.broadcast_to(pixel_m, 2).astype(float)
     z = np.where(good, z - z[good].mean() if good.any() else z, 0)
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in z.shape)).astype(np.float32)
-    power = np.abs(fft.fft2(z * window)) ** 2 * (pixel_m.prod() / np.sum(window[good] ** 2, dtype=np.float64))
-    f = np.hypot(fft.fftfreq(z.shape[0], pixel_m[0])[:, None], fft.fftfreq(z.shape[1], pixel_m[1]))
-    edges = np.geomspace(2 / min(z.shape * pixel_m), 0.5 / pixel_m.max(), bins + 1)
+    power = np.abs(fft.fft2(z * window)) ** 2 * (size_m.prod() / np.sum(window[good] ** 2, dtype=np.float64))
+    f = np.hypot(fft.fftfreq(z.shape[0], size_m[0])[:, None], fft.fftfreq(z.shape[1], size_m[1]))
+    edges = np.geomspace(2 / min(z.shape * size_m), 0.5 / size_m.max(), bins + 1)
     which = np.digitize(f, edges).ravel()
     total = lambda w: np.bincount(which, w, bins + 2)[1:-1]
     modes = np.bincount(which, minlength=bins + 2)[1:-1]
@@ -302,8 +304,8 @@ def texture_table(
 def tell_apart(
     real: pd.DataFrame,  # (N, F) features of real patches; an array serves too
     simulated: pd.DataFrame,  # (M, F) of simulated ones, same columns
-    groups_real, groups_simulated,  # N and M names; patches of one name never lie on both sides of a split
-    seed: int = 0, folds: int = 5,  # fewer folds where there are fewer groups
+    groups_real: Sequence[str], groups_simulated: Sequence[str],  # N and M names; patches of one name never lie on both sides of a split
+    seed: int = 0, folds: int = 5,  # 0 or more; parts of the cross-validation, fewer where there are fewer groups
 ) -> dict:  # auc, auc_std (over the folds), fold_auc, importance (DataFrame by feature, most important first)
     """Cross-validated AUC of a small gradient-boosted classifier. `importance` is the mean loss of AUC on held-out folds
     when a feature is shuffled; `alone` is the AUC of the feature by itself (below 0.5: larger in the real set); and the two medians. Raises `RequestError`
@@ -314,7 +316,8 @@ def tell_apart(
     if folds < 2: raise RequestError("Each side needs patches of at least two groups", (len(set(groups_real)), len(set(groups_simulated))), "Give more scenes or smaller blocks")
     x, y = np.vstack([real, simulated]).astype(float), np.repeat([0, 1], [len(real), len(simulated)])
     groups = [f"real {g}" for g in groups_real] + [f"simulated {g}" for g in groups_simulated]
-    scores, losses = [], []
+    scores: list[float] = []
+    losses: list[np.ndarray] = []
     for train, test in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(x, y, groups):
         if len(set(y[test])) < 2 or len(set(y[train])) < 2: continue
         model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, min_samples_leaf=10, max_features=0.3, random_state=seed)

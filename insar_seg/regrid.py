@@ -21,7 +21,7 @@ __all__ = ['overlap', 'Grid', 'to_model', 'to_scene']
 def overlap(
     n: int,  # cells that are averaged, 1 or more
     m: int,  # cells that come out, covering the same length, 1 or more
-):  # (m, n) scipy.sparse csr_matrix, float32; rows sum to one
+) -> sparse.csr_matrix:  # (m, n), float32; rows sum to one
     "Share of each of n cells in each of m cells: the matrix of an average over area."
     edges = np.union1d(np.arange(n + 1, dtype=np.int64) * m, np.arange(m + 1, dtype=np.int64) * n)
     share = (np.diff(edges) / n).astype(np.float32)
@@ -59,13 +59,13 @@ class Grid:
             raise WorkError(f"A scene may have {MAX_PIXELS:,} pixels at most on the model's grid", f"{self.coarse} of {self.target_m:g} m", "Cut it into pieces")
 
     @cached_property
-    def coarse(self):
+    def coarse(self) -> tuple:
         "(h, w) of the model's grid."
         t = self.target_m
         return tuple(n if t is None or abs(p / t - 1) <= 0.01 else max(1, round(n * p / t)) for n, p in zip(self.shape, self.pixel_m))
 
     @property
-    def coarse_m(self):
+    def coarse_m(self) -> tuple:
         "(row, column) size of the model's pixels, metres: close to `target_m`, and such that whole pixels cover the scene."
         return tuple(n * p / m for n, p, m in zip(self.shape, self.pixel_m, self.coarse))
 

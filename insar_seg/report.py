@@ -5,12 +5,19 @@
 # %% ../nbs/14a_report.ipynb #x-imports
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from .core import atomic_path
 from .evaluation import plot_scores
 from .interferogram import Interferogram, plot_phase
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # %% auto #0
 __all__ = ['score_table', 'text_table', 'save_figure', 'figure', 'legend_below', 'figure_scores', 'figure_curves',
@@ -30,12 +37,18 @@ def score_table(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def text_table(table: pd.DataFrame) -> str:
+def text_table(
+    table: pd.DataFrame,  # of `score_table`
+) -> str:
     "A table for the terminal, two decimals, `-` where a score does not exist."
-    return table.to_string(float_format=lambda v: f"{v:.2f}", na_rep="-")
+    return table.map(lambda v: np.nan if v is None else v).to_string(float_format=lambda v: f"{v:.2f}", na_rep="-")
 
 # %% ../nbs/14a_report.ipynb #x-save-figure
-def save_figure(fig, path, dpi: int = 110):
+def save_figure(
+    fig: Figure,
+    path: str | Path,  # PNG file to write
+    dpi: int = 110,  # pixels an inch
+) -> None:
     "Write a figure as PNG, whole or not at all, and close it."
     import matplotlib.pyplot as plt
 
@@ -43,7 +56,11 @@ def save_figure(fig, path, dpi: int = 110):
     plt.close(fig)
 
 
-def figure(rows: int = 1, columns: int = 1, size=(6, 4)):
+def figure(
+    rows: int = 1,
+    columns: int = 1,
+    size: tuple = (6, 4),  # (width, height), inches
+) -> tuple:  # (figure, (rows, columns) array of axes)
     "A figure that needs no display, and its (rows, columns) array of axes."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,13 +70,20 @@ def figure(rows: int = 1, columns: int = 1, size=(6, 4)):
     return fig, fig.subplots(rows, columns, squeeze=False)
 
 
-def legend_below(fig, ax):
+def legend_below(
+    fig: Figure,
+    ax: Axes,  # the axes whose legend it is
+) -> None:
     "The legend of one axes, in a row below all of them."
-    if ax.get_legend() is not None: ax.get_legend().remove()
+    own = ax.get_legend()
+    if own is not None: own.remove()
     fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
 
 # %% ../nbs/14a_report.ipynb #x-figure-scores
-def figure_scores(path, experiments: dict):
+def figure_scores(
+    path: str | Path,  # PNG file to write
+    experiments: dict,  # margin, visible, ... -> name -> scores, as in results.json
+) -> None:
     "IoU of every name in every experiment with its 95 % interval over events; the poster's IoU as a cross."
     fig, axes = figure(1, len(experiments), (4.6 * len(experiments), 4.2))
     for ax, (title, experiment) in zip(axes[0], experiments.items()):
@@ -68,7 +92,10 @@ def figure_scores(path, experiments: dict):
     save_figure(fig, path)
 
 
-def figure_curves(path, histories: dict):
+def figure_curves(
+    path: str | Path,  # PNG file to write
+    histories: dict,  # name -> table with the columns epoch, loss, val_loss, val_iou
+) -> None:
     "Training and validation loss and validation IoU of every model over epochs."
     fig, axes = figure(1, 2, (9, 3.4))
     for i, (name, history) in enumerate(histories.items()):
@@ -82,15 +109,15 @@ def figure_curves(path, histories: dict):
 
 # %% ../nbs/14a_report.ipynb #x-figure-patches
 def figure_patches(
-    path,
-    phases: np.ndarray,  # (N, S, S) wrapped phase, NaN = no data
+    path: str | Path,  # PNG file to write
+    phases: np.ndarray,  # (N, S, S) float32 wrapped phase, radians, NaN = no data
     truths: np.ndarray,  # (N, S, S) 0/1
-    probabilities: dict,  # name -> (N, S, S)
+    probabilities: dict,  # name -> (N, S, S) probability 0 to 1
     titles: list,  # N texts
-):
+) -> None:
     "A row a patch: wrapped phase with the truth's outline, then the probability of each model with the same outline."
     n, names = len(phases), list(probabilities)
-    fig, axes = figure(n, 1 + len(names), (1.55 * (1 + len(names)), 1.62 * n + 0.3))
+    fig, axes = figure(n, 1 + len(names), (1.55 * (1 + len(names)) + 0.6 * bool(names), 1.62 * n + 0.3))
     for i in range(n):
         axes[i, 0].imshow(phases[i], cmap="hsv", vmin=-np.pi, vmax=np.pi, interpolation="nearest")
         axes[i, 0].set_ylabel(titles[i], fontsize=6)
@@ -99,17 +126,21 @@ def figure_patches(
             if truths[i].any() and not truths[i].all(): ax.contour(truths[i], [0.5], colors="k" if j == 0 else "w", linewidths=1)
             ax.set(xticks=[], yticks=[], facecolor="0.85")
             if i == 0: ax.set_title("wrapped phase" if j == 0 else names[j - 1].replace("_", "\n", 1), fontsize=7)
+    if names:
+        bar = fig.colorbar(axes[0, 1].images[0], ax=axes[:, 1:].ravel().tolist(), shrink=min(1, 4 / n), aspect=30)
+        bar.set_label("probability", fontsize=7)
+        bar.ax.tick_params(labelsize=6)
     save_figure(fig, path)
 
 
 def figure_scene(
-    path,
+    path: str | Path,  # PNG file to write
     scene: Interferogram,
-    truth,  # (H, W) 0/1 or None
-    maps: dict,  # name -> (H, W) probability, NaN = no data
-    threshold: float,
+    truth: np.ndarray | None,  # (H, W) 0/1; None: not known
+    maps: dict,  # name -> (H, W) probability 0 to 1, NaN = no data
+    threshold: float,  # probability above which a pixel counts as affected: outlined in white
     title: str,
-):
+) -> None:
     "Wrapped phase, mask and each model's prediction of one scene, thinned to at most about 600 pixels a side."
     thin = (slice(None, None, max(1, max(scene.shape) // 600)),) * 2
     fig, axes = figure(1, 2 + len(maps), (3.3 * (2 + len(maps)), 4.0))
@@ -125,17 +156,19 @@ def figure_scene(
         ax.imshow(values, cmap="viridis", vmin=0, vmax=1, extent=extent, interpolation="nearest")
         ax.set_aspect(axes[0, 0].get_aspect())
         if name != "mask (truth)" and (values > threshold).any(): ax.contour(values > threshold, [0.5], colors="w", linewidths=0.7, extent=extent, origin="upper")
+    images = [ax.images[0] for ax in axes[0, 1:] if ax.images]
+    if images: fig.colorbar(images[-1], ax=list(axes[0, 1:]), shrink=0.6, label="probability")
     fig.suptitle(title, fontsize=10)
     save_figure(fig, path)
 
 # %% ../nbs/14a_report.ipynb #x-figure-gallery
 def figure_gallery(
-    path,
-    items: list,  # of (scene, truth (H, W) 0/1, probability (H, W) or None, title)
-    threshold: float,
-    columns: int = 4,
-):
-    "A panel a scene: wrapped phase with the outline of the truth (black line) and of the prediction where there is data (white, dashed), thinned to at most about 400 pixels a side."
+    path: str | Path,  # PNG file to write
+    items: list,  # of (scene, truth (H, W) 0/1 or None, probability (H, W) or None, title)
+    threshold: float,  # probability above which a pixel counts as affected
+    columns: int = 4,  # panels in a row
+) -> None:
+    "A panel a scene: phase, outline of truth (black line) and of the prediction where there is data (white, dashed); at most about 400 pixels a side."
     rows = max(1, -(-len(items) // columns))
     fig, axes = figure(rows, columns, (2.7 * columns, 2.95 * rows))
     for ax in axes.flat: ax.set_axis_off()
@@ -143,19 +176,28 @@ def figure_gallery(
         step = (slice(None, None, max(1, max(scene.shape) // 400)),) * 2
         ax.set_axis_on()
         ax.imshow(scene.phase[step], cmap="hsv", vmin=-np.pi, vmax=np.pi, interpolation="nearest")
-        for layer, colour, style in ((None if truth is None else np.asarray(truth) > 0, "k", "-"), (None if probability is None else (np.nan_to_num(probability) > threshold) & scene.valid, "w", "--")):
+        true = None if truth is None else np.asarray(truth) > 0
+        said = None if probability is None else (np.nan_to_num(probability) > threshold) & scene.valid
+        for layer, colour, style in ((true, "k", "-"), (said, "w", "--")):
             if layer is not None and layer[step].any() and not layer[step].all(): ax.contour(layer[step], [0.5], colors=colour, linewidths=1.4, linestyles=style)
         ax.set(xticks=[], yticks=[], facecolor="0.85", aspect=scene.pixel_m[0] / scene.pixel_m[1])
         ax.set_title(title, fontsize=7.5)
     save_figure(fig, path, 80)
 
 
-def figure_disagreement(path, scene: Interferogram, members: dict, disagreement: np.ndarray, title: str):
+def figure_disagreement(
+    path: str | Path,  # PNG file to write
+    scene: Interferogram,
+    members: dict,  # name -> (H, W) probability 0 to 1, NaN = no data
+    disagreement: np.ndarray,  # (H, W) 0 to 1: largest minus smallest probability
+    title: str,
+) -> None:
     "Wrapped phase, the members' probabilities and where they disagree."
     fig, axes = figure(1, 2 + len(members), (3.1 * (2 + len(members)), 3.3))
     axes[0, 0].imshow(scene.phase, cmap="hsv", vmin=-np.pi, vmax=np.pi, interpolation="nearest")
-    for ax, (name, layer) in zip(axes[0, 1:], {**members, "disagreement": disagreement}.items()): image = ax.imshow(np.where(scene.valid, layer, np.nan), cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    for ax, layer in zip(axes[0, 1:], (*members.values(), disagreement)):
+        image = ax.imshow(np.where(scene.valid, layer, np.nan), cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     for ax, name in zip(axes[0], ("wrapped phase", *members, "disagreement")): ax.set(title=name, xticks=[], yticks=[], facecolor="0.85")
-    fig.colorbar(image, ax=axes[0, -1], shrink=0.7)
+    fig.colorbar(image, ax=axes[0, -1], shrink=0.7, label="probability, or difference of two")
     fig.suptitle(title, fontsize=10)
     save_figure(fig, path, 80)

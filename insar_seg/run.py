@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib, json, logging, os, sys, tempfile, time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,12 +28,20 @@ class Run:
     profile: Profile
     fresh: bool = False  # do every stage again
     quiet: bool = False  # no messages, no progress bars
+    shared: bool = False  # other processes may work in the folder: each stage is done by one, and the others wait for it
     done: list = field(default_factory=list)  # (stage, seconds or None when skipped)
 
-    def say(self, text: str):
+    def say(
+        self,
+        text: str,  # a line, or several
+    ) -> None:
+        "Print, unless the run is quiet."
         if not self.quiet: print(text, flush=True)
 
-    def bar(self, items):
+    def bar(
+        self,
+        items: Iterable,
+    ) -> Iterable:  # the same items
         "A progress bar over `items`, shown in a terminal only."
         from tqdm import tqdm
 
@@ -43,13 +52,20 @@ class Run:
         name: str,  # unique within the run
         key: tuple,  # everything the result depends on
         outputs: list,  # paths that must exist for the stage to be skipped
-        work,  # function without arguments
+        work: Callable,  # function without arguments
     ) -> str:  # the stage's fingerprint, for the keys of later stages
         "Do the work unless it was done with the same key."
+        if not self.shared: return self._stage(name, key, outputs, work)
+        from filelock import FileLock
+
+        (self.folder / "stages").mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "stages" / f"{name}.lock"): return self._stage(name, key, outputs, work)
+
+    def _stage(self, name, key, outputs, work):
         mark = fingerprint(name, key, code_version())
         record = self.folder / "stages" / f"{name}.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
-            if not self.fresh and json.loads(record.read_text())["fingerprint"] == mark and all(Path(o).exists() for o in outputs):
+            if not self.fresh and json.loads(record.read_text(encoding="utf-8"))["fingerprint"] == mark and all(Path(o).exists() for o in outputs):
                 self.say(f"  {name}: done before")
                 self.done.append((name, None))
                 return mark
@@ -68,17 +84,18 @@ SMALLEST = {"base": "quick", "name": "smallest", "data": {"events": 3, "interfer
 
 
 @contextlib.contextmanager
-def notebook_run(quiet: bool = True):
-    "Yields the `Run` that the study's notebooks share; another notebook that wants it waits."
+def notebook_run(
+    quiet: bool = True,  # no messages, no progress bars
+) -> Iterator[Run]:
+    "Yields the `Run` that the study's notebooks share; another notebook that wants the same stage waits for it."
     from filelock import FileLock
 
     testing = bool(os.environ.get("IN_TEST"))
     profile = profile_from_dict(SMALLEST) if testing else load_profile(os.environ.get("PROFILE", "quick"))
     folder = Path(tempfile.gettempdir()) / f"insar_seg-test-{os.getppid()}" if testing else Path("run") / profile.name
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        save_profile(folder / "profile.toml", profile)
-        yield Run(folder, profile, quiet=quiet)
+    with FileLock(folder / ".lock"): save_profile(folder / "profile.toml", profile)
+    yield Run(folder, profile, quiet=quiet, shared=True)
 
 # %% ../nbs/14b_run.ipynb #x-peak-memory-gb
 def peak_memory_gb() -> float:
@@ -90,7 +107,7 @@ def peak_memory_gb() -> float:
 
 # %% ../nbs/14b_run.ipynb #x-silent-start
 @contextlib.contextmanager
-def silent_start():
+def silent_start() -> Iterator[None]:
     "Hides what TensorFlow writes to the standard error stream while it starts, and its warnings afterwards; errors still pass."
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
@@ -100,23 +117,32 @@ def silent_start():
         yield
     finally:
         os.dup2(kept, 2)
-        os.close(kept), os.close(nowhere)
+        os.close(kept)
+        os.close(nowhere)
 
 # %% ../nbs/14b_run.ipynb #x-open-run
-def open_run(run: Run):
+def open_run(
+    run: Run,
+) -> tuple:  # (dict of arrays read piece by piece, table of patches with split and unit, table of scenes)
     "Store, patch index with split and unit, and the scenes."
     store, index = open_patches(run.folder)
     scenes = read_splits(run)
     return store, index.merge(scenes[["frame", "pair", "split", "unit"]], on=["frame", "pair"], how="left", validate="many_to_one"), scenes
 
 
-def read_splits(run: Run) -> pd.DataFrame:  # a row a scene: frame, pair, event_id, unit, split and more
+def read_splits(
+    run: Run,
+) -> pd.DataFrame:  # a row a scene: frame, pair, event_id, unit, split and more
     "The scenes of a run with their split."
     return pd.read_csv(run.folder / "splits.csv", dtype={"event_id": str, "pair": str, "group": str, "unit": str}, keep_default_na=False)
 
 
-def patch_rows(index, experiment: str, split: str) -> np.ndarray:
-    "Patches of one split. Patches of a hidden earthquake are no fair negatives for visible fringes: left out there."
+def patch_rows(
+    index: pd.DataFrame,  # of `open_run`
+    experiment: str,  # margin or visible
+    split: str,  # train, validation or test
+) -> np.ndarray:  # (N,) numbers of patches
+    "Patches of one split, for visible masks without those of hidden earthquakes. Raises `WorkError` if there are none."
     keep = index.split == split
     if experiment == "visible": keep &= ~index.hidden.astype(bool)
     rows = index.patch[keep].to_numpy()
@@ -124,15 +150,27 @@ def patch_rows(index, experiment: str, split: str) -> np.ndarray:
     return rows
 
 
-def take(array, rows) -> np.ndarray:
+def take(
+    array: Sequence,  # read by whole numbers: an array of the store
+    rows: Iterable,  # N numbers
+) -> np.ndarray:  # (N, ...) in memory
+    "Some rows of an array that is read piece by piece."
     return np.stack([np.asarray(array[int(r)]) for r in rows])
 
 
-def ignored(store, rows, phase):
+def ignored(
+    store: dict,  # of `open_run`
+    rows: Iterable,  # N numbers of patches
+    phase: np.ndarray,  # (N, S, S) their wrapped phase, NaN = no data
+) -> np.ndarray:  # (N, S, S) bool
     "Pixels that no score counts: marked so by the masks, or without data."
     return (take(store["ignore"], rows) > 0) | ~np.isfinite(phase)
 
 
-def model_folder(run_folder, name: str, experiment: str) -> Path:
+def model_folder(
+    run_folder: str | Path,
+    name: str,  # network
+    experiment: str,  # margin or visible
+) -> Path:
     "`models/<name>` for the margin masks, `models/<name>_visible` for the visible ones."
     return Path(run_folder) / "models" / (name if experiment == "margin" else f"{name}_{experiment}")

@@ -5,7 +5,9 @@
 # %% ../nbs/14d_scene_maps.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,24 +18,57 @@ from .mapping import coarse_map, coarsen
 from .run import Run, model_folder, read_splits, silent_start
 from .truth import truth_masks
 
+if TYPE_CHECKING:
+    import keras
+
 # %% auto #0
-__all__ = ['scene_path', 'read_maps', 'map_scenes', 'scenes_of']
+__all__ = ['scene_path', 'read_maps', 'maps_key', 'map_scenes', 'scenes_of']
 
 # %% ../nbs/14d_scene_maps.ipynb #x-scene-path
-def scene_path(run: Run, experiment: str, name: str, frame: str, pair: str) -> Path:
+def scene_path(
+    run: Run,
+    experiment: str,  # margin or visible
+    name: str,  # network
+    frame: str,
+    pair: str,
+) -> Path:
     "Where a run keeps a network's maps of a scene."
     return run.folder / "predictions" / "scenes" / experiment / name / f"{frame}_{pair}.npz"
 
 
-def read_maps(run: Run, experiment: str, frame: str, pair: str) -> dict:  # name -> (h, w) float32, NaN = no prediction
+def read_maps(
+    run: Run,
+    experiment: str,  # margin or visible
+    frame: str,
+    pair: str,
+) -> dict:  # name -> (h, w) float32 probability 0 to 1, NaN = no prediction
     "The maps of a scene by the networks of one experiment, and their test-time versions as name+version. Raises `WorkError` if a file is absent or damaged."
-    names, maps = run.profile.models.names if experiment == "margin" else run.profile.models.visible_names, {}
+    names = run.profile.models.names if experiment == "margin" else run.profile.models.visible_names
+    maps: dict[str, np.ndarray] = {}
     for name in names:
         path = scene_path(run, experiment, name, frame, pair)
         try:
             with np.load(path, allow_pickle=False) as f: maps |= {name + ("" if k == "map" else f"+{k}"): f[k].astype(np.float32) for k in f.files if k != "key"}
-        except (OSError, ValueError, KeyError) as e: raise WorkError("The maps of a scene must be readable", f"{path} ({type(e).__name__})", "Remove the file and run the study again") from None
+        except (OSError, ValueError, KeyError) as e:
+            raise WorkError("The maps of a scene must be readable", f"{path} ({type(e).__name__})", "Remove the file and run the study again") from None
     return maps
+
+# %% ../nbs/14d_scene_maps.ipynb #x-map-scenes
+def maps_key(
+    run: Run,
+    experiment: str,  # margin or visible
+    name: str,  # network, trained
+) -> str:  # fingerprint
+    "What the maps of a network depend on: its weights, the profile's part, the code."
+    weights = (model_folder(run.folder, name, experiment) / "best.weights.h5").stat()
+    return fingerprint(weights.st_size, weights.st_mtime_ns, run.profile.patches, run.profile.models.channels, run.profile.evaluation.test_time, code_version())
+
+
+def _key_of(path):
+    "The key of a file of maps; None where there is none."
+    try:
+        with np.load(path, allow_pickle=False) as f: return str(f["key"])
+    except (OSError, ValueError, KeyError): return None
 
 
 def map_scenes(
@@ -41,11 +76,11 @@ def map_scenes(
     archive: Archive,
     experiment: str,  # margin or visible
     name: str,  # network
-    model=None,  # the network itself, where it is in memory; None: its stored weights
+    model: keras.Model | None = None,  # the network itself, where it is in memory; None: its stored weights
     splits: tuple = ("validation", "test"),
-):
+) -> None:
     "Map every scene of these splits with one network; an ensemble's member that was trained on margin masks also with the profile's test-time versions of the test scenes."
-    p, scenes, key = run.profile, read_splits(run), _key(run, experiment, name)
+    p, scenes, key = run.profile, read_splits(run), maps_key(run, experiment, name)
     todo = [r for r in scenes[scenes.split.isin(splits)].itertuples() if _key_of(scene_path(run, experiment, name, r.frame, r.pair)) != key]
     if not todo: return
     with silent_start():
@@ -61,28 +96,20 @@ def map_scenes(
     pairs = {(x.frame, x.pair): x for x in archive.pairs}
     for row in run.bar(todo):
         coarse, _ = coarsen(pairs[row.frame, row.pair].read(), None, p.patches.multilook)
-        made = {"map": coarse_map(coarse, answer, p.patches)}
+        made: dict = {"map": coarse_map(coarse, answer, p.patches)}
         if experiment == "margin" and name in MEMBERS and row.split == "test":
             made |= {kind: coarse_map(coarse, lambda a, b: test_time(answer, a, b, (kind,)), p.patches) for kind in p.evaluation.test_time}
         with atomic_path(scene_path(run, experiment, name, row.frame, row.pair)) as tmp, open(tmp, "wb") as f:
-            np.savez_compressed(f, key=np.array(key), **{k: v.astype(np.float16) for k, v in made.items()})
+            arrays: dict = {k: v.astype(np.float16) for k, v in made.items()}
+            np.savez_compressed(f, key=np.array(key), **arrays)
 
-
-def _key(run, experiment, name):
-    "What the maps of a network depend on."
-    weights = (model_folder(run.folder, name, experiment) / "best.weights.h5").stat()
-    return fingerprint(weights.st_size, weights.st_mtime_ns, run.profile.patches, run.profile.models.channels, run.profile.evaluation.test_time, code_version())
-
-
-def _key_of(path):
-    "The key of a file of maps; None where there is none."
-    try:
-        with np.load(path, allow_pickle=False) as f: return str(f["key"])
-    except (OSError, ValueError, KeyError): return None
-
-
-def scenes_of(run: Run, archive: Archive, split: str):
-    "Yields row, pair, scene and masks on the networks' grid, and the masks' source."
+# %% ../nbs/14d_scene_maps.ipynb #x-scenes-of
+def scenes_of(
+    run: Run,
+    archive: Archive,
+    split: str,  # train, validation or test
+) -> Iterator[tuple]:  # (row of splits.csv, pair, scene and masks on the networks' grid, source of the masks)
+    "The scenes of a split, one at a time."
     scenes, pairs = read_splits(run), {(x.frame, x.pair): x for x in archive.pairs}
     for row in run.bar(list(scenes[scenes.split == split].itertuples())):
         pair = pairs[row.frame, row.pair]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,8 @@ def fit_scenes(
         parts.append({n: np.nan_to_num(np.asarray(m, np.float32)).ravel()[at] for n, m in maps.items()})
         truths.append(classes.ravel()[at] >= (1 if experiment == "margin" else 2))
     truth = np.concatenate(truths)
-    if truth.all() or not truth.any(): raise WorkError("Validation scenes must hold affected and unaffected ground", f"{truth.mean():.0%} affected", "Add events")
+    if truth.all() or not truth.any():
+        raise WorkError("Validation scenes must hold affected and unaffected ground", f"{truth.mean():.0%} affected", "Add events")
     samples = {n: np.concatenate([q[n] for q in parts]) for n in parts[0]}
     combiner = fitted_ensembles({m: samples[m] for m in members}, truth, np.zeros(truth.shape, bool), members)
     samples |= combiner.maps({m: samples[m] for m in members})
@@ -76,12 +78,13 @@ def score_scenes(
     run: Run,
     archive: Archive,
     fitted: dict,  # experiment -> `Fitted`
-) -> tuple:  # (experiment -> `SceneScores`, margin rows: network -> list)
+) -> tuple:  # (experiment -> `SceneScores`, margin rows: network -> list, growth factors: network -> number)
     "Score every test scene with everything, and put the margin question to the members that were trained on both kinds of mask."
     p, facts = run.profile, scene_facts(archive)
     scores = {e: SceneScores(e, p.evaluation.threshold) for e in fitted}
     both = [m for m in MEMBERS if m in p.models.names and m in p.models.visible_names] if {"margin", "visible"} <= set(fitted) else []
-    factors, question = {m: _factor(run, archive, m) for m in both}, {m: [] for m in both}
+    factors = {m: _factor(run, archive, m) for m in both}
+    question: dict[str, list] = {m: [] for m in both}
     quiet = _quiet_twin(read_splits(run))
     for row, pair, scene, masks, source in scenes_of(run, archive, "test"):
         about = {"frame": row.frame, "pair": row.pair, "event_id": row.event_id, "unit": row.unit, "masks": source, **_facts_of(facts, row)}
@@ -89,7 +92,8 @@ def score_scenes(
         for experiment, fit in fitted.items():
             kept[experiment] = read_maps(run, experiment, row.frame, row.pair)
             maps = fit.references.maps(kept[experiment], scene.phase, scene.coherence)
-            scores[experiment].add(about, *score_scene(masks, scene.valid, {n: np.where(scene.valid, v, np.nan) for n, v in maps.items()}, scene.pixel_m, experiment, p.evaluation.threshold))
+            inside = {n: np.where(scene.valid, v, np.nan) for n, v in maps.items()}
+            scores[experiment].add(about, *score_scene(masks, scene.valid, inside, scene.pixel_m, experiment, p.evaluation.threshold))
         if not row.event_id or not masks.visible.any(): continue
         for m in both:
             other = quiet.get(row.frame)
@@ -129,7 +133,13 @@ def _facts_of(facts, row):
 HARD = ("signal_to_air", "peak_los_mm", "magnitude", "depth_km", "mechanism", "pass", "coherence", "days")  # facts that scores are grouped by
 
 
-def scene_figures(run: Run, archive: Archive, scores: dict, fitted: dict, detection: dict):
+def scene_figures(
+    run: Run,
+    archive: Archive,
+    scores: dict,  # experiment -> `SceneScores`
+    fitted: dict,  # experiment -> `Fitted`
+    detection: dict,  # of `hardness`
+) -> None:
     "Write the PNG files of the report's sections on whole scenes."
     folder, leader = run.folder / "figures", {x: f.leader for x, f in fitted.items()}
     for x, s in scores.items():
@@ -141,11 +151,14 @@ def scene_figures(run: Run, archive: Archive, scores: dict, fitted: dict, detect
         rows = s.of(leader[x])
         moved = (rows.tp + rows.fn > 0).to_numpy()
         facts = [c for c in HARD if c in rows and (rows[c][moved].notna() & (rows[c][moved].astype(str) != "")).sum() >= 2]
-        if facts: save_figure(small_multiples(rows[moved].reset_index(drop=True), facts, {LABELS.get(n, n): s.of(n)[moved].reset_index(drop=True) for n in drawn[:4]}), folder / f"strata_{x}.png", 80)
+        if facts:
+            compared = {LABELS.get(n, n): s.of(n)[moved].reset_index(drop=True) for n in drawn[:4]}
+            save_figure(small_multiples(rows[moved].reset_index(drop=True), facts, compared), folder / f"strata_{x}.png", 80)
         told = {c: r for c, r in detection.get(x, {}).items() if r["curve"]}
         if told:
             fig, axes = figure(1, len(told), (4.6 * len(told), 3.3))
-            for ax, (c, r) in zip(axes[0], told.items()): plot_detection(ax, r, rows[c][moved], rows.found[moved].astype(float), {"peak_los_mm": "largest displacement in line of sight, mm", "magnitude": "magnitude"}[c])
+            titles = {"peak_los_mm": "largest displacement in line of sight, mm", "magnitude": "magnitude"}
+            for ax, (c, r) in zip(axes[0], told.items()): plot_detection(ax, r, rows[c][moved], rows.found[moved].astype(float), titles[c])
             save_figure(fig, folder / f"detection_{x}.png", 80)
     _galleries(run, archive, scores, fitted, folder)
 
@@ -153,22 +166,30 @@ def scene_figures(run: Run, archive: Archive, scores: dict, fitted: dict, detect
 def _galleries(run, archive, scores, fitted, folder):
     "The scenes that the scores choose, read once more."
     leader = {x: f.leader for x, f in fitted.items()}
-    wanted = {x: [(f"{s.of(leader[x]).frame[i]}/{s.of(leader[x])['pair'][i]}", title) for i, title in gallery_rows(s.of(leader[x]))] for x, s in scores.items()}
+    rows = {x: s.of(leader[x]) for x, s in scores.items()}
+    wanted = {x: [(f"{r.frame[i]}/{r['pair'][i]}", title) for i, title in gallery_rows(r)] for x, r in rows.items()}
     items, most = {x: {} for x in scores}, (-1.0, None)
     for row, pair, scene, masks, _ in scenes_of(run, archive, "test"):
         for x, s in scores.items():
             networks = read_maps(run, x, row.frame, row.pair)
             for k, (key, title) in enumerate(wanted[x]):
-                if key == pair.key: items[x][k] = (scene, getattr(masks, x), fitted[x].references.maps(networks, scene.phase, scene.coherence)[leader[x]], f"{title}\n{key.replace('/', ' ')}")
+                if key != pair.key: continue
+                shown = fitted[x].references.maps(networks, scene.phase, scene.coherence)[leader[x]]
+                items[x][k] = (scene, getattr(masks, x), shown, f"{title}\n{key.replace('/', ' ')}")
             if x == "margin":
                 d = disagreement(*(networks[m] for m in MEMBERS))
                 mean = float(np.nanmean(np.where(scene.valid, d, np.nan)))
-                if mean > most[0]: most = (mean, (scene, {LABELS[m]: networks[m] for m in MEMBERS}, d, f"{pair.frame} {pair.pair}, mean disagreement {mean:.2f}"))
+                title = f"{pair.frame} {pair.pair}, mean disagreement {mean:.2f}"
+                if mean > most[0]: most = (mean, (scene, {LABELS[m]: networks[m] for m in MEMBERS}, d, title))
     for x, found in items.items(): figure_gallery(folder / f"gallery_{x}.png", [found[k] for k in sorted(found)], run.profile.evaluation.threshold)
     if most[1]: figure_disagreement(folder / "disagreement.png", *most[1])
 
 # %% ../nbs/14e_scene_scores.ipynb #x-scene-results
-def scene_results(run: Run, archive: Archive, plan: dict) -> dict:
+def scene_results(
+    run: Run,
+    archive: Archive,
+    plan: dict,  # experiment -> names of its networks
+) -> dict:
     "Map what is not mapped yet, fit and score; writes scenes.csv and returns what `results.json` holds under `scenes`."
     for experiment, names in plan.items():
         for name in names: map_scenes(run, archive, experiment, name)
@@ -176,41 +197,56 @@ def scene_results(run: Run, archive: Archive, plan: dict) -> dict:
     fitted = {x: fit_scenes(run, archive, x) for x in plan}
     scores, question, factors = score_scenes(run, archive, fitted)
     table = pd.concat([s.table.assign(target=x) for x, s in scores.items()], ignore_index=True)
-    write_text(run.folder / "scenes.csv", table.to_csv(index=False, float_format="%.6g"))
-    out = {"grid": f"{run.profile.patches.multilook} x {run.profile.patches.multilook} pixels averaged", "threshold": e.threshold, "experiments": {}, "ranking": {}, "fitted": {}, "leader": {}, "ensembles": {}}
+    write_text(run.folder / "scenes.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    n = run.profile.patches.multilook
+    out: dict = {"grid": f"{n} x {n} pixels averaged", "threshold": e.threshold, "experiments": {}, "ranking": {}, "fitted": {}, "leader": {}, "ensembles": {}}
     for x, s in scores.items():
         f = fitted[x]
         out["experiments"][x] = {n: scores_of(s, n, e.bootstrap, seed, f.thresholds.get(n), f.calibrators.get(n)) for n in s.names}
         out["ranking"][x] = ranking({n: s.of(n)[COUNTS] for n in s.names}, s.of(s.names[0]).unit, n_boot=e.bootstrap, seed=seed).to_dict("index")
-        out["fitted"][x] = {"thresholds": f.thresholds, "validation_iou": f.validation_iou, "ensemble": f.references.combiner.to_dict(), "calibrators": {n: {k: c.to_dict() for k, c in v.items() if k == "temperature"} for n, v in f.calibrators.items()}}
+        temperatures = {n: {k: c.to_dict() for k, c in v.items() if k == "temperature"} for n, v in f.calibrators.items()}
+        out["fitted"][x] = {"thresholds": f.thresholds, "validation_iou": f.validation_iou, "ensemble": f.references.combiner.to_dict(), "calibrators": temperatures}
         out["leader"][x] = f.leader
         parts = {n: s.of(n)[COUNTS] for n in (*MEMBERS, *COMBINED) if n in s.names}
-        out["ensembles"][x] = {k: paired_differences(parts, s.of(s.names[0]).unit, "intersection", g, n_boot=e.bootstrap, seed=seed).to_dict("index") for k, g in SCORES.items()}
-    out["margin_question"] = {m: {"dilation_factor": factors[m], **margin_summary(pd.DataFrame(rows), e.bootstrap, seed)} for m, rows in question.items() if any(r["ring"] for r in rows)}
+        units = s.of(s.names[0]).unit
+        out["ensembles"][x] = {k: paired_differences(parts, units, "intersection", g, n_boot=e.bootstrap, seed=seed).to_dict("index") for k, g in SCORES.items()}
+    asked = {m: rows for m, rows in question.items() if any(r["ring"] for r in rows)}
+    out["margin_question"] = {m: {"dilation_factor": factors[m], **margin_summary(pd.DataFrame(rows), e.bootstrap, seed)} for m, rows in asked.items()}
     out |= hardness(table, out["leader"], e.bootstrap, seed)
     out["worst"] = {x: worst(table[(table.target == x) & (table.name == out["leader"][x])]) for x in scores}
     scene_figures(run, archive, scores, fitted, out["detection"])
     return out
 
-
-def worst(rows: pd.DataFrame, n: int = 8) -> list:
+# %% ../nbs/14e_scene_scores.ipynb #x-hardness
+def worst(
+    rows: pd.DataFrame,  # counts and facts of one name, a row a scene
+    n: int = 8,  # scenes, at most
+) -> list:  # of dicts: scene, event, IoU and what is known of the scene
     "The scenes with an earthquake and the lowest IoU, with what is known of them."
     moved = rows[rows.tp + rows.fn > 0]
     moved = moved.assign(IoU=moved.tp / (moved.tp + moved.fp + moved.fn)).sort_values("IoU", kind="stable")[:n]
     facts = [c for c in ("magnitude", "depth_km", "mechanism", "peak_los_mm", "signal_to_air", "coherence", "days", "hidden") if c in moved]
-    return [{"scene": f"{r['frame']} {r['pair']}", "event": r["event_id"], "IoU": r["IoU"], **{c: (None if pd.isna(r[c]) else bool(r[c]) if c == "hidden" else r[c]) for c in facts}} for r in moved.to_dict("records")]
+    known = lambda r: {c: (None if pd.isna(r[c]) else bool(r[c]) if c == "hidden" else r[c]) for c in facts}
+    return [{"scene": f"{r['frame']} {r['pair']}", "event": r["event_id"], "IoU": r["IoU"], **known(r)} for r in moved.to_dict("records")]
 
 
-def hardness(table: pd.DataFrame, leader: dict, n_boot: int, seed: int) -> dict:  # strata and detection: experiment -> ...
+def hardness(
+    table: pd.DataFrame,  # of all experiments: counts and facts, a row a scene and name, with the column target
+    leader: dict,  # experiment -> name
+    n_boot: int,  # resamples of events behind every interval
+    seed: int,
+) -> dict:  # strata, detection and false_alarms: each experiment -> plain values
     "Scores of the leading name by what makes scenes hard, its detection limits, and false alarms by kind of quiet scene."
-    out = {"strata": {}, "detection": {}, "false_alarms": {}}
+    out: dict = {"strata": {}, "detection": {}, "false_alarms": {}}
     for x, name in leader.items():
         rows = table[(table.target == x) & (table.name == name)].reset_index(drop=True)
         moved = rows[rows.tp + rows.fn > 0].reset_index(drop=True)
-        out["strata"][x] = {c: by_stratum(moved, c).reset_index(names="group").to_dict("records") for c in HARD if c in moved and (moved[c].notna() & (moved[c].astype(str) != "")).sum() >= 2}
-        out["detection"][x] = {c: detection_limit(moved[c].to_numpy(float), moved.found.to_numpy(), moved.event_id.to_numpy(), log=c == "peak_los_mm", n_boot=n_boot, seed=seed)
-                               for c in ("peak_los_mm", "magnitude") if c in moved and moved[c].notna().any()}
+        facts = [c for c in HARD if c in moved and (moved[c].notna() & (moved[c].astype(str) != "")).sum() >= 2]
+        out["strata"][x] = {c: by_stratum(moved, c).reset_index(names="group").to_dict("records") for c in facts}
+        limit = lambda c: detection_limit(moved[c].to_numpy(float), moved.found.to_numpy(), moved.event_id.to_numpy(), log=c == "peak_los_mm", n_boot=n_boot, seed=seed)
+        out["detection"][x] = {c: limit(c) for c in ("peak_los_mm", "magnitude") if c in moved and moved[c].notna().any()}
         still = rows[rows.tp + rows.fn == 0]
         kinds = still.distractor.where(still.distractor.fillna("") != "", still.kind) if {"kind", "distractor"} <= set(still) else pd.Series("no earthquake", still.index)
-        out["false_alarms"][x] = [{"kind": k, "scenes": len(r), "alarmed": int((r.predicted_objects > 0).sum()), "marked_share": float(r.fp.sum() / max(1, r[COUNTS].to_numpy().sum()))} for k, r in still.groupby(kinds)]
+        out["false_alarms"][x] = [{"kind": k, "scenes": len(r), "alarmed": int((r.predicted_objects > 0).sum()), "marked_share": float(r.fp.sum() / max(1, r[COUNTS].to_numpy().sum()))}
+                                  for k, r in still.groupby(kinds)]
     return out

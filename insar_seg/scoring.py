@@ -5,11 +5,13 @@
 # %% ../nbs/13a_scoring.ipynb #x-imports
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from .core import RequestError
-from .curves import auroc, average_precision, brier, counts_at, ece, histogram, log_loss, merge, recalibrated
+from .curves import auroc, average_precision, brier, counts_at, ece, histogram, log_loss, merge, recalibrated, Calibrator
 from .evaluation import COUNTS, summary
 from .masks import Masks
 from .objects import boundary_counts, match_objects, object_intervals, object_summary, tolerance_counts
@@ -23,7 +25,7 @@ EDGE_M = 1000.0  # width of the boundary of boundary IoU, and of the band that t
 
 
 def classes_of(
-    masks: Masks,
+    masks: Masks,  # of the scene: visible, margin, ignore
     valid: np.ndarray,  # (H, W) bool, False where the scene has no data
 ) -> np.ndarray:  # (H, W) uint8: 0 outside, 1 ring, 2 visible, 255 not counted
     "Where each pixel belongs."
@@ -33,25 +35,27 @@ def classes_of(
 
 
 def score_scene(
-    masks: Masks,
+    masks: Masks,  # of the scene: visible, margin, ignore
     valid: np.ndarray,  # (H, W) bool, False where the scene has no data
-    maps: dict,  # name -> (H, W) probability 0 to 1; NaN where there is no prediction
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    maps: dict[str, np.ndarray],  # name -> (H, W) probability 0 to 1; NaN where there is no prediction
+    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
     target: str = "margin",  # mask that counts as truth: margin or visible
     threshold: float = 0.5,  # probability above which a pixel counts as affected
     edges: bool = True,  # False: no boundary and tolerance counts, which take most of the time
-) -> tuple:  # (rows: a dict a name, histograms: name -> (3, BINS) int64)
+) -> tuple[list[dict], dict[str, np.ndarray]]:  # (rows: a dict a name, histograms: name -> (3, BINS) int64)
     "Counts, objects, edges and histogram of every map. Raises `RequestError` for another shape, target or range."
     if target not in TARGETS: raise RequestError("The target must be margin or visible", repr(target), "Choose one of them")
     classes, truth = classes_of(masks, valid), getattr(masks, target) > 0
     if target == "visible" and masks.hidden: classes[masks.margin > 0] = 255
-    skip, rows, histograms, width = classes == 255, [], {}, max(EDGE_M, 1.5 * max(pixel_m))
+    skip, width = classes == 255, max(EDGE_M, 1.5 * max(pixel_m))
+    rows: list[dict] = []
+    histograms: dict[str, np.ndarray] = {}
     for name, probability in maps.items():
         if np.shape(probability) != truth.shape: raise RequestError("A map must have its scene's shape", f"{name}: {np.shape(probability)}, scene {truth.shape}", "Put it on the scene's grid")
         histograms[name] = histogram(probability, classes)
         marked = np.nan_to_num(probability) > threshold
         code = np.bincount((2 * truth[~skip] + marked[~skip]).astype(np.uint8), minlength=4)
-        row = {"name": name, "tp": code[3], "fp": code[1], "fn": code[2], "tn": code[0], "unpredicted": int((~np.isfinite(probability) & ~skip).sum())}
+        row: dict[str, Any] = {"name": name, "tp": code[3], "fp": code[1], "fn": code[2], "tn": code[0], "unpredicted": int((~np.isfinite(probability) & ~skip).sum())}
         row |= match_objects(truth, marked, skip, pixel_m)
         if edges:
             row |= dict(zip(("edge_tp", "edge_fp", "edge_fn"), boundary_counts(truth, marked, skip, pixel_m, width)))
@@ -63,11 +67,22 @@ def score_scene(
 class SceneScores:
     "Rows and histograms of all scenes and maps that were scored."
 
-    def __init__(self, target: str = "margin", threshold: float = 0.5):
-        self.target, self.threshold, self.rows, self.histograms = target, threshold, [], {}
+    def __init__(
+        self,
+        target: str = "margin",  # mask that counts as truth: margin or visible
+        threshold: float = 0.5,  # at which the rows were counted
+    ):
+        self.target, self.threshold = target, threshold
+        self.rows: list[dict] = []
+        self.histograms: dict[str, list[np.ndarray]] = {}
 
-    def add(self, scene: dict, rows: list, histograms: dict):
-        "What `score_scene` gave for one scene; `scene`: frame, pair, event_id, unit and whatever else shall be in the table."
+    def add(
+        self,
+        scene: dict,  # frame, pair, event_id, unit and whatever else shall be in the table
+        rows: list[dict],  # of `score_scene`
+        histograms: dict[str, np.ndarray],  # of `score_scene`
+    ) -> None:
+        "Keep what `score_scene` gave for one scene."
         self.rows += [{**scene, **r} for r in rows]
         for name, h in histograms.items(): self.histograms.setdefault(name, []).append(h)
 
@@ -76,30 +91,40 @@ class SceneScores:
         return pd.DataFrame(self.rows)
 
     @property
-    def names(self) -> list: return list(self.histograms)
+    def names(self) -> list[str]: return list(self.histograms)
 
-    def of(self, name: str) -> pd.DataFrame:
-        "The rows of one name, a row a scene."
+    def of(
+        self,
+        name: str,  # of a map
+    ) -> pd.DataFrame:  # a row a scene
+        "The rows of one name."
         table = self.table
         return table[table.name == name].reset_index(drop=True)
 
-    def counts_at(self, name: str, threshold: float) -> pd.DataFrame:
+    def counts_at(
+        self,
+        name: str,  # of a map
+        threshold: float,  # 0 to 1
+    ) -> pd.DataFrame:  # a row a scene: tp, fp, fn, tn
         "Counts of every scene at any threshold, from the histograms."
         return pd.DataFrame(counts_at(*merge(np.stack(self.histograms[name]), self.target), threshold), columns=COUNTS)
 
-    def pooled(self, name: str) -> tuple:  # (negative, positive), each (BINS,) int64
+    def pooled(
+        self,
+        name: str,  # of a map
+    ) -> tuple[np.ndarray, np.ndarray]:  # (negative, positive), each (BINS,) int64
         "Histograms of all scenes together."
         return merge(np.sum(self.histograms[name], 0), self.target)
 
 # %% ../nbs/13a_scoring.ipynb #x-scores-of
 def scores_of(
-    scores: SceneScores,
-    name: str,
+    scores: SceneScores,  # of all scenes
+    name: str,  # of a map
     n_boot: int = 1000,  # resamples behind every interval
-    seed: int = 0,
-    chosen: float | None = None,  # threshold from validation scenes
-    calibrators: dict | None = None,  # kind -> `Calibrator` from validation scenes
-) -> dict:  # plain values
+    seed: int = 0,  # fixes the resamples
+    chosen: float | None = None,  # threshold from validation scenes, 0 to 1
+    calibrators: dict[str, Calibrator] | None = None,  # kind -> `Calibrator` from validation scenes
+) -> dict[str, Any]:  # plain values
     "Everything about one name, as the table above lists it. Raises `RequestError` for a name without scenes."
     if name not in scores.histograms: raise RequestError("Scores are of a name that was scored", repr(name), f"Scored: {', '.join(scores.names) or 'none'}")
     rows, (negative, positive) = scores.of(name), scores.pooled(name)
@@ -138,13 +163,15 @@ def _of_sums(rows, prefix):
 
 def coarse_bins(
     h: np.ndarray,  # (BINS,) counts
-    n: int = 100,  # bins of the result
-) -> list:  # n integers
+    n: int = 100,  # bins of the result, a divisor of BINS
+) -> list[int]:  # n integers
     "A histogram with fewer bins, enough to draw the curves again."
     return h.reshape(n, -1).sum(1).tolist()
 
 # %% ../nbs/13a_scoring.ipynb #x-gallery-rows
-def gallery_rows(rows: pd.DataFrame) -> list:  # (row number, title)
+def gallery_rows(
+    rows: pd.DataFrame,  # counts, a row a scene: tp, fp, fn, tn
+) -> list[tuple[int, str]]:  # (row number, title)
     "Two best, two median and two worst scenes by IoU, and two quiet scenes with most marked; fewer where there are fewer."
     union = rows.tp + rows.fp + rows.fn
     moved = rows[rows.tp + rows.fn > 0]

@@ -61,7 +61,7 @@ def draw_fault(
     centre_km: float | None = None,  # depth of the rupture's centre, instead of `top_km`; a rupture much too wide for it starts at the ground
     mu_pa: float = 30e9,  # rigidity
     patches: bool | None = None,  # slip that varies on a grid of patches; None: every other fault
-    scaling: str = "thingbaijam2017",
+    scaling: str = "thingbaijam2017",  # one of `SCALING`
 ) -> list[Fault]:  # one fault, or its patches; the centre of the rupture lies below the origin
     "A fault, or its patches, whose moment is exactly that of `magnitude`. Raises what `rupture_size` raises, and `RequestError` for a rupture above the ground."
     drawn = draw_plane(rng, mechanism)
@@ -94,7 +94,7 @@ def draw_fault(
 # %% ../nbs/04a_source.ipynb #x-slip-patches
 def slip_patches(
     rng: np.random.Generator,
-    fault: Fault,
+    fault: Fault,  # with uniform slip
 ) -> list[Fault]:  # 3 x 2 to 8 x 4 patches
     "The fault as a grid of patches with random slip and the same moment; slip dies out toward the edges, but not toward the ground it breaks."
     nl = int(np.clip(round(fault.length_km / 3.5), 3, 8))
@@ -116,8 +116,8 @@ def slip_patches(
 # %% ../nbs/04a_source.ipynb #x-afterslip
 def afterslip(
     rng: np.random.Generator,
-    faults: list,  # of Fault: the rupture
-) -> tuple:  # list of Fault (12 days after the earthquake), and tau in days
+    faults: list[Fault],  # the rupture
+) -> tuple[list[Fault], float]:  # its afterslip (12 days after the earthquake), and tau in days
     "Afterslip of 0 to 30 % of the moment, on the rupture itself or on its continuation."
     share, tau, elsewhere, down = rng.uniform(0, 0.3), rng.uniform(1, 10), rng.random() < 0.5, rng.random() < 0.5
     if not elsewhere: return [replace(f, slip_m=f.slip_m * share) for f in faults], tau
@@ -150,11 +150,11 @@ def afterslip_growth(
 
 def aftershock(
     rng: np.random.Generator,
-    faults: list,  # of Fault: the rupture
-    magnitude: float,  # of the mainshock
-    mechanism: str,
+    faults: list[Fault],  # the rupture
+    magnitude: float,  # moment magnitude of the mainshock
+    mechanism: str,  # strike-slip, reverse or normal
     mu_pa: float = 30e9,  # rigidity
-) -> list:  # of Fault; empty in 80 % of the cases
+) -> list[Fault]:  # one fault, or none in 80 % of the cases
     "An aftershock 1 to 1.5 magnitudes smaller (15 %) or a second shock up to 0.4 smaller (5 %), within a rupture length."
     u, drop, twin, away, side = rng.random(), rng.uniform(1, 1.5), rng.uniform(0, 0.4), rng.uniform(-0.9, 0.9), rng.uniform(0, 8)
     if u >= 0.2: return []

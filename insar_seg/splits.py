@@ -75,7 +75,7 @@ def split_groups(
 # %% ../nbs/08_splits.ipynb #x-check-splits
 def check_splits(
     scenes: pd.DataFrame,  # as in `scene_groups`, with a column split
-):
+) -> None:
     "Raises `WorkError` if two splits share an event, a frame and pair, or ground."
     where = scenes.split.to_numpy()
     for columns, what in ((["event_id"], "event"), (["frame", "pair"], "frame and pair")):

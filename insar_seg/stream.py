@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class StreamOptions:
     layers: tuple | None = None  # names out of `synthetic.LAYERS`; None: all
     filter_m: float | None = None  # side of the adaptive filter's windows, metres, to the nearest of 8, 16, 32 and 64 pixels; None: 32 pixels
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool)
         two = lambda v: isinstance(v, (tuple, list)) and len(v) == 2 and all(map(number, v))
         if not (two(self.size_px) and two(self.pixel_m)): raise RequestError("size_px and pixel_m must each be two numbers, smallest first", (self.size_px, self.pixel_m), "Correct the options")
@@ -83,10 +84,10 @@ def _source(rng_of, view, days):
 
 
 def sample(
-    seed: int,
+    seed: int,  # of the stream, 0 or more
     number: int,  # 0 or more
-    options: StreamOptions = StreamOptions(),
-) -> Sample:
+    options: StreamOptions = StreamOptions(),  # what to draw from
+) -> Sample:  # one window
     "Sample number `number`; the same for the same arguments, on every machine and in any order. Raises `RequestError` for a seed that is no integer."
     check_seed(seed), check_seed(number)
     of = lambda part: lambda *names: rng_for(seed, "sample", number, part, *names)
@@ -97,12 +98,12 @@ def sample(
     view = View((size, size), (pixel, pixel), heading, float(rng.uniform(31, 44)), wavelength)
     days = int(rng.choice((6, 12, 24, 36), p=(0.4, 0.4, 0.15, 0.05)))
     quake, odd = rng.random() < options.positive_share, rng.random()
-    kind = str(rng.choice(list(DISTRACTORS)))
+    kind: str | None = str(rng.choice(list(DISTRACTORS)))
     if odd >= (0.2 if quake else options.distractor_share): kind = None
     filters = {"alpha": 1.0 if rng.random() < 0.8 else 0.5, "smoothing": int(rng.choice((1, 3, 5), p=(0.2, 0.6, 0.2)))}
     if options.filter_m is not None: filters["window"] = int(2 ** np.clip(np.round(np.log2(options.filter_m / pixel)), 3, 6)); filters["step"] = filters["window"] // 4
     source, magnitude, mechanism, depth = _source(of("quake"), view, days) if quake else (Source(), 0.0, "", 0.0)
-    made = compose(view, source, Seeds(*map(of, ("ground", "view", "pair"))), days, kind, options.layers, filters)
+    made = compose(view, source, Seeds(of("ground"), of("view"), of("pair")), days, kind, options.layers, filters)
     los = np.where(made.water, 0, made.los).astype(np.float32)
     coherence = np.where(made.valid, made.coherence, np.nan)
     masks = masks_from_displacement(los, made.valid, view.pixel_m, made.atmosphere, coherence, wavelength) if quake else empty_masks(made.valid)
@@ -110,11 +111,11 @@ def sample(
 
 
 def samples(
-    seed: int,
-    options: StreamOptions = StreamOptions(),
+    seed: int,  # of the stream, 0 or more
+    options: StreamOptions = StreamOptions(),  # what to draw from
     start: int = 0,  # number of the first sample
     step: int = 1,  # above 1: every step-th, so that processes can share a stream
-):  # an endless iterator of Sample
+) -> Iterator[Sample]:  # without an end
     "Samples without an end."
     number = start
     while True:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re, warnings
 from collections import namedtuple
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Source:
     shape: tuple  # (H, W), pixels
     crs: rasterio.crs.CRS  # coordinate reference system
     transform: Affine  # (column, row) of a pixel's upper left corner -> coordinates
-    read: object = field(repr=False)  # function (first, last) -> phase (n, W) float32 radians, LiCSAR's sign, NaN = no data; coherence (n, W) float32 or None
+    read: Callable[[int, int], tuple] = field(repr=False)  # function (first, last) -> phase (n, W) float32 radians, LiCSAR's sign, NaN = no data; coherence (n, W) float32 or None
     has_coherence: bool = False
     valid_px: int = 0  # pixels with data
     kind: str = ""  # one of `PRODUCTS`; empty for a scene from memory
@@ -42,9 +43,24 @@ class Source:
     dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
     pass_: str = ""  # ascending, descending, or empty if not known
 
-    pixel_m = Interferogram.pixel_m
-    bounds_lonlat = Interferogram.bounds_lonlat
-    pixel_of = Interferogram.pixel_of
+    @property
+    def _empty(self):
+        "A scene without data on the same grid, in no memory, which knows what follows from the grid alone."
+        return Interferogram(np.broadcast_to(np.float32(np.nan), self.shape), self.crs, self.transform)
+
+    @property
+    def pixel_m(self) -> tuple:
+        "Pixel size (down, right) in metres; for a geographic grid at the scene's middle latitude."
+        return self._empty.pixel_m
+
+    @property
+    def bounds_lonlat(self) -> tuple:
+        "(west, south, east, north) of the grid in degrees of WGS84."
+        return self._empty.bounds_lonlat
+
+    def pixel_of(self, latitude: float, longitude: float) -> tuple:
+        "(row, column), fractional and possibly outside, of a WGS84 position."
+        return self._empty.pixel_of(latitude, longitude)
 
 
 def source_of(
@@ -163,9 +179,9 @@ def _detect(path):
 
 # %% ../nbs/14i_streaming.ipynb #x-open-source
 def open_source(
-    path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder of one product
     kind: str | None = None,  # one of `PRODUCTS`; None: detected
-    coherence=None,  # GeoTIFF of coherence on the same grid; default: the product's own, if any
+    coherence: str | Path | None = None,  # GeoTIFF of coherence on the same grid; default: the product's own, if any
     hold_px: int = HOLD_PX,  # scenes with fewer pixels are read at once and held
 ) -> Source:
     """A product as a source, in LiCSAR's sign. Raises what `read_product` raises, before the first row is read; and `WorkError` for wrapped phase in degrees
@@ -225,8 +241,8 @@ def overview(
     for first in range(0, source.shape[0] // n * n, step):
         strip = source.read(first, min(first + step, source.shape[0] // n * n))
         parts.append(multilook(Interferogram(strip[0], source.crs, source.transform, strip[1]), n))
-    join = lambda k: np.concatenate([getattr(p, k) for p in parts]) if getattr(parts[0], k) is not None else None
-    return Interferogram(join("phase"), source.crs, source.transform * Affine.scale(n), join("coherence"), None, source.name, source.wavelength_m,
+    coherence = None if parts[0].coherence is None else np.concatenate([p.coherence for p in parts])
+    return Interferogram(np.concatenate([p.phase for p in parts]), source.crs, source.transform * Affine.scale(n), coherence, None, source.name, source.wavelength_m,
                          source.dates, source.pass_), n
 
 # %% ../nbs/14i_streaming.ipynb #x-predictor
@@ -234,7 +250,7 @@ def overview(
 class Predictor:
     "A network, and how it wants to be used. Raises `RequestError` for values that cannot be."
     name: str
-    predict: object = field(repr=False)  # function (phase (N, S, S), coherence (N, S, S)), float32, NaN = no data or unknown -> probability (N, S, S) float32
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray] = field(repr=False)  # function (phase (N, S, S), coherence (N, S, S)), float32, NaN = no data or unknown -> probability (N, S, S) float32
     size_px: int  # S, side of a window, pixels; a multiple of 32
     pixel_m: float | None = None  # size of the pixels it was trained on, metres; None: the scene's own
     overlap: float = 0.5  # share of a window that the next one repeats, 0 to 0.9
@@ -246,14 +262,18 @@ class Predictor:
     version: str = ""
     card: dict = field(default_factory=dict, repr=False)  # what is known of its making and its scores
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         rules = {"size_px must be a multiple of 32": self.size_px > 0 and self.size_px % 32 == 0, "overlap must be 0 to 0.9": 0 <= self.overlap <= 0.9,
                  "pixel_m must be above 0": self.pixel_m is None or self.pixel_m > 0, "batch must be 1 or more": self.batch >= 1,
                  "threshold must be 0 to 1": 0 <= self.threshold <= 1, "peak must be 0 to 1": 0 <= self.peak <= 1, "mean must be 0 to 1": 0 <= self.mean <= 1, "min_km2 must be 0 or more": self.min_km2 >= 0}
         for rule, holds in rules.items():
             if not holds: raise RequestError(f"A predictor's {rule}", getattr(self, rule.split()[0]), "Mend the model's description")
 
-    def __call__(self, phase, coherence):
+    def __call__(
+        self,
+        phase: np.ndarray,  # (N, S, S) float32 wrapped radians, NaN = no data
+        coherence: np.ndarray,  # (N, S, S) float32 0 to 1, NaN = unknown
+    ) -> np.ndarray:  # (N, S, S) float32, 0 to 1
         "Probability of a batch. Raises `WorkError` unless the function keeps what it promises."
         answer = np.asarray(self.predict(phase, coherence), np.float32)
         if answer.shape != phase.shape or not (answer.min() >= -1e-3 and answer.max() <= 1.001):
@@ -322,8 +342,8 @@ def _add_windows(predictor, phase, coherence, weight, columns, total):
 def map_source(
     source: Source,
     predictor: Predictor,
-    sink,  # function (first_row, probability (n, W) float32, NaN where the scene has no data, or too little for an answer), called from the top down until all rows are handed over
-    progress=None,  # wraps an iterable of the rows of windows, e.g. tqdm; None: nothing is shown
+    sink: Callable[[int, np.ndarray], object],  # function (first_row, probability (n, W) float32, NaN where the scene has no data, or too little for an answer), called from the top down until all rows are handed over
+    progress: Callable[[Iterable], Iterable] | None = None,  # wraps an iterable of the rows of windows, e.g. tqdm; None: nothing is shown
     strip_px: int = STRIP_PX,  # pixels of the scene that are read, or handed over, at once; the result does not depend on it
 ) -> int:  # windows predicted
     "Map a scene. Raises what `source.read` and `sink` raise, and `WorkError` if the model answers with anything but probabilities."
@@ -335,8 +355,8 @@ def map_source(
     for k in progress(steps) if progress else steps:
         feed.fill(int(rows.at[k].max()) + 1)
         layers = [lines.rows[rows.at[k] - lines.first] for lines in feed.layers]
-        if not source.has_coherence: layers.append(np.full_like(layers[0], np.nan))
-        predicted += _add_windows(predictor, *layers, rows.weight[k], columns, total)
+        coherence = layers[1] if source.has_coherence else np.full_like(layers[0], np.nan)
+        predicted += _add_windows(predictor, layers[0], coherence, rows.weight[k], columns, total)
         following = height if k == steps[-1] else int(np.clip(rows.start[k + 1], 0, height))
         part = slice(done.last - rows.start[k], following - rows.start[k])
         known = np.isfinite(feed.layers[0].take(done.last, following))
@@ -364,7 +384,7 @@ def _hand_over(feed, done, first, sink, strip_px):
 def map_array(
     scene: Interferogram,
     predictor: Predictor,
-    progress=None,  # as `map_source`
+    progress: Callable[[Iterable], Iterable] | None = None,  # as `map_source`
 ) -> np.ndarray:  # (H, W) float32 probability 0 to 1, NaN as `map_source` hands it over
     "Map a scene in memory, the same way."
     out = np.full(scene.shape, np.nan, np.float32)

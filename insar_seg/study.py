@@ -48,7 +48,8 @@ def _patches(run: Run, archive: Archive):
         if masks is None: continue
         if source not in ("stored", "no earthquake"): write_masks(run.folder, pair, scene, masks, source)
         pairs.append(pair)
-        rows.append(dict(event_id=pair.event_id, frame=pair.frame, pair=pair.pair, masks=source, pixel_m=round(float(np.mean(scene.pixel_m)), 2), **_footprint(scene)))
+        pixel = round(float(np.mean(scene.pixel_m)), 2)
+        rows.append(dict(event_id=pair.event_id, frame=pair.frame, pair=pair.pair, masks=source, pixel_m=pixel, **_footprint(scene)))
     if not rows: raise WorkError("A study needs pairs whose masks are known", f"none of {len(archive.pairs)} in {archive.root}", "Run insar-seg mask, or draw masks")
     scenes = pd.DataFrame(rows)
     scenes["group"] = scene_groups(scenes)
@@ -61,10 +62,12 @@ def _patches(run: Run, archive: Archive):
 
     index = cut_patches(scenes, load, p.patches, p.seed, run.folder, run.bar)
     scenes["patches"] = index.groupby(["frame", "pair"]).size().reindex(pd.MultiIndex.from_frame(scenes[["frame", "pair"]]), fill_value=0).to_numpy()
-    write_text(run.folder / "splits.csv", split_scenes(scenes, p.split, p.seed).to_csv(index=False))
+    write_text(run.folder / "splits.csv", split_scenes(scenes, p.split, p.seed).to_csv(index=False, lineterminator="\n"))
 
 
-def archive_stage(run: Run) -> Archive:
+def archive_stage(
+    run: Run,
+) -> Archive:
     "The simulated archive inside the run's folder."
     made, p = run.folder / "archive", run.profile
 
@@ -76,7 +79,10 @@ def archive_stage(run: Run) -> Archive:
     return Archive(made)
 
 
-def patches_stage(run: Run, source: Archive) -> str:
+def patches_stage(
+    run: Run,
+    source: Archive,
+) -> str:  # the stage's fingerprint
     "The stage of `_patches`; its key holds the name, size and time of every file of the archive."
     p, inputs = run.profile, [(str(f.relative_to(source.root)), f.stat().st_size, f.stat().st_mtime_ns) for f in source.files()]
     outputs = [run.folder / n for n in ("patches.zarr", "patches.csv", "splits.csv")]
@@ -89,8 +95,14 @@ def _units(scenes):
     return np.where(scenes.event_id != "", scenes.event_id, scenes.group.map(first).fillna(scenes.group))
 
 # %% ../nbs/15_study.ipynb #x-model-folder
-def train_stage(run: Run, name: str, experiment: str, patches_key: str, source: Archive | None = None):
-    "Train one network on one kind of mask, predict the validation and test patches and, where `source` is given, map its scenes. A training that was killed goes on from its last state."
+def train_stage(
+    run: Run,
+    name: str,  # network
+    experiment: str,  # margin or visible: the masks to learn
+    patches_key: str,  # of `patches_stage`
+    source: Archive | None = None,  # archive whose validation and test scenes are mapped; None: none
+) -> None:
+    "Train one network, predict the validation and test patches, map whole scenes. A training that was killed goes on from its last state."
     with silent_start():
         import keras
 
@@ -117,9 +129,11 @@ def train_stage(run: Run, name: str, experiment: str, patches_key: str, source: 
             for split in ("validation", "test"):
                 rows = patch_rows(index, experiment, split)
                 answers[split] = predict(model, take(store["phase"], rows), take(store["coherence"], rows), p.models.channels, t.batch_size)
-        data = {"masks": experiment, "patches": dataclasses.asdict(p.patches), "train_patches": len(training.rows), "train_events": sorted(set(scenes[scenes.split == "train"].event_id) - {""})}
-        write_card(folder, model_card(network, data, {"profile": p.name, "seed": p.seed, "encoder_weights": p.models.encoder_weights, **dataclasses.asdict(t), "epochs_done": len(history),
-                                                      "best_epoch": int(history.epoch[history.val_iou.idxmax()]), "best_validation_iou": round(float(history.val_iou.max()), 4)}))
+        events = sorted(set(scenes[scenes.split == "train"].event_id) - {""})
+        data = {"masks": experiment, "patches": dataclasses.asdict(p.patches), "train_patches": len(training.rows), "train_events": events}
+        best = {"best_epoch": int(history.epoch[history.val_iou.idxmax()]), "best_validation_iou": round(float(history.val_iou.max()), 4)}
+        write_card(folder, model_card(network, data, {"profile": p.name, "seed": p.seed, "encoder_weights": p.models.encoder_weights, **dataclasses.asdict(t),
+                                                      "epochs_done": len(history), **best}))
         for split, path in predicted.items(): keep_predictions(path, answers[split])
         if source is not None: map_scenes(run, source, experiment, name, model)
         (folder / "state.npz").unlink(missing_ok=True)
@@ -163,7 +177,8 @@ def _transfer(run: Run, test: Archive, patches_key: str):
             scene = pair.read(unwrapped=True)
             masks, source = truth_masks(test, pair, scene)
             networks = {n: map_scene(scene, lambda a, b: predict(m, a, b, p.models.channels, p.training.batch_size), p.patches) for n, m in models.items()}
-            maps = {**networks, **references.combiner.maps(networks), **baseline_maps(references.baselines, scene, p.patches.multilook * float(np.mean(scene.pixel_m)))}
+            simple = baseline_maps(references.baselines, scene, p.patches.multilook * float(np.mean(scene.pixel_m)))
+            maps = {**networks, **references.combiner.maps(networks), **simple}
             for n in (*networks, "intersection"):
                 write_map(stem.with_name(f"{pair.pair}.{n}"), scene, np.where(scene.valid, maps[n], np.nan), p.evaluation.threshold, model=n, version=code_version())
             table = None
@@ -177,16 +192,17 @@ def _transfer(run: Run, test: Archive, patches_key: str):
             write_text(scored, json.dumps({"masks": source, "counts": to_json_ready(table)}))
 
         inputs = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted([*pair.path.parent.glob("*.tif"), *(test.root / "masks" / pair.frame).glob(f"{pair.pair}.*")])]
-        keys = [json.loads((run.folder / "stages" / f"train-margin-{n}.json").read_text())["fingerprint"] for n in p.models.names]
+        keys = [json.loads((run.folder / "stages" / f"train-margin-{n}.json").read_text(encoding="utf-8"))["fingerprint"] for n in p.models.names]
         run.stage(f"transfer-{pair.frame}-{pair.pair}", (patches_key, keys, inputs, test.events.to_csv(), p.evaluation), [scored, figure], work)
-        tables.append({"frame": pair.frame, "pair": pair.pair, "event_id": pair.event_id, **json.loads(scored.read_text())})
+        tables.append({"frame": pair.frame, "pair": pair.pair, "event_id": pair.event_id, **json.loads(scored.read_text(encoding="utf-8"))})
     return tables
 
 # %% ../nbs/15_study.ipynb #x--transfer-scores
 def _transfer_scores(run: Run, tables: list):
     "Scores over the scenes with truth, and a row a scene."
     known = [t for t in tables if t["counts"]]
-    if not known: raise WorkError("Scoring a test archive needs at least one scene whose masks are known", f"none of {len(tables)}", "Add masks or unwrapped phase")
+    if not known:
+        raise WorkError("Scoring a test archive needs at least one scene whose masks are known", f"none of {len(tables)}", "Add masks or unwrapped phase")
     units = [t["event_id"] or t["frame"] for t in known]
     e = run.profile.evaluation
     scores = {n: summary(pd.DataFrame([t["counts"][n] for t in known]), units, 1, e.bootstrap, run.profile.seed) for n in known[0]["counts"]}
@@ -204,11 +220,11 @@ def _transfer_scores(run: Run, tables: list):
 # %% ../nbs/15_study.ipynb #x-run-study
 def run_study(
     profile: Profile,
-    out,  # the run's folder
-    archive=None,  # archive to train on; None: simulate one inside the run's folder
-    test_archive=None,  # second archive, scored only
+    out: str | Path,  # the run's folder
+    archive: str | Path | None = None,  # archive to train on; None: simulate one inside the run's folder
+    test_archive: str | Path | None = None,  # second archive, scored only
     fresh: bool = False,  # do every stage again
-    quiet: bool = False,
+    quiet: bool = False,  # no messages, no progress bars
 ) -> dict:  # results.json
     "Every stage of the study. Raises `RequestError` or `WorkError`; what was made before stays and is not made again."
     start = time.monotonic()
@@ -240,7 +256,12 @@ def run_study(
     return results
 
 
-def score_run(run: Run, source: Archive, plan: dict, archive=None) -> dict:
+def score_run(
+    run: Run,
+    source: Archive,
+    plan: dict,  # experiment -> names of its networks
+    archive: str | Path | None = None,  # what results.json calls the archive; None: simulated
+) -> dict:  # results.json, but for what `run_study` adds
     "Every score of a run whose networks are trained: patches, then whole scenes; kept in the run, and made again only if a network, a mask or the code has changed."
     results, made = _results(run, source, archive), run.folder / "scores.json"
     weights = [(model_folder(run.folder, n, e) / "best.weights.h5").stat() for e, names in plan.items() for n in names]
@@ -255,7 +276,7 @@ def score_run(run: Run, source: Archive, plan: dict, archive=None) -> dict:
         write_text(made, json.dumps(to_json_ready({"experiments": scores, "scenes": scenes}), allow_nan=False))
 
     run.stage("scores", (key,), [made], work)
-    return results | json.loads(made.read_text())
+    return results | json.loads(made.read_text(encoding="utf-8"))
 
 
 def _weights_first(profile: Profile):
@@ -282,8 +303,10 @@ def _report(run: Run, source: Archive, results: dict, plan: dict):
     "Figures and report.html."
     folder = run.folder / "figures"
     figure_scores(folder / "scores.png", results["experiments"])
-    figure_curves(folder / "training_curves.png", {model_folder(".", n, e).name: pd.read_csv(model_folder(run.folder, n, e) / "history.csv") for e, names in plan.items() for n in names})
-    study_page(run.folder / "report.html", results, folder, all(p.origin == "simulated" for p in source.pairs), (run.folder / "profile.toml").read_text(encoding="utf-8"))
+    models = [model_folder(run.folder, n, e) for e, names in plan.items() for n in names]
+    figure_curves(folder / "training_curves.png", {m.name: pd.read_csv(m / "history.csv") for m in models})
+    simulated, profile = all(p.origin == "simulated" for p in source.pairs), (run.folder / "profile.toml").read_text(encoding="utf-8")
+    study_page(run.folder / "report.html", results, folder, simulated, profile)
 
 
 def _cards(run: Run, source: Archive, results: dict, plan: dict):
@@ -299,15 +322,27 @@ def _cards(run: Run, source: Archive, results: dict, plan: dict):
             card["scores"] = {"test": to_json_ready(results["experiments"][experiment][name])}
             write_card(folder, card)
             t, d = card["training"], card["data"]
-            text = (f"# {name}, {experiment} masks\n\n- trained on: {'/'.join(origin)} interferograms, {d['train_patches']} patches of {d['patches']['size_px']} pixels after "
-                    f"{d['patches']['multilook']} x {d['patches']['multilook']} multilook, split by event\n- channels: {', '.join(card['channels'])}; {card['normalisation']}; encoder weights: {t['encoder_weights']}\n"
-                    f"- epochs: {t['epochs_done']}, best {t['best_epoch']} with validation IoU {t['best_validation_iou']:.3f}\n- test scores (threshold {run.profile.evaluation.threshold}): {json.dumps(card['scores']['test'])}\n"
-                    f"- made by insar_seg {card['version']}, profile {t['profile']}, seed {t['seed']}, Keras {card['keras']} on {card['backend']}\n- licence: {card['licence']}\n- limits: {card['limits']}\n")
+            cut, tested = d["patches"], json.dumps(card["scores"]["test"])
+            text = (f"# {name}, {experiment} masks\n\n- trained on: {'/'.join(origin)} interferograms, {d['train_patches']} patches of {cut['size_px']} pixels after "
+                    f"{cut['multilook']} x {cut['multilook']} multilook, split by event\n"
+                    f"- channels: {', '.join(card['channels'])}; {card['normalisation']}; encoder weights: {t['encoder_weights']}\n"
+                    f"- epochs: {t['epochs_done']}, best {t['best_epoch']} with validation IoU {t['best_validation_iou']:.3f}\n"
+                    f"- test scores (threshold {run.profile.evaluation.threshold}): {tested}\n"
+                    f"- made by insar_seg {card['version']}, profile {t['profile']}, seed {t['seed']}, Keras {card['keras']} on {card['backend']}\n"
+                    f"- licence: {card['licence']}\n- limits: {card['limits']}\n")
             write_text(folder / "card.md", text)
 
 # %% ../nbs/15_study.ipynb #x-train-one
-def train_one(profile: Profile, out, archive, name: str, experiment: str, fresh: bool = False, quiet: bool = False) -> Path:
-    "Patches and one network, in the folder of a run; returns the model's folder. Raises as `run_study`."
+def train_one(
+    profile: Profile,
+    out: str | Path,  # the run's folder
+    archive: str | Path,  # archive to train on
+    name: str,  # network
+    experiment: str,  # margin or visible: the masks to learn
+    fresh: bool = False,  # do every stage again
+    quiet: bool = False,  # no messages, no progress bars
+) -> Path:  # the model's folder
+    "Patches and one network, in the folder of a run. Raises as `run_study`."
     source = Archive(archive)
     with working_in(out) as folder:
         run = Run(folder, profile, fresh, quiet)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Callable
 
@@ -31,7 +32,9 @@ DELAYS = ("turbulence", "stratified", "weather", "ionosphere", "ramp", "bursts",
 LAYERS = MOTION + DELAYS + ("decorrelation", "filter", "geocoding", "footprint")
 
 
-def check_layers(layers) -> frozenset:
+def check_layers(
+    layers: str | Iterable[str] | None,  # one name or several; None: all
+) -> frozenset:  # of names
     "The layers as a set. Raises `RequestError` for a name that is none of `LAYERS`."
     layers = LAYERS if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
     unknown = [n for n in layers if n not in LAYERS]
@@ -154,12 +157,14 @@ class Simulated:
 
 
 def compose(
-    view: View, source: Source, seeds: Seeds,
+    view: View,  # grid and direction of the look
+    source: Source,  # what the ground did; `Source()`: nothing
+    seeds: Seeds,  # where the random numbers come from
     days: int = 12,  # between the two dates
     kind: str | None = None,  # distractor to add, one of `distractors.DISTRACTORS`
-    layers=None,  # names out of `LAYERS`; None: all
+    layers: str | Iterable[str] | None = None,  # names out of `LAYERS`; None: all
     filters: dict = {},  # options of `goldstein_filter`
-) -> Simulated:
+) -> Simulated:  # on the view's grid
     "All layers of one interferogram. Raises `RequestError` for an unknown layer or distractor."
     wanted, (east, north), incidence = check_layers(layers), view.east_north_m, view.incidence_deg
     look = look_vector(incidence, view.heading_deg)
@@ -181,8 +186,8 @@ def compose(
         torn = rupture_damage(list(source.faults), east, north, seeds.ground("damage")) if "coseismic" in motion else None
         for factor in (torn, lost):
             if factor is not None: coherence = coherence * factor
-    drawn = [np.where(seen, a, 0) for a in multilook_sample(phase, coherence, int(seeds.view("looks").integers(45, 71)), seeds.pair("speckle"))]
-    noisy, estimate = np.where(seen, np.angle(drawn[0]), np.nan), estimated_coherence(*drawn)
+    product, first, second = (np.where(seen, a, 0) for a in multilook_sample(phase, coherence, int(seeds.view("looks").integers(45, 71)), seeds.pair("speckle")))
+    noisy, estimate = np.where(seen, np.angle(product), np.nan), estimated_coherence(product, first, second)
     shown = goldstein_filter(noisy, **filters) if "filter" in wanted else wrap(noisy).astype(np.float32)
     if "geocoding" in wanted: shown = geocoded(shown, view.pixel_m, view.heading_deg, incidence, height, seeds.view("geocoding"), seeds.pair("geocoding"))
     return Simulated(np.where(valid, shown, np.nan).astype(np.float32), np.where(valid, estimate, 0).astype(np.float32), valid, water, height,
@@ -221,13 +226,13 @@ def _view(event, pass_, scene_px):
 
 
 def simulate_scene(
-    event: SimulatedEvent,
+    event: SimulatedEvent,  # from `earthquakes`
     pair_index: int = 0,  # even: ascending, odd: descending
     scene_px: int = 1024,  # side, pixels of 0.001 degree
     kind: str = "coseismic",  # one of KINDS
     distractor: str | None = None,  # kind of distractor; None: one in five co-seismic pairs has one, and every pair of the kind "distractor"
-    layers=None,  # names out of `LAYERS`; None: all
-) -> Scene:
+    layers: str | Iterable[str] | None = None,  # names out of `LAYERS`; None: all
+) -> Scene:  # (scene_px, scene_px)
     "One interferogram; every pair of an earthquake has the same grid. Raises `RequestError` below 64 pixels, and for an unknown kind, layer or distractor."
     if scene_px < 64: raise RequestError("A scene needs 64 pixels or more", scene_px, "Raise scene_px")
     pass_, frame, pair, days = pair_of(event, pair_index, kind)

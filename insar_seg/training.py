@@ -5,8 +5,10 @@
 # %% ../nbs/11_training.ipynb #x-imports
 from __future__ import annotations
 
-import importlib.util, io, sys, time
+import importlib.util, io, sys, time, zipfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ from .batches import PatchSequence
 from .core import RequestError, TrainingProfile, WorkError, atomic_path, fingerprint, write_text
 from .encoding import channels, encoding_of
 from .losses import MaskedIoU, loss_of, replicas
-from .networks import batchnorm_momentum, freeze_encoder, momentum_for
+from .networks import batchnorm_momentum, freeze_encoder, momentum_for, Network
 from .unet import check_size
 from .weights import load_weights, save_weights
 
@@ -26,10 +28,10 @@ __all__ = ['rate_of', 'plateau_rate', 'SharedAdamW', 'optimizer_for', 'save_stat
 
 # %% ../nbs/11_training.ipynb #x-schedule
 def rate_of(
-    profile: TrainingProfile,
-    steps: int,  # batches of the whole phase
+    profile: TrainingProfile,  # schedule, rates and share of the warm-up
+    steps: int,  # batches of the whole phase, 1 or more
     frozen: bool = False,  # the phase with a frozen encoder
-):  # a number, or a Keras schedule over steps
+) -> float | keras.optimizers.schedules.LearningRateSchedule:  # a number, or a Keras schedule over steps
     "What the optimizer starts with. Plateau is a number, lowered by `plateau_rate` between epochs."
     if frozen: return profile.frozen_rate
     if profile.schedule == "plateau": return profile.learning_rate
@@ -39,8 +41,8 @@ def rate_of(
 
 
 def plateau_rate(
-    rate: float,  # at the start
-    scores,  # validation IoU of the epochs so far
+    rate: float,  # at the start, above 0
+    scores: Iterable[float],  # validation IoU of the epochs so far, 0 to 1
     patience: int = 3,  # epochs without a better score before the rate is halved
 ) -> float:
     "The rate after these epochs: halved whenever the score has not risen by 1e-4 for `patience` epochs (as Keras's ReduceLROnPlateau)."
@@ -54,7 +56,9 @@ def plateau_rate(
 class SharedAdamW(keras.optimizers.AdamW):
     "AdamW that clips the gradient of the whole batch where TensorFlow shares it among replicas; Keras clips each replica's part."
 
-    def apply(self, grads, trainable_variables=None):
+    global_clipnorm: float | None  # set aside while Keras applies what was clipped here
+
+    def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         context, bound = replicas(), self.global_clipnorm
         if context is None or bound is None: return super().apply(grads, trainable_variables)
         whole = [context.all_reduce("sum", g) for g in grads]
@@ -65,7 +69,10 @@ class SharedAdamW(keras.optimizers.AdamW):
         finally: self.global_clipnorm = bound
 
 
-def optimizer_for(profile: TrainingProfile, rate) -> keras.optimizers.Optimizer:
+def optimizer_for(
+    profile: TrainingProfile,  # weight decay and the bound on the gradient's norm (0: none)
+    rate: float | keras.optimizers.schedules.LearningRateSchedule,  # from `rate_of`
+) -> keras.optimizers.Optimizer:
     "AdamW as the profile wants it; biases and normalisation parameters are not decayed."
     optimizer = SharedAdamW(rate, weight_decay=profile.weight_decay, global_clipnorm=profile.clip_norm or None)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
@@ -73,13 +80,13 @@ def optimizer_for(profile: TrainingProfile, rate) -> keras.optimizers.Optimizer:
 
 # %% ../nbs/11_training.ipynb #x-state
 def save_state(
-    path,  # .npz file
-    mark: str,  # what the state belongs to
-    rows: list,  # history: a dict an epoch
-    model=None,  # compiled model; None: the training is finished, nothing but the history is kept
-):
+    path: str | Path,  # .npz file
+    mark: str,  # what the state belongs to: a fingerprint
+    rows: list[dict],  # history: a dict an epoch
+    model: keras.Model | None = None,  # compiled model; None: the training is finished, nothing but the history is kept
+) -> None:
     "Write a state whole or not at all. Raises `WorkError` where the disk is full."
-    arrays = {"mark": np.array(mark), "history": np.array(pd.DataFrame(rows).to_csv(index=False, float_format="%.9g"))}
+    arrays: dict[str, Any] = {"mark": np.array(mark), "history": np.array(pd.DataFrame(rows).to_csv(index=False, float_format="%.9g", lineterminator="\n"))}
     if model is not None:
         for what, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
             arrays |= {f"{what}/{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
@@ -89,16 +96,16 @@ def save_state(
         raise WorkError("The state of a training must be written to a disk with space", f"{path} ({e.strerror})", "Make room and run the same command again: it goes on from the last state") from None
 
 
-def read_state(path, mark: str):  # (rows, arrays by name) or None
+def read_state(
+    path: str | Path,  # .npz file, need not be there
+    mark: str,  # what the state must belong to
+) -> tuple[list[dict], dict[str, np.ndarray]] | None:  # (rows, arrays by name) or None
     "A state that belongs to `mark`; None for none, a damaged one, or one of another training."
     try:
         with np.load(path, allow_pickle=False) as f:
             if str(f["mark"]) != mark: return None
             return pd.read_csv(io.StringIO(str(f["history"]))).to_dict("records"), {k: f[k] for k in f.files if "/" in k}
-    except (OSError, ValueError, KeyError, EOFError, pd.errors.EmptyDataError): return None
-    except Exception as e:
-        if type(e).__name__ == "BadZipFile": return None
-        raise
+    except (OSError, ValueError, KeyError, EOFError, pd.errors.EmptyDataError, zipfile.BadZipFile): return None
 
 
 def _restore(variables, arrays, what):
@@ -109,10 +116,19 @@ def _restore(variables, arrays, what):
 class Book(keras.callbacks.Callback):
     "Keeps history, best weights and state, shows progress, lowers a plateau's rate, stops when nothing improves or the loss is not finite."
 
-    def __init__(self, out_dir, profile: TrainingProfile, training: PatchSequence, mark: str, verbose: bool, state_seconds: float):
+    def __init__(
+        self,
+        out_dir: str | Path,  # folder for weights, history.csv and state.npz
+        profile: TrainingProfile,
+        training: PatchSequence,  # whose epoch is set and whose patches are named in errors
+        mark: str,  # what the state belongs to
+        verbose: bool,  # print a line an epoch
+        state_seconds: float,  # shortest time between two states
+    ):
         super().__init__()
         self.folder, self.profile, self.training, self.mark, self.verbose, self.state_seconds = Path(out_dir), profile, training, mark, verbose, state_seconds
-        self.rows, self.saved, self.frozen = [], time.monotonic(), False
+        self.rows: list[dict] = []
+        self.saved, self.frozen = time.monotonic(), False
 
     @property
     def best(self) -> int: return int(np.argmax([r["val_iou"] for r in self.rows])) if self.rows else -1  # position of the best epoch
@@ -122,7 +138,7 @@ class Book(keras.callbacks.Callback):
         done = len(self.rows)
         return done >= self.profile.epochs or (done > self.profile.frozen_epochs and done - 1 - self.best >= self.profile.patience)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         from tqdm import tqdm
 
         self.training.epoch, self.start = epoch, time.perf_counter()
@@ -131,24 +147,24 @@ class Book(keras.callbacks.Callback):
             self.model.optimizer.learning_rate = plateau_rate(self.profile.learning_rate, scores, max(1, self.profile.patience // 3))
         self.bar = tqdm(total=len(self.training), desc=f"epoch {epoch + 1}", leave=False, file=sys.stderr, disable=None if self.verbose else True)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.bar.update()
-        loss = float(logs["loss"])
+        loss = float((logs or {})["loss"])
         if np.isfinite(loss): return
         self.bar.close()
         raise WorkError("The loss must stay finite", f"{loss} in epoch {len(self.rows) + 1}, batch {batch + 1}, patches {self.training.batch_rows(batch)}",
                         "Lower training.learning_rate, or look at these patches; the best weights of the epochs before are kept")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.bar.close()
-        scores = {k: float(v) for k, v in logs.items()}
+        scores = {k: float(v) for k, v in (logs or {}).items()}
         iou, val_iou = (next(v for k, v in scores.items() if k.startswith("val_") == val and k.endswith("iou")) for val in (False, True))
         if not np.isfinite(scores["val_loss"]): raise WorkError("The validation loss must stay finite", f"{scores['val_loss']} in epoch {epoch + 1}", "Lower training.learning_rate")
         row = dict(epoch=epoch + 1, loss=scores["loss"], iou=iou, val_loss=scores["val_loss"], val_iou=val_iou, rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
                    seconds=round(time.perf_counter() - self.start, 2))
         self.rows.append(row)
         if self.best == len(self.rows) - 1: save_weights(self.model, self.folder / "best.weights.h5")
-        write_text(self.folder / "history.csv", self.history().to_csv(index=False, float_format="%.9g"))
+        write_text(self.folder / "history.csv", self.history().to_csv(index=False, float_format="%.9g", lineterminator="\n"))
         if self.verbose: print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
         if self.finished: self.model.stop_training = True
         elif time.monotonic() - self.saved >= self.state_seconds:
@@ -162,12 +178,12 @@ def train(
     model: keras.Model,  # every output a probability map; trained in place
     training: PatchSequence,  # what it learns from
     validation: PatchSequence,  # what decides which epoch is the best
-    out_dir,  # folder for weights, history.csv, curves.png and state.npz
-    profile: TrainingProfile,
+    out_dir: str | Path,  # folder for weights, history.csv, curves.png and state.npz
+    profile: TrainingProfile,  # epochs, rates, loss, patience
     seed: int = 0,  # fixes dropout
     verbose: bool = True,  # print a line per epoch; a progress bar in a terminal
     momentum: float | None = None,  # of every batch normalisation; None: `momentum_for` the number of steps
-    network=None,  # the `Network` that the model is; needed for frozen epochs
+    network: Network | None = None,  # what the model was built from; needed for frozen epochs
     key: str = "",  # what else the result depends on, such as the patches' fingerprint
     state_seconds: float = 60.0,  # shortest time between two states
 ) -> pd.DataFrame:  # one row per epoch: epoch, loss, iou, val_loss, val_iou, rate, seconds
@@ -225,14 +241,17 @@ def _tensorboard(folder, profile):
     return [keras.callbacks.TensorBoard(folder / "logs", write_graph=False)] if profile.tensorboard else []
 
 
-def plot_history(history: pd.DataFrame, path=None):
-    "Loss, IoU and rate over epochs; written to `path` (.png) where one is given. Returns the axes."
+def plot_history(
+    history: pd.DataFrame,  # as `train` returns it
+    path: str | Path | None = None,  # .png file to write; None: the figure stays open
+) -> np.ndarray:  # (3,) axes
+    "Loss, IoU and learning rate over epochs; a ring marks the best epoch."
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(1, 3, figsize=(8.5, 2.4), dpi=72, layout="constrained")
     for ax, names in zip(axes, (("loss", "val_loss"), ("iou", "val_iou"), ("rate",))):
         for name, label in zip(names, ("training", "validation")): ax.plot(history.epoch, history[name], marker="." if len(history) < 30 else None, label=label)
-        ax.set(xlabel="epoch", ylabel=names[0])
+        ax.set(xlabel="epoch", ylabel={"iou": "IoU", "rate": "learning rate"}.get(names[0], names[0]))
     best = history.val_iou.idxmax()
     axes[1].plot(history.epoch[best], history.val_iou[best], "o", mfc="none", ms=9, color="C1"); axes[1].set_ylim(0, 1); axes[1].legend(frameon=False, fontsize=8)
     if path is not None:
@@ -243,8 +262,8 @@ def plot_history(history: pd.DataFrame, path=None):
 # %% ../nbs/11_training.ipynb #x-predict
 def predict(
     model: keras.Model,  # a network of this package
-    phase,  # (N, H, W) wrapped phase, radians, NaN = no data; NumPy or zarr
-    coherence=None,  # (N, H, W), or None
+    phase: np.ndarray,  # (N, H, W) wrapped phase, radians, NaN = no data; NumPy or zarr; H and W multiples of 32
+    coherence: np.ndarray | None = None,  # (N, H, W) 0 to 1, NaN = unknown; None: the product has none
     encoding: str = "cos_sin_coherence",  # as the model was trained
     batch_size: int = 8,  # patches at a time
 ) -> np.ndarray:  # (N, H, W) float32, probability of the first output, `fused` where there are three

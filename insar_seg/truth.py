@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,11 @@ from .masks import Masks, empty_masks, masks_from_polygons, masks_from_unwrapped
 __all__ = ['stored_masks', 'truth_masks', 'write_masks', 'mask_archive']
 
 # %% ../nbs/06a_truth.ipynb #x-stored-masks
-def stored_masks(archive: Archive, pair: Pair, scene: Interferogram) -> Masks | None:
+def stored_masks(
+    archive: Archive,  # opened
+    pair: Pair,  # one of its pairs
+    scene: Interferogram,  # the pair, read: the grid that the masks must lie on
+) -> Masks | None:  # None: there are none
     "The masks under `<archive>/masks`, or None. Raises `WorkError` for one of another shape or grid."
     paths = {k: archive.mask_path(pair, k) for k in ("visible", "margin", "ignore")}
     if not (paths["visible"].is_file() and paths["margin"].is_file()): return None
@@ -34,10 +39,10 @@ def stored_masks(archive: Archive, pair: Pair, scene: Interferogram) -> Masks | 
 
 
 def truth_masks(
-    archive: Archive,
-    pair: Pair,
+    archive: Archive,  # opened
+    pair: Pair,  # one of its pairs
     scene: Interferogram,  # the pair, read with its unwrapped phase
-):  # (Masks or None; "stored", "drawn", "no earthquake", "unwrapped phase", "dislocation model (..)" or "none ..")
+) -> tuple[Masks | None, str]:  # (Masks or None; "stored", "drawn", "no earthquake", "unwrapped phase", "dislocation model (..)" or "none ..")
     "The masks of a pair. Raises `WorkError` for a mask that does not fit its scene."
     masks = stored_masks(archive, pair, scene)
     if masks is not None: return masks, "stored"
@@ -49,8 +54,8 @@ def truth_masks(
     if not pair.coseismic: return empty_masks(scene.valid), "no earthquake"
     event = archive.events.loc[pair.event_id] if pair.event_id else None
     if scene.unwrapped is None: return _from_model(pair, scene, event)
-    where = {} if event is None else dict(epicentre_rc=scene.pixel_of(event.latitude, event.longitude), magnitude=float(event.magnitude))
-    made = masks_from_unwrapped(scene.unwrapped, scene.valid, scene.pixel_m, wavelength_m=scene.wavelength_m, coherence=scene.coherence, **where)
+    where, magnitude = (None, None) if event is None else (scene.pixel_of(event.latitude, event.longitude), float(event.magnitude))
+    made = masks_from_unwrapped(scene.unwrapped, scene.valid, scene.pixel_m, where, magnitude, scene.wavelength_m, scene.coherence)
     return made, "unwrapped phase"
 
 
@@ -65,13 +70,13 @@ def _from_model(pair, scene, event):
 
 # %% ../nbs/06a_truth.ipynb #x-write-masks
 def write_masks(
-    root,  # the archive, or a run's folder: the files go below masks/
-    pair: Pair,
-    scene: Interferogram,
-    masks: Masks,
+    root: str | Path,  # the archive, or a run's folder: the files go below masks/
+    pair: Pair,  # names the files
+    scene: Interferogram,  # gives the grid
+    masks: Masks,  # on that grid
     source: str,  # where they come from, stored in each file
     los: np.ndarray | None = None,  # (H, W) metres: the motion they were made from, where it is known
-):
+) -> None:
     "Write visible, margin and ignore (uint8 0/1) on the scene's grid, and beside them the motion (half precision), so that other thresholds can be applied later."
     for kind in ("visible", "margin", "ignore"):
         path = Path(root) / "masks" / pair.frame / f"{pair.pair}.{kind}.tif"
@@ -80,11 +85,12 @@ def write_masks(
 
 
 def mask_archive(
-    root,  # an archive
-    progress=iter,  # wraps an iterable, e.g. tqdm
-) -> dict:  # how many pairs got their masks from where
+    root: str | Path,  # an archive
+    progress: Callable[[Iterable], Iterable] = iter,  # wraps an iterable, e.g. tqdm
+) -> dict[str, int]:  # how many pairs got their masks from where
     "Make and store the masks of every pair that has none yet. Raises `RequestError` if the archive cannot be written."
-    archive, told = Archive(root), {}
+    archive = Archive(root)
+    told: dict[str, int] = {}
     for pair in progress(archive.pairs):
         scene = pair.read(unwrapped=True)
         masks, source = truth_masks(archive, pair, scene)

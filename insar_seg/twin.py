@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses, json, multiprocessing, shutil
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,10 @@ from .catalogue import study_events
 from .core import DataProfile, RequestError, check_data, code_version, fingerprint, rng_for, write_text
 from .distractors import DISTRACTORS
 from .interferogram import Interferogram, write_raster
-from .masks import STILL_M, atmosphere_sigma, empty_masks, masks_from_displacement
+from .masks import STILL_M, atmosphere_sigma, empty_masks, masks_from_displacement, Masks
 from .okada import look_vector
 from .earthquakes import SimulatedEvent, catalogue_event, check_seed, pair_of, simulate_event
-from .synthetic import simulate_scene
+from .synthetic import simulate_scene, Scene
 from .truth import write_masks
 
 # %% auto #0
@@ -30,10 +31,10 @@ __all__ = ['NEGATIVES', 'archive_event', 'Task', 'plan_pairs', 'scene_masks', 's
 
 # %% ../nbs/06b_twin.ipynb #x-archive-event
 def archive_event(
-    seed: int,
+    seed: int,  # of the archive, 0 or more
     event_index: int,  # 0 or more
-    data: DataProfile,
-) -> SimulatedEvent:
+    data: DataProfile,  # its catalogue, range of magnitudes and share of hidden ones
+) -> SimulatedEvent:  # from the study's table, or drawn
     "Earthquake number `event_index` of an archive."
     table = study_events() if data.catalogue == "study" else study_events().iloc[:0]
     table = table[table.magnitude.between(data.min_magnitude, data.max_magnitude)]
@@ -56,8 +57,8 @@ class Task:
 
 
 def plan_pairs(
-    data: DataProfile,
-) -> list:  # of Task
+    data: DataProfile,  # number of events and interferograms, share of negatives
+) -> list[Task]:  # by event
     "Which interferograms to simulate. Every event has at least one co-seismic pair; kinds and distractors are as even as the shares allow."
     base, extra = divmod(data.interferograms, data.events)
     plan, used, frames = [], {k: 0 for k in NEGATIVES}, set()
@@ -77,8 +78,10 @@ def plan_pairs(
     return plan
 
 # %% ../nbs/06b_twin.ipynb #x-scene-masks
-def scene_masks(s) -> tuple:
-    "Masks of a simulated scene, and the motion of its ground (H, W) float32 metres, 0 on water."
+def scene_masks(
+    s: Scene,  # from `simulate_scene`
+) -> tuple[Masks, np.ndarray]:  # masks; motion of the ground, (H, W) float32 metres toward the satellite
+    "Masks of a simulated scene, and the motion of its ground, 0 on water."
     los = np.where(s.water, 0, s.los).astype(np.float32)
     coherence = np.where(s.valid, s.coherence, np.nan)
     if s.coseismic: return masks_from_displacement(los, s.valid, s.pixel_m, s.atmosphere, coherence, s.wavelength_m), los
@@ -121,7 +124,13 @@ def _read_json(path):
     return found if isinstance(found, dict) else None
 
 
-def simulate_pair(task: Task, root, data: DataProfile, seed: int, key: str = "") -> dict:
+def simulate_pair(
+    task: Task,  # from `plan_pairs`
+    root: str | Path,  # folder of the archive
+    data: DataProfile,  # of the archive
+    seed: int,  # of the archive, 0 or more
+    key: str = "",  # of the settings; empty: the pair is made in any case
+) -> dict:  # column of pairs.csv and simulation.csv -> value
     "Simulate one interferogram and write its files below `root`; its row of the tables. A pair that is there already, made with the same `key`, is left alone."
     event = archive_event(seed, task.event, data)
     s_pass, frame, dates, _ = pair_of(event, task.pair, task.kind)
@@ -160,15 +169,15 @@ def _claim(out, key, replace):
 
 
 def simulate_archive(
-    out,  # folder of the archive
-    data: DataProfile,
-    seed: int,
+    out: str | Path,  # folder of the archive
+    data: DataProfile,  # what is simulated
+    seed: int,  # 0 or more
     workers: int = 1,  # processes
-    progress=iter,  # wraps an iterable, e.g. tqdm
+    progress: Callable[[Iterable], Iterable] = iter,  # wraps an iterable, e.g. tqdm
     replace: bool = False,  # True: remove an archive that was simulated with other settings; False: refuse
-):
+) -> None:
     "Write a simulated archive. The tables come last: a folder without pairs.csv is an archive that was never finished. Raises `RequestError` for a folder that holds something else."
-    check_seed(seed), check_data(data)
+    check_seed(seed); check_data(data)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1: raise RequestError("The number of processes must be an integer of 1 or more", repr(workers), "Correct --workers")
     out, plan, key = Path(out), plan_pairs(data), fingerprint(data, seed, code_version())
     _claim(out, key, replace)
@@ -185,5 +194,5 @@ def simulate_archive(
                 pool.shutdown(cancel_futures=True)
                 raise
     events = [archive_event(seed, i, data) for i in range(data.events)]
-    write_text(out / "simulation.csv", pd.DataFrame(rows).to_csv(index=False))
+    write_text(out / "simulation.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     write_tables(out, pd.DataFrame([dataclasses.asdict(e) | {"faults": None} for e in events]), pd.DataFrame(rows), {**made, "finished": True})

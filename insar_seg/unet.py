@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import contextlib, importlib, io, os, warnings
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,7 +24,7 @@ __all__ = ['ENCODER_INPUT', 'WEIGHT_FILES', 'ENCODERS', 'segmentation_models', '
            'encoder_of', 'check_size', 'save_model', 'without_optimizer', 'load_model']
 
 # %% ../nbs/09_unet.ipynb #x-segmentation-models
-def segmentation_models():  # the imported module
+def segmentation_models() -> ModuleType:  # the imported module
     "`segmentation_models` on Keras 3, without the line it prints. Raises `WorkError` if it is missing or runs on another Keras."
     os.environ["SM_FRAMEWORK"] = "tf.keras"
     try:
@@ -45,14 +48,14 @@ class EncoderInput(keras.layers.Layer):
         encoder: str,  # a key of ENCODER_INPUT
         colours: bool = True,  # the channels are red, green, blue
         pretrained: bool = True,  # False: nothing is changed
-        **kwargs,
-    ):
+        **kwargs: Any,  # of `keras.layers.Layer`: name, dtype
+    ) -> None:
         super().__init__(**kwargs)
         if encoder not in ENCODER_INPUT:
             raise RequestError("An encoder must be one of " + ", ".join(ENCODER_INPUT), repr(encoder), "Check the name")
         self.encoder, self.colours, self.pretrained = encoder, colours, pretrained
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         kind = ENCODER_INPUT[self.encoder]
         if kind == "tf" or not self.pretrained: return x
         if kind == "bytes": return (x + 1.0) * 127.5
@@ -60,9 +63,9 @@ class EncoderInput(keras.layers.Layer):
         mean = ops.convert_to_tensor([103.939, 116.779, 123.68], dtype=x.dtype)  # ImageNet's blue, green, red
         return ops.flip((x + 1.0) * 127.5, axis=-1) - mean
 
-    def compute_output_shape(self, input_shape): return input_shape
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]: return input_shape
 
-    def get_config(self): return {**super().get_config(), "encoder": self.encoder, "colours": self.colours, "pretrained": self.pretrained}
+    def get_config(self) -> dict: return {**super().get_config(), "encoder": self.encoder, "colours": self.colours, "pretrained": self.pretrained}
 
 # %% ../nbs/09_unet.ipynb #x-4389da80
 _FCHOLLET = "https://github.com/fchollet/deep-learning-models/releases/download/"
@@ -80,7 +83,7 @@ WEIGHT_FILES = {encoder: (name, base + name) for encoder, (name, base, _) in _FI
 # %% ../nbs/09_unet.ipynb #x-encoder-weights-path
 def encoder_weights_path(
     encoder: str,  # a key of `WEIGHT_FILES`
-    weights=None,  # None or "none"; "imagenet"; a folder that holds the encoder's file; or the file itself
+    weights: str | Path | None = None,  # None or "none"; "imagenet"; a folder that holds the encoder's file; or the file itself
 ) -> str | None:  # path of the weight file; None for random weights
     """Where an encoder's weights are; "imagenet" fetches them once. Raises `WorkError` when they are out of reach, `RequestError` for
     an unknown encoder or a path that does not exist."""
@@ -111,7 +114,7 @@ def _imagenet(encoder, name, url):
 def load_encoder_weights(
     encoder: keras.Model,  # the encoder alone
     path: str,  # .h5 weight file of that encoder without its top
-):
+) -> None:
     "Fill an encoder from a weight file. Raises `WorkError` if the file is damaged or belongs to another network."
     try:
         encoder.load_weights(path)
@@ -123,7 +126,7 @@ def load_encoder_weights(
 # %% ../nbs/09_unet.ipynb #x-adapted-weights
 def grey_kernel(
     kernel: np.ndarray,  # (h, w, 3, F) of a first convolution
-    channels: int,  # C
+    channels: int,  # C, 1 or more
 ) -> np.ndarray:  # (h, w, C, F)
     "The kernel's answer to grey, shared among C channels."
     return np.repeat(kernel.mean(2, keepdims=True), channels, 2) * (kernel.shape[2] / channels)
@@ -138,7 +141,7 @@ def copy_adapted(
     source: keras.Model,  # three colours, weights loaded
     target: keras.Model,  # the same layers behind another number of channels
     colours: bool,  # False: the first convolution is adapted even if the number of channels is the same
-):
+) -> None:
     "Copy an encoder's weights; what belongs to the colours becomes `grey_kernel`, and statistics of colours their mean."
     for a, b in zip(source.layers, target.layers):
         weights = a.get_weights()
@@ -153,12 +156,12 @@ ENCODERS = ("inceptionv3", "vgg19", "resnet50")
 
 def build_unet(
     encoder: str,  # inceptionv3, vgg19 or resnet50
-    weights=None,  # None, "none", "imagenet", or a folder or file that holds the encoder's weights
+    weights: str | Path | None = None,  # None, "none", "imagenet", or a folder or file that holds the encoder's weights
     name: str | None = None,  # name of the model; unet_<encoder> by default
-    channels: int = 3,  # C
+    channels: int = 3,  # C, 1 or more
     colours: bool = True,  # the channels are red, green, blue
     pretrained: bool | None = None,  # the input is scaled for a pre-trained encoder; None: if there are weights
-    **variant,  # as for `remade`; width below 1 and group_norm only without weights
+    **variant: Any,  # as for `remade`; width below 1 and group_norm only without weights
 ) -> keras.Model:  # (N, H, W, C) float32 in [-1, 1] -> (N, H, W, 1) float32 probability; H and W multiples of 32
     "A U-net (Ronneberger 2015) on an encoder of `segmentation_models`. Raises as `encoder_weights_path` and `load_encoder_weights`."
     if encoder not in ENCODERS: raise RequestError("A U-net's encoder must be one of " + ", ".join(ENCODERS), repr(encoder), "Check the name")
@@ -166,7 +169,7 @@ def build_unet(
     no_variant(path, variant)
     pretrained = path is not None if pretrained is None else pretrained
 
-    def library_unet(c):
+    def library_unet(c: int) -> keras.Model:
         with warnings.catch_warnings():  # about numbers of channels other than 1 and 3
             warnings.simplefilter("ignore")
             return segmentation_models().Unet(encoder, input_shape=(None, None, c), classes=1, activation="sigmoid", encoder_weights=None)
@@ -181,7 +184,10 @@ def build_unet(
     return keras.Model(image, unet(EncoderInput(encoder, colours, pretrained, name="encoder_input")(image)), name=name or f"unet_{encoder}")
 
 
-def no_variant(path, variant: dict):
+def no_variant(
+    path: str | None,  # of the weight file; None: random weights
+    variant: dict,  # options of `remade`
+) -> None:
     "Raises `RequestError` where published weights could not fit the variant."
     if path and (variant.get("width", 1.0) != 1 or variant.get("group_norm")):
         raise RequestError("Published encoder weights fit the full width and batch normalisation only", variant, "Choose encoder weights none, or the whole encoder")
@@ -198,9 +204,9 @@ def encoder_of(
 
 
 def check_size(
-    shape,  # (height, width), pixels
+    shape: tuple[int, ...],  # (height, width), pixels
     multiple: int = 32,  # the networks halve the image five times
-):
+) -> None:
     "Raises `RequestError` unless height and width are positive multiples of `multiple`."
     if len(shape) != 2 or any(n < multiple or n % multiple for n in shape):
         raise RequestError(f"Height and width must be multiples of {multiple} pixels", tuple(shape), "Cut or pad the image")
@@ -208,15 +214,17 @@ def check_size(
 # %% ../nbs/09_unet.ipynb #x-save-model
 def save_model(
     model: keras.Model,  # any model of this package
-    path,  # file that ends in .keras
-):
+    path: str | Path,  # file that ends in .keras
+) -> None:
     "Write a model whole or not at all, without its optimizer's state (twice the weights). Raises `RequestError` for another ending."
     _must_be_keras(path)
     with without_optimizer(model), atomic_path(path) as tmp: model.save(tmp)
 
 
 @contextlib.contextmanager
-def without_optimizer(model: keras.Model):
+def without_optimizer(
+    model: keras.Model,  # compiled or not
+) -> Iterator[keras.Model]:
     "The model while its optimizer, whose state is twice the weights, is put aside."
     kept, model.optimizer = getattr(model, "optimizer", None), None
     try: yield model
@@ -224,7 +232,7 @@ def without_optimizer(model: keras.Model):
 
 
 def load_model(
-    path,  # .keras file
+    path: str | Path,  # .keras file
 ) -> keras.Model:  # ready to predict; not compiled
     "Read a model. Raises `RequestError` if there is no such .keras file, `WorkError` if it is damaged, holds code or needs unknown layers."
     path = Path(path)

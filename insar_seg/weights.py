@@ -28,10 +28,10 @@ LARGEST_GB = 4.0  # a larger file is not read
 
 
 def save_weights(
-    model: keras.Model,
-    path,  # file that ends in .weights.h5
+    model: keras.Model,  # trained or not, compiled or not
+    path: str | Path,  # file that ends in .weights.h5
     float16: bool = False,  # half precision: half the size, 3 to 4 digits
-):
+) -> None:
     "Write weights whole or not at all. Raises `RequestError` for another ending, `WorkError` where the file cannot be written."
     path = Path(path)
     _must_end(path)
@@ -44,7 +44,10 @@ def save_weights(
         raise WorkError("Weights must be written to a disk with space", f"{path} ({_reason(e)})", "Make room; the file that was there before is kept") from None
 
 
-def reserve(path, size: int):
+def reserve(
+    path: str | Path,  # a file that does not exist yet, in a folder that does
+    size: int,  # bytes, 1 or more
+) -> None:
     "Ask the file system for `size` bytes at `path`, then give them back. Raises `OSError` where it has not as much; the HDF5 library would be left in a broken state."
     with open(path, "wb") as f:
         if hasattr(os, "posix_fallocate"): os.posix_fallocate(f.fileno(), 0, size)
@@ -65,7 +68,7 @@ def _halved(path):
     "Replace the float32 arrays of a file by float16 ones; written anew, so that no space is lost."
     small = path.with_name("half" + path.name)
     with h5py.File(path, "r") as a, h5py.File(small, "w") as b:
-        def copy(name, item):
+        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Group): b.require_group(name).attrs.update(item.attrs)
             else: b.create_dataset(name, data=np.clip(item[()], -65504, 65504).astype(np.float16) if item.dtype == np.float32 else item[()])
         b.attrs.update(a.attrs)
@@ -77,12 +80,12 @@ CARD_FORMAT = "insar_seg model card 1"
 
 
 def model_card(
-    network: Network,
+    network: Network,  # as it was built
     data: dict,  # what it was trained on: archive, origin, patches, masks, pixel
     training: dict,  # the profile's training part, seed, epochs done, best epoch
     scores: dict | None = None,  # by data set; None: not scored yet
     licence: str = "Apache-2.0",  # of the weights
-) -> dict:
+) -> dict:  # strings, numbers, lists and dicts
     "What is to be said about weights, ready for json."
     scaled = f"then scaled for the published encoder ({ENCODER_INPUT[network.encoder]})" if network.pretrained else "as they are"
     return {"format": CARD_FORMAT, "network": dataclasses.asdict(network), "channels": list(CHANNELS[network.encoding].names), "normalisation": f"channels in [-1, 1], {scaled}",
@@ -91,17 +94,23 @@ def model_card(
             "limits": "scores hold for data like the training data; nothing is said about other deformation, sensors or pixel sizes"}
 
 
-def write_card(folder, card: dict): write_text(Path(folder) / "card.json", json.dumps(card, indent=1, allow_nan=False) + "\n")
+def write_card(
+    folder: str | Path,  # the model's
+    card: dict,  # of `model_card`
+) -> None:
+    "Write card.json, whole or not at all."
+    write_text(Path(folder) / "card.json", json.dumps(card, indent=1, allow_nan=False) + "\n")
 
 
 def read_card(
-    folder,  # holds card.json
-) -> dict:
+    folder: str | Path,  # holds card.json
+) -> dict:  # as `model_card` made it
     "A model's card. Raises `RequestError` if there is none, `WorkError` if it is not one."
     path = Path(folder) / "card.json"
     if not path.is_file(): raise RequestError("Weights need the card.json that was written with them", path, "Keep both in one folder")
     try:
-        card = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size < 10e6 else None
+        if path.stat().st_size >= 10e6: raise ValueError("10 MB or more")
+        card = json.loads(path.read_text(encoding="utf-8"))
         if card["format"] != CARD_FORMAT: raise ValueError(f"format {card['format']!r}")
         Network(**card["network"])
     except (ValueError, KeyError, TypeError, OSError) as e:
@@ -111,8 +120,8 @@ def read_card(
 # %% ../nbs/10c_weights.ipynb #x-load-weights
 def load_weights(
     model: keras.Model,  # filled in place
-    path,  # .weights.h5 file
-):
+    path: str | Path,  # .weights.h5 file
+) -> None:
     "Fill a network. Raises `RequestError` for a missing file or another ending, `WorkError` for a file that is damaged, unsafe or of another network."
     path = Path(path)
     _must_end(path)
@@ -127,20 +136,20 @@ def load_weights(
         raise WorkError(f"Weights must fit the network {model.name} ({' '.join(str(e).split())[:120]})", path, "Use the weights of that network") from None
 
 
-def array_shapes(path) -> list:  # shapes of all arrays of a weights file
+def array_shapes(
+    path: str | Path,  # an existing file
+) -> list[tuple[int, ...]]:  # shapes of all arrays of a weights file
     "Raises `WorkError` for what is no HDF5 file of plain arrays."
     path = Path(path)
     cure = "Use a file that was written by save_weights"
     if path.stat().st_size > LARGEST_GB * 1e9: raise WorkError(f"A weights file must not exceed {LARGEST_GB:g} GB", f"{path.stat().st_size / 1e9:.1f} GB", cure)
     if not h5py.is_hdf5(path): raise WorkError("Weights must be HDF5 arrays; pickled objects, archives and programs are not read", f"{path} ({_kind(path)})", cure)
-    shapes = []
+    shapes: list[tuple[int, ...]] = []
 
-    def look(group, where):
+    def look(group: h5py.Group, where: str) -> None:
         for name in group:
-            link, item = group.get(name, getlink=True), None
-            if isinstance(link, h5py.HardLink): item = group[name]
-            plain = item is not None and (isinstance(item, h5py.Group) or (item.dtype.kind in "fiub" and not item.is_virtual and not item.external))
-            if not plain: raise WorkError("A weights file may hold plain arrays of numbers only", f"{where}/{name} in {path}", cure)
+            item = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+            if item is None or not (isinstance(item, h5py.Group) or (item.dtype.kind in "fiub" and not item.is_virtual and not item.external)): raise WorkError("A weights file may hold plain arrays of numbers only", f"{where}/{name} in {path}", cure)
             if isinstance(item, h5py.Group): look(item, f"{where}/{name}")
             else: shapes.append(tuple(item.shape))
 
@@ -162,9 +171,9 @@ def _kind(path):
 
 # %% ../nbs/10c_weights.ipynb #x-load-network
 def load_network(
-    path,  # a model's folder, or its .weights.h5 file with card.json beside it
+    path: str | Path,  # a model's folder, or its .weights.h5 file with card.json beside it
     which: str = "best",  # best or last, where a folder is given
-) -> tuple:  # (keras model, ready to predict; its card)
+) -> tuple[keras.Model, dict]:  # (keras model, ready to predict; its card)
     "Build the network of a card and fill it. Raises as `read_card` and `load_weights`."
     path = Path(path)
     if not path.exists(): raise RequestError("A model must exist", path, "Check the path, or train the model first")

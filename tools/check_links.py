@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Check the links and the images of a built site or of its sources.
 
-usage: check_links.py PATH... [--figures] [--external] [--seconds 15] [--tries 3]
+usage: check_links.py PATH... [--figures] [--offline] [--external] [--seconds 15] [--tries 3]
 
 PATH is a file or a folder. A folder with an index.html is a built site: its pages are checked. Any other folder gives its sources: notebooks (markdown cells, and what cells
 displayed as markdown or HTML), .md and .qmd files; what git ignores, and names that begin with _ or ., are left out.
 
 A relative link must lead to a file, and to an anchor in it where it names one. In sources a link to x.html is met by x.ipynb, 01_x.ipynb, x.qmd or x.md, because that is what becomes
 x.html; two sources that would become one page are a mistake too. An image must exist and have an alternative text, unless it is marked as decoration (role="presentation",
-aria-hidden="true"). --figures also asks for `#| fig-alt:` in cells that drew a figure, which is where the site takes its alternative text from.
+aria-hidden="true"). --figures also asks for a `#| fig-alt:` that says something in cells that drew a figure, which is where the site takes its alternative text from.
 
-Links to other hosts are left alone. With --external they are asked for (HEAD, a few tries each), and listed: a page that is not there is a mistake, a server that refuses or does not answer is told.
+With --offline a page may load nothing from another host: no script, style, frame, picture. Links to other hosts are left alone. With --external they are asked for (HEAD, a few tries each), and listed: a page that is not there is a mistake, a server that refuses or does not answer is told.
 
 Exit code 0: nothing found; 1: mistakes, one a line; 2: the request was wrong. Needs markdown-it-py, which comes with the package's own requirements (typer, rich).
 """
@@ -70,7 +70,8 @@ def slugs(text, page):
 
 def read_markdown(text, page, where):
     "Add the links, images and headings of Markdown to a page; code is no text."
-    from markdown_it import MarkdownIt
+    try: from markdown_it import MarkdownIt
+    except ImportError: print("check_links: reading Markdown needs markdown-it-py; install the package first: pip install .", file=sys.stderr); sys.exit(2)
 
     def look(tokens, place):
         for i, t in enumerate(tokens):
@@ -100,7 +101,7 @@ def read_notebook(path, page):
             data = output.get("data", {})
             if "text/markdown" in data: read_markdown("".join(data["text/markdown"]), page, f"{where}, output")
             elif "text/html" in data: Tags(page, f"{where}, output").feed("".join(data["text/html"]))
-            elif any(k.startswith("image/") for k in data) and "fig-alt" not in head: page.figures.append(where)
+            if any(k.startswith("image/") for k in data) and not re.search(r"#\s*\|\s*fig-alt:\s*[\"']?\s*[^\s\"']", head): page.figures.append(where)
 
 
 def defined(source):
@@ -181,7 +182,7 @@ def top_of(path):
     except (OSError, subprocess.CalledProcessError): return None
 
 
-def check(paths, figures=False):
+def check(paths, figures=False, offline=False):
     "(mistakes: lines of text, external: {address: where}, pages)"
     mistakes, external, pages = [], {}, []
     for path in map(Path, paths):
@@ -202,6 +203,7 @@ def check(paths, figures=False):
                 if re.match(r"(?:https?:)?//", source): external.setdefault(source, f"{p.as_posix()}, {where}"); continue
                 what = "no source" if not source else broken(page, source, site, root)
                 if what: mistakes.append(f"{p.as_posix()}, {where}: image {source[:80]}: {what}")
+            if offline: mistakes += [f"{p.as_posix()}, {where}: loads {target[:120]}, which needs a network" for target, where in [*page.loads, *((i[0], i[2]) for i in page.images)] if re.match(r"(?:https?:)?//", target)]
             if figures: mistakes += [f"{p.as_posix()}, {where}: a figure without fig-alt" for where in page.figures]
         mistakes += [f"{' and '.join(p.as_posix() for p in same)} both become {name.name}" for name, same in becomes.items() if len(same) > 1]
     return mistakes, external, pages
@@ -232,13 +234,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="See the first lines of the file for what is checked.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="built site, folder of sources, or files")
     parser.add_argument("--figures", action="store_true", help="also ask for fig-alt where a cell drew a figure")
+    parser.add_argument("--offline", action="store_true", help="also refuse what a page loads from other hosts")
     parser.add_argument("--external", action="store_true", help="also ask other hosts for the pages that are linked")
     parser.add_argument("--seconds", type=float, default=15, help="how long to wait for an answer (default: 15)")
     parser.add_argument("--tries", type=int, default=3, help="how often to ask, at most (default: 3)")
     args = parser.parse_args()
     for path in args.paths:
         if not path.exists(): print(f"check_links: no file or folder '{path}'", file=sys.stderr); sys.exit(2)
-    mistakes, external, pages = check(args.paths, args.figures)
+    mistakes, external, pages = check(args.paths, args.figures, args.offline)
     if not pages: print("check_links: no page to check there", file=sys.stderr); sys.exit(2)
     if args.external:
         for address, where in sorted(external.items()):
