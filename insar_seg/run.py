@@ -80,7 +80,7 @@ class Run:
 
 # %% ../nbs/14b_run.ipynb #x-notebook-run
 SMALLEST = {"base": "quick", "name": "smallest", "data": {"events": 3, "interferograms": 6, "scene_px": 256}, "training": {"epochs": 1},
-            "patches": {"size_px": 32, "max_per_scene": 2}, "evaluation": {"bootstrap": 100}}
+            "patches": {"size_px": 32, "max_per_scene": 2}, "models": {"width": 0.25}, "evaluation": {"bootstrap": 100}}
 
 
 @contextlib.contextmanager
