@@ -146,7 +146,7 @@ def paste(
     if not patch.phase.shape == np.shape(los) == np.shape(truth):
         raise RequestError("Patch, displacement and truth must have one shape", (patch.phase.shape, np.shape(los), np.shape(truth)), "Make the signals in the patches' size")
     phase = wrap(patch.phase + phase_from_los(np.asarray(los, np.float32), wavelength_m).astype(np.float32)).astype(np.float32)
-    return Patch(phase, patch.coherence, np.where(np.isfinite(phase), truth, -1).astype(np.int8))
+    return Patch(phase, patch.coherence, np.where(np.isfinite(phase), truth, np.int8(-1)).astype(np.int8))
 
 # %% ../nbs/08b_augmentation.ipynb #x-signals
 class Signals(NamedTuple):
@@ -173,7 +173,7 @@ def simulated_signals(
     while len(kept) < number and k < 50 * number + 100:
         s, k = sample(seed, k, options), k + 1
         if not s.masks.margin.any(): continue
-        truth = [np.where(s.masks.ignore > 0, -1, m).astype(np.int8) for m in (s.masks.visible, s.masks.margin)]
+        truth = [np.where(s.masks.ignore > 0, np.int8(-1), m.astype(np.int8)) for m in (s.masks.visible, s.masks.margin)]
         kept.append((s.los, *truth))
     if not kept: raise WorkError("Signals need an earthquake that leaves a mask in the window", f"none of {k} does in {size_px} pixels of {pixel_m:g} m", "Choose larger pixels or a larger window")
     return Signals(*(np.stack(part) for part in zip(*kept)))

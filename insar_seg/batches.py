@@ -47,7 +47,7 @@ def _truth(mask, ignore, row):
     for name, a in (("mask", mask), ("ignore mask", ignore)):
         odd = ~((a == 0) | (a == 1))
         if odd.any(): raise WorkError(f"The labels of a {name} must be 0 or 1", f"{a[odd].flat[0]} in patch {row}", "Cut the patches again from correct masks")
-    return np.where(ignore == 1, -1, mask).astype(np.int8)
+    return np.where(ignore == 1, np.int8(-1), np.asarray(mask).astype(np.int8))
 
 # %% ../nbs/08c_batches.ipynb #x-epoch-order
 def epoch_order(

@@ -14,8 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 # %% auto #0
-__all__ = ['app', 'QUIET', 'DEBUG', 'PROFILE', 'study', 'simulate', 'mask', 'events', 'download', 'Network', 'Target', 'train',
-           'evaluate', 'Rule', 'map_scenes', 'info', 'main', 'call']
+__all__ = ['Network', 'Target', 'Rule', 'main', 'call']
 
 # %% ../nbs/16_cli.ipynb #x--bar
 class _Commands(TyperGroup):

@@ -57,7 +57,7 @@ def simulate(job):
     for i in range(part, count, parts):
         if done[i]: continue
         s = sample(SEED, i, options)
-        for k, a in encode(s.phase, s.coherence, np.where(s.masks.ignore > 0, -1, s.masks.visible)).items(): arrays[k][i] = a
+        for k, a in encode(s.phase, s.coherence, np.where(s.masks.ignore > 0, np.int8(-1), s.masks.visible.astype(np.int8))).items(): arrays[k][i] = a
         done[i] = 1 + bool(s.masks.visible.any())
 
 
@@ -79,7 +79,7 @@ def read_archive(folder, archive, splits):
         phase, coherence = to_model(grid, scene.phase, scene.coherence)
         down, across = (overlap(n, m) for n, m in zip(grid.shape, grid.coarse))
         most = lambda mask: (across @ (down @ mask.astype(F)).T).T >= 0.5
-        made = encode(phase, coherence, np.where(most(masks.ignore), -1, most(masks.visible)))
+        made = encode(phase, coherence, np.where(most(masks.ignore), np.int8(-1), most(masks.visible).astype(np.int8)))
         np.savez(path, **{k: made[k].astype(t) for k, t in LAYERS.items()}, event=pair.event_id)
 
 
