@@ -1,4 +1,5 @@
 "Packaging: everything is read from settings.ini, so that a version or a requirement is written once."
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -27,10 +28,18 @@ setup(
         *[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],
     ],
     packages=find_packages(include=["insar_seg", "insar_seg.*"]),
-    package_data={"insar_seg": ["*.csv", "box/*", "py.typed"]},
+    package_data={"insar_seg": ["*.csv", "weights/*", "py.typed"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={"map": cfg["map_requirements"].split(), "dev": cfg["dev_requirements"].split(), "backends": cfg["backend_requirements"].split(), "tensorboard": ["tensorboard"]},
-    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{cfg['lib_name']}=insar_seg._modidx:d"]},
+    extras_require={
+        "map": cfg["map_requirements"].split(),
+        "dev": cfg["dev_requirements"].split(),
+        "backends": cfg["backend_requirements"].split(),
+        "tensorboard": ["tensorboard"],
+    },
+    entry_points={
+        "console_scripts": cfg["console_scripts"].split(),
+        "nbdev": [f"{cfg['lib_name']}=insar_seg._modidx:d"],
+    },
     zip_safe=False,
 )

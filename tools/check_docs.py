@@ -8,7 +8,13 @@ an import inside of it fails there on the first name that an earlier test made, 
 
 Does what nbdev does with each notebook, and writes nothing. Prints the notebooks and cells that fail; exit code 1 if any does.
 """
-import argparse, contextlib, io, os, sys, warnings
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,24 +30,40 @@ def processed(path):
     os.chdir(ROOT)
     warnings.simplefilter("ignore")
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()): NBProcessor(path, procs=FilterDefaults().procs()).process()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            NBProcessor(path, procs=FilterDefaults().procs()).process()
     except Exception as e:  # whatever a cell raises
-        return f"{Path(path).relative_to(ROOT).as_posix()}: {type(e.__cause__ or e).__name__}: {e.__cause__ or ''}\n" + "\n".join(f"    {line}" for line in str(e).splitlines()[:6])
+        return (
+            f"{Path(path).relative_to(ROOT).as_posix()}: {type(e.__cause__ or e).__name__}:"
+            f" {e.__cause__ or ''}\n" + "\n".join(f"    {line}" for line in str(e).splitlines()[:6])
+        )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebooks", type=Path, nargs="*", help="default: all that the site shows"); parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("notebooks", type=Path, nargs="*", help="default: all that the site shows")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     args = parser.parse_args()
     for path in args.notebooks:
-        if not path.is_file(): print(f"check_docs: no notebook '{path}'", file=sys.stderr); sys.exit(2)
-    try: from nbdev.doclinks import nbglob
-    except ImportError: print('check_docs: needs nbdev: pip install -e ".[dev]"', file=sys.stderr); sys.exit(2)
+        if not path.is_file():
+            print(f"check_docs: no notebook '{path}'", file=sys.stderr)
+            sys.exit(2)
+    try:
+        from nbdev.doclinks import nbglob
+    except ImportError:
+        print('check_docs: needs nbdev: pip install -e ".[dev]"', file=sys.stderr)
+        sys.exit(2)
     paths = [str(Path(p).resolve()) for p in args.notebooks or nbglob(ROOT / "nbs")]
-    from check_docs import processed  # by its module's name: the shell in which nbdev runs cells takes the place of __main__
-    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool: faults = [f for f in pool.map(processed, paths) if f]
+    # by its module's name: the shell in which nbdev runs cells takes the place of __main__
+    from check_docs import processed
+
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+        faults = [f for f in pool.map(processed, paths) if f]
     print("\n".join([*faults, f"{len(paths)} notebooks, {len(faults)} that cannot become pages"]))
     sys.exit(1 if faults else 0)
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()
