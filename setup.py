@@ -1,4 +1,4 @@
-"Packaging: everything is read from settings.ini, so that a version or a requirement is written once."
+"Packaging: all of it is read from settings.ini, so that everything is written once."
 
 from configparser import ConfigParser
 from pathlib import Path
@@ -28,7 +28,7 @@ setup(
         *[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],
     ],
     packages=find_packages(include=["insar_seg", "insar_seg.*"]),
-    package_data={"insar_seg": ["*.csv", "weights/*", "py.typed"]},
+    package_data={"insar_seg": ["*.csv", "*.pyi", "py.typed", "weights/*", "templates/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={

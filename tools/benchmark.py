@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Measure what the docs' benchmark page shows and write nbs/findings/results/benchmark.json. Needs the installed package; takes about ten minutes.
+"""Measure what the docs' benchmark page shows and write nbs/findings/results/benchmark.json. Needs
+the installed package; takes about ten minutes.
 
-usage: benchmark.py [RUN]   (RUN: a new folder that keeps the quick study's run; default: a temporary one)
+usage: benchmark.py [RUN]   (RUN: a new folder that keeps the quick study's run; default: a
+temporary one)
 """
 
 import json
@@ -23,7 +25,8 @@ def run(*command):
     script = (
         "import json,resource,subprocess,sys;"
         " p=subprocess.run(sys.argv[1:],capture_output=True,text=True); "
-        "print(json.dumps([p.returncode,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,p.stdout[-4000:],p.stderr[-2000:]]))"
+        "kb=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss; "
+        "print(json.dumps([p.returncode,kb,p.stdout[-4000:],p.stderr[-2000:]]))"
     )
     start = time.perf_counter()
     out = subprocess.run(

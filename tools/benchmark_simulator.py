@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Measure the simulator and write nbs/findings/results/simulator.json. Needs the installed package (and cutde for one ratio); about two minutes.
+"""Measure the simulator and write nbs/findings/results/simulator.json. Needs the installed package
+(and cutde for one ratio); about two minutes.
 
-usage: benchmark_simulator.py [--twin DIR]   (--twin also simulates the full twin archive into DIR and cuts its patches: half an hour or so, a few GB)
+usage: benchmark_simulator.py [--twin DIR]   (--twin also simulates the full twin archive into DIR
+and cuts its patches: half an hour or so, a few GB)
 """
 
 import argparse

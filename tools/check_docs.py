@@ -3,10 +3,14 @@
 
 usage: check_docs.py [NOTEBOOK...] [--workers 2]
 
-Before Quarto renders a notebook that exports something, nbdev executes some of its cells in the root of the project: exported ones and every cell in which an import stands anywhere. Others are not executed, so a test with
-an import inside of it fails there on the first name that an earlier test made, although `nbdev_test` passes. Put the import into the cell of imports.
+Before Quarto renders a notebook that exports something, nbdev executes some of its cells in the
+root of the project: exported ones and every cell in which an import stands anywhere. Others are not
+executed, so a test with
+an import inside of it fails there on the first name that an earlier test made, although
+`nbdev_test` passes. Put the import into the cell of imports.
 
-Does what nbdev does with each notebook, and writes nothing. Prints the notebooks and cells that fail; exit code 1 if any does.
+Does what nbdev does with each notebook, and writes nothing. Prints the notebooks and cells that
+fail; exit code 1 if any does.
 """
 
 import argparse

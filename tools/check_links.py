@@ -3,16 +3,24 @@
 
 usage: check_links.py PATH... [--figures] [--offline] [--external] [--seconds 15] [--tries 3]
 
-PATH is a file or a folder. A folder with an index.html is a built site: its pages are checked. Any other folder gives its sources: notebooks (markdown cells, and what cells
-displayed as markdown or HTML), .md and .qmd files; what git ignores, and names that begin with _ or ., are left out.
+PATH is a file or a folder. A folder with an index.html is a built site: its pages are checked. Any
+other folder gives its sources: notebooks (markdown cells, and what cells
+displayed as markdown or HTML), .md and .qmd files; what git ignores, and names that begin with _ or
+., are left out.
 
-A relative link must lead to a file, and to an anchor in it where it names one. In sources a link to x.html is met by x.ipynb, 01_x.ipynb, x.qmd or x.md, because that is what becomes
-x.html; two sources that would become one page are a mistake too. An image must exist and have an alternative text, unless it is marked as decoration (role="presentation",
-aria-hidden="true"). --figures also asks for a `#| fig-alt:` that says something in cells that drew a figure, which is where the site takes its alternative text from.
+A relative link must lead to a file, and to an anchor in it where it names one. In sources a link to
+x.html is met by x.ipynb, 01_x.ipynb, x.qmd or x.md, because that is what becomes
+x.html; two sources that would become one page are a mistake too. An image must exist and have an
+alternative text, unless it is marked as decoration (role="presentation",
+aria-hidden="true"). --figures also asks for a `#| fig-alt:` that says something in cells that drew
+a figure, which is where the site takes its alternative text from.
 
-With --offline a page may load nothing from another host: no script, style, frame, picture. Links to other hosts are left alone. With --external they are asked for (HEAD, a few tries each), and listed: a page that is not there is a mistake, a server that refuses or does not answer is told.
+With --offline a page may load nothing from another host: no script, style, frame, picture. Links to
+other hosts are left alone. With --external they are asked for (HEAD, a few tries each), and listed:
+a page that is not there is a mistake, a server that refuses or does not answer is told.
 
-Exit code 0: nothing found; 1: mistakes, one a line; 2: the request was wrong. Needs markdown-it-py, which comes with the package's own requirements (typer, rich).
+Exit code 0: nothing found; 1: mistakes, one a line; 2: the request was wrong. Needs markdown-it-py,
+which comes with the package's own requirements (typer, rich).
 """
 
 import argparse
@@ -132,7 +140,8 @@ def read_notebook(path, page):
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     except (ValueError, KeyError) as e:
-        raise SystemExit(f"check_links: {path} is not a readable notebook ({type(e).__name__})")
+        what = f"check_links: {path} is not a readable notebook ({type(e).__name__})"
+        raise SystemExit(what) from None
     for number, cell in enumerate(cells):
         source = "".join(cell["source"])
         where = f"cell {number}"

@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""Check what `python -m build` made: the wheel and the source distribution hold the package, all of it and nothing else.
+"""Check what `python -m build` made: the wheel and the source distribution hold the package, all of
+it and nothing else.
 
 usage: check_package.py dist/NAME.whl dist/NAME.tar.gz [--tag v1.2.3]
 
-Compared with the working tree: every module, table and file of the network in the box is inside, unchanged; no notebook, test's leftover or module that is no longer there; sizes; name, version, requirements and command of the
-metadata as settings.ini says. With --tag also: the tag is the version, and CHANGELOG.md gives it a date. Prints everything that is wrong; exit code 1 if anything is.
+Compared with the working tree: every module, table and file of the network in the box is inside,
+unchanged; no notebook, test's leftover or module that is no longer there; sizes; name, version,
+requirements and command of the
+metadata as settings.ini says. With --tag also: the tag is the version, and CHANGELOG.md gives it a
+date. Prints everything that is wrong; exit code 1 if anything is.
 """
 
 import argparse
@@ -18,11 +22,22 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 8_000_000  # bytes of a distribution
-DATA = ("insar_seg/weights/card.json", "insar_seg/box/best.weights.h5", "insar_seg/py.typed")
+# what must be there whatever the working tree holds
+NEEDED = (
+    "insar_seg/__init__.pyi",
+    "insar_seg/candidates.csv",
+    "insar_seg/py.typed",
+    "insar_seg/weights/best.weights.h5",
+    "insar_seg/weights/card.json",
+)
+KINDS = ("*.py", "*.pyi", "*.csv", "*.typed", "*.json", "*.h5", "*.j2", "*.css")
+UNREADABLE = (zipfile.BadZipFile, tarfile.TarError)
 # what a source distribution needs beside the package
 BESIDE = ("README.md", "LICENSE", "settings.ini", "setup.py", "CHANGELOG.md", "CITATION.cff")
 LEFTOVERS = re.compile(
-    r"\.(ipynb|pyc|bak|part|orig|rej)$|(^|/)(__pycache__|\.ipynb_checkpoints|nbs|_proc|_docs|runs?|tests?)/|(^|/)(test_[^/]*|\.[^/]*|Untitled[^/]*|[^/]*-Copy[^/]*)$"
+    r"\.(ipynb|pyc|bak|part|orig|rej)$"
+    r"|(^|/)(__pycache__|\.ipynb_checkpoints|nbs|_proc|_docs|runs?|tests?)/"
+    r"|(^|/)(test_[^/]*|\.[^/]*|Untitled[^/]*|[^/]*-Copy[^/]*)$"
 )
 
 
@@ -35,7 +50,8 @@ def settings():
 
 def wanted():
     "Path in a distribution -> content, for every file of the package."
-    paths = [*ROOT.glob("insar_seg/*.py"), *ROOT.glob("insar_seg/*.csv"), *(ROOT / d for d in DATA)]
+    paths = {p for kind in KINDS for p in (ROOT / "insar_seg").rglob(kind)}
+    paths |= {ROOT / name for name in NEEDED}
     return {
         p.relative_to(ROOT).as_posix(): p.read_bytes() if p.is_file() else None
         for p in sorted(paths)
@@ -180,55 +196,43 @@ def tree_faults(cfg, tag):
         yield f"CHANGELOG.md calls {version} {date}: a release has a date, YYYY-MM-DD"
 
 
+def distribution_faults(path, cfg, files):
+    "What is wrong with one file that was built."
+    looks = {".whl": wheel_faults, ".gz": sdist_faults}
+    look = looks.get(path.suffix)
+    if look is None:
+        return [f"{path}: neither .whl nor .tar.gz"]
+    if not path.is_file():
+        return [f"{path}: no such file; run python -m build first"]
+    faults = []
+    size = path.stat().st_size
+    if size > LARGEST:
+        allowed = f"{LARGEST / 1e6:.0f} MB are allowed"
+        faults.append(f"{path.name}: has {size / 1e6:.1f} MB; {allowed}")
+    try:
+        faults += [f"{path.name}: {f}" for f in look(path, cfg, files)]
+    except (*UNREADABLE, OSError, EOFError, UnicodeDecodeError, configparser.Error) as e:
+        faults.append(f"{path.name}: cannot be read ({type(e).__name__}: {e})")
+    return faults
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "files", type=Path, nargs="+", help="a wheel, a source distribution, or both"
-    )
+    parser.add_argument("files", type=Path, nargs="+", help="wheel, source distribution, or both")
     parser.add_argument("--tag", help="the tag that is released")
     args = parser.parse_args()
     cfg = settings()
     files = wanted()
     faults = [f"working tree: {f}" for f in tree_faults(cfg, args.tag)]
     for path in args.files:
-        look = (
-            wheel_faults
-            if path.name.endswith(".whl")
-            else sdist_faults
-            if path.name.endswith(".tar.gz")
-            else None
-        )
-        if look is None:
-            faults.append(f"{path}: neither .whl nor .tar.gz")
-            continue
-        if not path.is_file():
-            faults.append(f"{path}: no such file; run python -m build first")
-            continue
-        if path.stat().st_size > LARGEST:
-            faults.append(
-                f"{path.name}: has {path.stat().st_size / 1e6:.1f} MB; {LARGEST / 1e6:.0f} MB are"
-                " allowed"
-            )
-        try:
-            faults += [f"{path.name}: {f}" for f in look(path, cfg, files)]
-        except (
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            OSError,
-            EOFError,
-            UnicodeDecodeError,
-            configparser.Error,
-        ) as e:
-            faults.append(f"{path.name}: cannot be read ({type(e).__name__}: {e})")
+        faults += distribution_faults(path, cfg, files)
     if faults:
         sys.exit("\n".join(f"check_package: {f}" for f in faults))
     for path in args.files:
-        print(
-            f"{path.name}: {len(files)} files of the package, {path.stat().st_size / 1e6:.1f} MB,"
-            f" version {cfg['version']}"
-        )
+        size = f"{path.stat().st_size / 1e6:.1f} MB"
+        print(f"{path.name}: {len(files)} files of the package, {size}, version {cfg['version']}")
 
 
 if __name__ == "__main__":

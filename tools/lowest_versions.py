@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Print the lower bounds of settings.ini as pip constraints, so that they can be tested: pip install -c lowest.txt -e ".[dev]".
+"""Print the lower bounds of settings.ini as pip constraints, so that they can be tested: pip
+install -c lowest.txt -e ".[dev]".
 
 usage: lowest_versions.py > lowest.txt
 """

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Make README.md from nbs/index.ipynb (nbdev's own step needs quarto). With --check: fail if README.md is not what it would make."""
+"""Make README.md from nbs/index.ipynb (nbdev's own step needs quarto). With --check: fail if
+README.md is not what it would make."""
 
 import json
 import pathlib
