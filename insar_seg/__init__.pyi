@@ -1,7 +1,7 @@
 from .earthquakes.catalogue import study_events
 from .evaluation.pixels import dice, iou, precision, recall
 from .interferograms.archive import Archive
-from .interferograms.interferogram import Interferogram, read_interferogram
+from .interferograms.interferogram import Interferogram, multilook, plot_phase, read_interferogram
 from .interferograms.products import read_product
 from .maps.mapper import map_interferogram
 from .maps.predictor import load_predictor
@@ -20,6 +20,8 @@ __all__ = [
     "iou",
     "load_predictor",
     "map_interferogram",
+    "multilook",
+    "plot_phase",
     "precision",
     "read_interferogram",
     "read_product",
