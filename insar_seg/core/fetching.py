@@ -205,7 +205,7 @@ _NO_PROXY = {"http": None, "https": None, "all": None}
 def _get(
     connection: _Connection, url: str, headers: dict | None = None, params: dict | None = None
 ) -> requests.Response:
-    "One request, in its turn; the body is not yet read. Raises `_Again`, `RequestError`, `Stopped`."
+    "One request in its turn; its body is not yet read. Raises `_Again`, `RequestError`, `Stopped`."
     parts = urlsplit(check_url(url, connection.hosts, connection.extra_hosts))
     connection._take_turn(parts.netloc)
     try:

@@ -81,7 +81,7 @@ def built_in_events(
     source = table.source + ("; plane: " + table.mechanism_source).where(known, "")
     return event_table(table.assign(source=source).to_dict("records"))
 
-
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-write-events
 def write_events(
     path: str | Path,  # events.csv to write; its folder is made
     table: pd.DataFrame,  # with EVENT_COLUMNS; further columns are left out
@@ -349,7 +349,7 @@ def _angles(properties: dict, n: int) -> tuple[float, float, float] | None:
         return None
     return strike % 360, dip, (rake + 180) % 360 - 180
 
-
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-of-product
 def _planes_of_product(kind: str, product: dict) -> list[NodalPlane]:
     "Both planes, or none."
     properties = _dict(product.get("properties"))
