@@ -8,115 +8,155 @@ from __future__ import annotations
 import csv
 import io
 import json
-import queue
-import re
 import shutil
 import threading
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import rasterio
-from rasterio.crs import CRS
-from rasterio.transform import Affine
+from tqdm import tqdm
 
 from ..core.base import RequestError, WorkError, working_in, write_text
 from ..core.fetching import Client, NotFound, Stopped, shown_url
 from insar_seg.interferograms.archive import (
     LICSAR_CREDIT,
-    PAIR_COLUMNS,
     check_frame,
     pair_dates,
     read_events,
     read_pairs,
     write_tables,
 )
-from .comet import Product
 from .interferogram import read_band
+from .plan import Product, pair_table
 
 # %% auto #0
-__all__ = ['MAX_PRODUCT_PIXELS', 'MAX_PRODUCT_BYTES', 'MAX_TEXT_BYTES', 'RECORD_COLUMNS', 'product_path', 'grid_of',
-           'check_product', 'Entry', 'DownloadBar', 'Summary', 'download_archive']
+__all__ = ['RECORD_COLUMNS', 'product_path', 'check_product', 'Entry', 'DownloadBar', 'Summary', 'download_archive']
+
+# %% ../../nbs/2_interferograms/26_download.ipynb #x-layers
+@dataclass(frozen=True)
+class _Values:
+    "What a layer may hold."
+
+    low: float  # of floating-point data
+    high: float
+    eight_bit: bool = False  # whether COMET's 8-bit form exists too
+
+
+_PHASE = _Values(-3.1417, 3.1417, eight_bit=True)  # pi, rounded up
+_COHERENCE = _Values(0, 255, eight_bit=True)
+_DIRECTION = _Values(-1.001, 1.001)  # part of a unit vector
+_OF_PAIR = {
+    "diff_pha": _PHASE,
+    "diff_unfiltered_pha": _PHASE,
+    "cc": _COHERENCE,
+    "filt.cc": _COHERENCE,
+    "mag_cc": _COHERENCE,
+    "unw": _Values(-1e4, 1e4),
+}
+_OF_FRAME = {
+    "E": _DIRECTION,
+    "N": _DIRECTION,
+    "U": _DIRECTION,
+    "hgt": _Values(-1000, 9500),  # metres
+    "landmask": _Values(0, 1, eight_bit=True),
+}
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-product-path
-_PAIR_FILE = r"geo\.(?:diff_pha|diff_unfiltered_pha|unw|cc|filt\.cc|mag_cc)\.tif"
-_FRAME_FILE = r"geo\.(?:E|N|U|hgt|landmask)\.tif"
-
-
 def product_path(
     out: str | Path,  # folder of the archive
     frame: str,  # such as 007D_05180_131313
     pair: str,  # YYYYMMDD_YYYYMMDD; empty: the file belongs to the frame's metadata
     name: str,  # file name
 ) -> Path:
-    """Where the archive keeps a product. Raises `WorkError` unless all three names have LiCSAR's
-    form.
-    """
-    check_frame(frame)
+    "Where the archive keeps a file. Raises `WorkError` unless all three names have LiCSAR's form."
+    folder = Path(out) / str(int(check_frame(frame)[:3])) / frame
     if pair:
         pair_dates(pair)
-    known = (
-        rf"{pair}\.{_PAIR_FILE}"
-        if pair
-        else rf"metadata\.txt|baselines|{frame}-poly\.txt|{frame}\.{_FRAME_FILE}"
-    )
-    plain = all(re.fullmatch(r"[A-Za-z0-9_.-]+", part) for part in (frame, name, pair or "-"))
-    if not (plain and re.fullmatch(known, name)):
-        raise WorkError(
-            "A product must have one of LiCSAR's file names",
-            f"{name!r} of {frame} {pair}",
-            "Leave it out",
-        )
-    folder = Path(out) / str(int(frame[:3])) / frame
-    return folder / "interferograms" / pair / name if pair else folder / "metadata" / name
+        folder = folder / "interferograms" / pair
+        known = [f"{pair}.geo.{layer}.tif" for layer in _OF_PAIR]
+    else:
+        folder = folder / "metadata"
+        known = [f"{frame}.geo.{layer}.tif" for layer in _OF_FRAME]
+        known += ["metadata.txt", "baselines", f"{frame}-poly.txt"]
+    if name not in known:
+        rule = "A product must have one of LiCSAR's file names"
+        raise WorkError(rule, f"{name!r} of {frame} {pair}", "Leave it out")
+    return folder / name
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-grid-of
-# ending -> lowest and highest possible value of float data, and whether 8-bit data is possible
-_LIMITS = {
-    "diff_pha": (-3.1417, 3.1417, True),
-    "diff_unfiltered_pha": (-3.1417, 3.1417, True),
-    "cc": (0, 255, True),
-    "filt.cc": (0, 255, True),
-    "mag_cc": (0, 255, True),
-    "unw": (-1e4, 1e4, False),
-    "E": (-1.001, 1.001, False),
-    "N": (-1.001, 1.001, False),
-    "U": (-1.001, 1.001, False),
-    "hgt": (-1000, 9500, False),
-    "landmask": (0, 1, True),
-}
-MAX_PRODUCT_PIXELS = 200_000_000
-MAX_PRODUCT_BYTES = 2_000_000_000
-MAX_TEXT_BYTES = 5_000_000
+_MAX_PIXELS = 200_000_000
+_MAX_LAYER_BYTES = 2_000_000_000
+_MAX_TEXT_BYTES = 5_000_000
 
 
-def grid_of(
-    path: str | Path,  # GeoTIFF of one band
-) -> tuple[tuple[int, int], CRS | None, Affine]:  # shape (H, W), coordinate system, transform
-    """The grid of a raster, from its header. Raises `WorkError` if it is no GeoTIFF, is too large
-    or has several bands.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(path, driver="GTiff", sharing=False) as src:
-                if src.count != 1 or not 1 < src.width * src.height <= MAX_PRODUCT_PIXELS:
-                    raise WorkError(
-                        f"A product must have one band and {MAX_PRODUCT_PIXELS:,} pixels at most",
-                        f"{_name(path)} ({src.count} bands, {src.width} x {src.height})",
-                        "Leave it out",
-                    )
-                return src.shape, src.crs, src.transform
-    except rasterio.errors.RasterioError:
-        raise WorkError("A product must be a GeoTIFF", _name(path), "Fetch it again") from None
+@dataclass(frozen=True)
+class _Grid:
+    "Where the pixels of a raster lie."
 
+    shape: tuple[int, int]  # (H, W)
+    crs: rasterio.crs.CRS | None
+    transform: rasterio.Affine
 
-def _name(path):
-    return Path(path).name.removesuffix(".part")
+    @classmethod
+    def of(cls, path: str | Path) -> _Grid:
+        "From the header. Raises `WorkError` if it is no GeoTIFF, too large or has several bands."
+        name = Path(path).name.removesuffix(".part")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                with rasterio.open(path, driver="GTiff", sharing=False) as src:
+                    size = f"{name} ({src.count} bands, {src.width} x {src.height})"
+                    sane = src.count == 1 and 1 < src.width * src.height <= _MAX_PIXELS
+                    grid = cls(src.shape, src.crs, src.transform)
+        except rasterio.errors.RasterioError:
+            raise WorkError("A product must be a GeoTIFF", name, "Fetch it again") from None
+        if not sane:
+            rule = f"A product must have one band and {_MAX_PIXELS:,} pixels at most"
+            raise WorkError(rule, size, "Leave it out")
+        return grid
+
+    def matches(self, other: _Grid) -> bool:
+        "To a quarter of a pixel."
+        near = self.transform.almost_equals(other.transform, abs(self.transform.a) / 4)
+        return near and (self.shape, self.crs) == (other.shape, other.crs)
+
+# %% ../../nbs/2_interferograms/26_download.ipynb #x-check-raster
+def _check_raster(path: str | Path, name: str, beside: Iterable[str | Path]) -> None:
+    "`check_product` of a GeoTIFF."
+    layer = name.split(".geo.")[1].removesuffix(".tif")
+    possible = {**_OF_PAIR, **_OF_FRAME}[layer]
+    grid = _Grid.of(path)
+    band, *_ = read_band(path)
+    is_8_bit = band.dtype == np.uint8
+    if not (np.issubdtype(band.dtype, np.floating) or (is_8_bit and possible.eight_bit)):
+        rule = f"A {layer} product must hold floating-point numbers, or 8-bit ones if COMET does"
+        raise WorkError(rule, f"{name} ({band.dtype})", "Leave it out")
+    values = band[np.isfinite(band) & (band != 0)]
+    if values.size == 0:
+        raise WorkError("A product must hold some data", f"{name} has none", "Leave it out")
+    low = values.min()
+    high = values.max()
+    if not is_8_bit and not possible.low <= low <= high <= possible.high:
+        rule = f"A {layer} product must lie within {possible.low} and {possible.high}"
+        raise WorkError(rule, f"{name} spans {low:.4g} to {high:.4g}", "Leave it out")
+    for other in beside:
+        if not grid.matches(_Grid.of(other)):
+            rule = "The products of one pair must lie on one grid"
+            raise WorkError(rule, f"{name} against {Path(other).name}", "Leave the pair out")
+
+# %% ../../nbs/2_interferograms/26_download.ipynb #x-check-product
+def _check_text(path: str | Path, name: str) -> None:
+    "`check_product` of metadata; metadata.txt says when the satellite passes."
+    text = Path(path).read_text(encoding="utf-8").strip()
+    silent = name == "metadata.txt" and "center_time=" not in text
+    if not text or text.startswith("<") or silent:
+        raise WorkError("A metadata file must say something", name, "Fetch it again later")
 
 
 def check_product(
@@ -126,58 +166,14 @@ def check_product(
 ) -> None:
     "Raises `WorkError` unless the file is what its name says, on the grid of those beside it."
     try:
-        return (_check_raster if name.endswith(".tif") else _check_text)(path, name, beside)
+        if name.endswith(".tif"):
+            _check_raster(path, name, beside)
+        else:
+            _check_text(path, name)
     # what a hostile file may still cause
     except (ValueError, MemoryError, rasterio.errors.RasterioError) as e:
-        raise WorkError(
-            "A product must be readable", f"{name} ({type(e).__name__})", "Leave it out"
-        ) from None
-
-
-def _check_raster(path, name, beside):
-    "`check_product` of a GeoTIFF."
-    kind = name.split(".geo.")[1].removesuffix(".tif")
-    low, high, byte = _LIMITS[kind]
-    shape, crs, transform = grid_of(path)
-    band, *_ = read_band(path)
-    if not (np.issubdtype(band.dtype, np.floating) or (byte and band.dtype == np.uint8)):
-        raise WorkError(
-            f"A {kind} product must hold {'8-bit or ' * byte}floating-point numbers",
-            f"{name} ({band.dtype})",
-            "Leave it out",
-        )
-    value = band[np.isfinite(band) & (band != 0)]
-    if value.size == 0:
-        raise WorkError("A product must hold some data", f"{name} has none", "Leave it out")
-    if band.dtype != np.uint8 and not low <= value.min() <= value.max() <= high:
-        raise WorkError(
-            f"A {kind} product must lie within {low} and {high}",
-            f"{name} spans {value.min():.4g} to {value.max():.4g}",
-            "Leave it out",
-        )
-    for other in beside:
-        shape2, crs2, transform2 = grid_of(other)
-        if (shape, crs) != (shape2, crs2) or not transform.almost_equals(
-            transform2, precision=abs(transform.a) / 4
-        ):
-            raise WorkError(
-                "The products of one pair must lie on one grid",
-                f"{name} {shape} against {Path(other).name} {shape2}",
-                "Leave the pair out",
-            )
-
-
-def _check_text(path, name, _):
-    """A metadata text: not empty, not a web page, UTF-8; metadata.txt says when the satellite
-    passes.
-    """
-    text = Path(path).read_text(encoding="utf-8")
-    if (
-        not text.strip()
-        or text.lstrip().startswith("<")
-        or (name == "metadata.txt" and "center_time=" not in text)
-    ):
-        raise WorkError("A metadata file must say something", name, "Fetch it again later")
+        rule = "A product must be readable"
+        raise WorkError(rule, f"{name} ({type(e).__name__})", "Leave it out") from None
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-entry
 RECORD_COLUMNS = ("file", "status", "bytes", "url", "why")
@@ -199,126 +195,29 @@ class _Record:
     of a killed run is dropped.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.path = out / "download.csv"
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.lock = threading.Lock()
-        self.entries = {}
-        text = (
-            self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
-        )
+        self.entries: dict[str, Entry] = {}
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         for row in csv.reader(io.StringIO(text[: text.rfind("\n") + 1])):
-            if len(row) == len(RECORD_COLUMNS) and row[2].isdigit() and row[0] not in ("", "file"):
+            if len(row) == len(RECORD_COLUMNS) and row[2].isdigit():
                 self.entries[row[0]] = Entry(row[0], row[1], int(row[2]), row[3], row[4])
         self.write()
 
     def add(self, entry: Entry) -> None:
-        with self.lock:
+        with self.lock, open(self.path, "a", encoding="utf-8", newline="") as f:
             self.entries[entry.file] = entry
-            with open(self.path, "a", encoding="utf-8", newline="") as f:
-                csv.writer(f, lineterminator="\n").writerow(_row(entry))
+            csv.writer(f, lineterminator="\n").writerow(astuple(entry))
 
     def write(self) -> None:
-        lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(
-            [RECORD_COLUMNS, *(_row(self.entries[k]) for k in sorted(self.entries))]
-        )
-        write_text(self.path, lines.getvalue())
-
-
-def _row(e: Entry) -> list:
-    return [e.file, e.status, e.bytes, e.url, " ".join(e.why.split())]
-
-# %% ../../nbs/2_interferograms/26_download.ipynb #x--run
-class _Run:
-    "What the workers of one download share."
-
-    def __init__(self, out, client, record, progress, give_up_after):
-        self.out = Path(out)
-        self.client = client
-        self.record = record
-        self.progress = progress
-        self.give_up_after = give_up_after
-        self.results = {}
-        self.lock = threading.Lock()
-        self.failures = 0
-
-    def fetch(self, job, path):
-        "One file. Raises `Stopped`, nothing else that a server can cause."
-        file = path.relative_to(self.out).as_posix()
-        beside = sorted(p for p in path.parent.glob("*.tif") if p != path) if job.pair else ()
-        entry = self._present(path, file, beside) or self._from_servers(job, path, file, beside)
-        self.record.add(entry)
-        with self.lock:
-            self.results[file] = entry
-            self.failures = self.failures + 1 if entry.status == "failed" else 0
-        if self.progress:
-            self.progress.done(entry)
-
-    def _present(self, path, file, beside):
-        "The entry of a file that is there and good, else None."
-        if not path.is_file():
-            return None
-        known = self.record.entries.get(file)
-        size = path.stat().st_size
-        if not (known and known.status in ("got", "skipped") and known.bytes == size):
-            try:
-                check_product(path, path.name, beside)
-            except WorkError:
-                return None
-        return Entry(file, "skipped", size, known.url if known else "")
-
-    def _from_servers(self, job, path, file, beside):
-        if self.failures >= self.give_up_after:
-            return Entry(
-                file,
-                "failed",
-                why=f"not tried: {self.give_up_after} files before it failed in a row",
-            )
-        limit = MAX_PRODUCT_BYTES if path.suffix == ".tif" else MAX_TEXT_BYTES
-        status, why = "missing", "no server lists it"
-        for url in job.urls:
-            try:
-                got = self.client.download(
-                    url,
-                    path,
-                    lambda part: self._accept(part, path.name, beside, file, url),
-                    limit,
-                    self.progress.bytes if self.progress else None,
-                )
-                return Entry(file, "got", got.bytes, shown_url(got.final_url))
-            except Stopped:
-                raise
-            except NotFound as e:
-                why = why if status == "failed" else str(e)
-            except (WorkError, RequestError) as e:
-                status = "failed"
-                why = str(e)
-        return Entry(file, status, url=shown_url(job.urls[-1]) if job.urls else "", why=why)
-
-    def _accept(self, part, name, beside, file, url):
-        """Check a part, and note where it comes from before it has its name: a kill in between
-        loses nothing.
-        """
-        check_product(part, name, beside)
-        self.record.add(Entry(file, "got", part.stat().st_size, shown_url(url)))
-
-    def work(self, groups):
-        "A worker: pairs until there are no more. An error nobody foresaw is kept for the caller."
-        try:
-            while not self.client.stopping.is_set():
-                for job, path in groups.get_nowait():
-                    self.fetch(job, path)
-        except (queue.Empty, Stopped):
-            pass
-        except BaseException as e:
-            self.error = e
-            self.client.stopping.set()
+        entries = [self.entries[file] for file in sorted(self.entries)]
+        table = pd.DataFrame(entries, columns=RECORD_COLUMNS)
+        write_text(self.path, table.to_csv(index=False, lineterminator="\n"))
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-downloadbar
-class DownloadBar:
-    """A progress bar in bytes with speed and remaining time; the total is estimated from the files
-    that are through.
-    """
+class DownloadBar(tqdm):
+    "A progress bar in bytes; the total is estimated from the files that are through."
 
     def __init__(
         self,
@@ -326,43 +225,138 @@ class DownloadBar:
         **options: object,  # of tqdm, such as `disable=True` for silence
     ) -> None:
         "Shows the empty bar."
-        from tqdm import tqdm
-
-        self.bar = tqdm(
-            **{"unit": "B", "unit_scale": True, "unit_divisor": 1024, "desc": "download", **options}
-        )
+        form = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "desc": "download"}
+        super().__init__(**form | options)
         self.files = files
         self.through = 0
-        self.lock = threading.Lock()
         self.sizes: list[int] = []  # bytes of the files that are through
 
     def bytes(self, n: int) -> None:  # new bytes; negative when a part is thrown away
         "More bytes are there."
-        with self.lock:
-            self.bar.update(n)
+        with self.get_lock():
+            self.update(n)
 
     def done(self, entry: Entry) -> None:  # what became of it
         "A file is through, for better or worse."
-        with self.lock:
+        with self.get_lock():
             self.through += 1
             if entry.bytes:
                 self.sizes.append(entry.bytes)
             if self.sizes:
-                self.bar.total = self.bar.n + round(
-                    np.mean(self.sizes) * (self.files - self.through)
-                )
-            self.bar.set_postfix_str(f"{self.through}/{self.files} files", refresh=False)
+                left = self.files - self.through
+                self.total = self.n + round(np.mean(self.sizes) * left)
+            self.set_postfix_str(f"{self.through}/{self.files} files", refresh=False)
 
-    def close(self) -> None:
-        "Leave the bar as it is and end its line."
-        self.bar.close()
+# %% ../../nbs/2_interferograms/26_download.ipynb #x--run
+@dataclass
+class _Run:
+    "What the workers of one download share."
+
+    out: Path
+    client: Client
+    record: _Record
+    progress: DownloadBar | None
+    give_up_after: int  # files that fail in a row
+    failures: int = 0  # in a row, until now
+
+
+def _present(run: _Run, path: Path, file: str, beside: list[Path]) -> Entry | None:
+    "The entry of a file that is there and good."
+    if not path.is_file():
+        return None
+    known = run.record.entries.get(file)
+    size = path.stat().st_size
+    if not (known and known.status in ("got", "skipped") and known.bytes == size):
+        try:
+            check_product(path, path.name, beside)
+        except WorkError:
+            return None
+    return Entry(file, "skipped", size, known.url if known else "")
+
+# %% ../../nbs/2_interferograms/26_download.ipynb #x-from-servers
+def _from_servers(run: _Run, job: Product, path: Path, file: str, beside: list[Path]) -> Entry:
+    "The entry of a file after its addresses were tried."
+
+    def accept(part):
+        check_product(part, path.name, beside)
+        # noted before it has its name: a kill in between loses nothing
+        run.record.add(Entry(file, "got", part.stat().st_size, shown_url(url)))
+
+    limit = _MAX_LAYER_BYTES if path.suffix == ".tif" else _MAX_TEXT_BYTES
+    count = None if run.progress is None else run.progress.bytes
+    status = "missing"
+    why = "no server lists it"
+    url = ""
+    for url in job.urls:
+        try:
+            fetched = run.client.download(url, path, accept, limit, count)
+            return Entry(file, "got", fetched.bytes, shown_url(fetched.final_url))
+        except Stopped:
+            raise
+        except NotFound as e:
+            why = why if status == "failed" else str(e)
+        except (WorkError, RequestError) as e:
+            status = "failed"
+            why = str(e)
+    return Entry(file, status, url=shown_url(url), why=why)
+
+# %% ../../nbs/2_interferograms/26_download.ipynb #x-fetch-pair
+def _fetch_pair(run: _Run, jobs: list[tuple[Product, Path]]) -> list[Entry]:
+    "The files of one folder. Raises `Stopped`, and nothing else that a server can cause."
+    entries = []
+    for job, path in jobs:
+        if run.client.stopping.is_set():
+            cure = "Start it again: what is there already is kept"
+            raise Stopped("The download was told to stop", cure=cure)
+        file = path.relative_to(run.out).as_posix()
+        others = path.parent.glob("*.tif") if job.pair else ()
+        beside = sorted(other for other in others if other != path)
+        entry = _present(run, path, file, beside)
+        if entry is None and run.failures >= run.give_up_after:
+            why = f"not tried: {run.give_up_after} files before it failed in a row"
+            entry = Entry(file, "failed", why=why)
+        elif entry is None:
+            entry = _from_servers(run, job, path, file, beside)
+        run.record.add(entry)
+        run.failures = run.failures + 1 if entry.status == "failed" else 0
+        if run.progress is not None:  # a bar of tqdm without total has no truth value
+            run.progress.done(entry)
+        entries.append(entry)
+    return entries
+
+# %% ../../nbs/2_interferograms/26_download.ipynb #x-threads
+def _in_threads(run: _Run, groups: list[list[tuple[Product, Path]]], workers: int) -> list[Entry]:
+    "All files. Raises `Stopped`, `WorkError` for a folder that takes no more."
+    stopping = run.client.stopping
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(_fetch_pair, run, group) for group in groups]
+        pending = set(futures)
+        try:
+            while pending:
+                # with a time limit, since Windows hears no Ctrl-C while it waits without one
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()  # raises what a worker raised
+        except Stopped:
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException as e:
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
+            stopping.clear()
+            if not isinstance(e, OSError):
+                raise
+            rule = f"The folder must take the files ({e.strerror})"
+            cure = "Free some space, or choose another --out"
+            raise WorkError(rule, run.out, cure) from None
+    return [entry for future in futures for entry in future.result()]
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-summary
 @dataclass(frozen=True)
 class Summary:
     "What a download did."
 
-    entries: tuple[Entry, ...]  # in the order of the jobs
+    entries: tuple[Entry, ...]  # folder by folder, in the order of the jobs
     pairs: int  # pairs of this request whose phase is in the archive
 
     def count(self, status: str) -> int:  # got, skipped, missing or failed
@@ -374,26 +368,56 @@ class Summary:
         "Bytes that were fetched."
         return sum(e.bytes for e in self.entries if e.status == "got")
 
-    @property
-    def table(self) -> pd.DataFrame:
-        "A row for each file, with the columns of download.csv."
-        return pd.DataFrame([_row(e) for e in self.entries], columns=RECORD_COLUMNS)
-
     def text(self, most: int = 20) -> str:  # files that are named at most
         "Counts, then what is not there and why."
-        lines = [
-            ", ".join(f"{self.count(s)} {s}" for s in ("got", "skipped", "missing", "failed"))
-            + f"; {self.bytes / 2**20:.1f} MiB fetched; {self.pairs} pairs with phase"
-        ]
-        bad = [e for e in self.entries if e.status in ("missing", "failed")]
-        lines += [f"  {e.status}: {e.file}: {e.why}" for e in bad[:most]]
-        if len(bad) > most:
-            lines.append(f"  and {len(bad) - most} more, see download.csv")
+        statuses = ("got", "skipped", "missing", "failed")
+        counts = ", ".join(f"{self.count(status)} {status}" for status in statuses)
+        fetched = f"{self.bytes / 2**20:.1f} MiB fetched"
+        lines = [f"{counts}; {fetched}; {self.pairs} pairs with phase"]
+        absent = [e for e in self.entries if e.status in ("missing", "failed")]
+        lines += [f"  {e.status}: {e.file}: {e.why}" for e in absent[:most]]
+        if len(absent) > most:
+            lines.append(f"  and {len(absent) - most} more, see download.csv")
         return "\n".join(lines)
+
+# %% ../../nbs/2_interferograms/26_download.ipynb #x--write-archive
+def _with_phase(out: Path, pairs: pd.DataFrame) -> pd.DataFrame:
+    "Those rows whose phase is in the archive."
+    paths = [
+        product_path(out, row.frame, row.pair, f"{row.pair}.geo.diff_pha.tif")
+        for row in pairs.itertuples()
+    ]
+    return pairs[pd.Series([path.is_file() for path in paths], pairs.index, dtype=bool)]
+
+
+def _write_archive(out: Path, jobs: list[Product], events: pd.DataFrame) -> int:
+    "The archive's tables. Returns how many pairs of this request have their phase."
+    asked = _with_phase(out, pair_table(jobs))
+    pairs = asked
+    if (out / "pairs.csv").is_file() and (out / "events.csv").is_file():
+        earlier = _with_phase(out, read_pairs(out / "pairs.csv")[list(asked.columns)])
+        pairs = pd.concat([asked, earlier]).drop_duplicates(["frame", "pair"])
+        events = pd.concat([events, read_events(out / "events.csv")])
+    pairs = pairs.sort_values(["frame", "pair"])
+    events = events.drop_duplicates("event_id").sort_values("event_id")
+    try:
+        servers = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["servers"]
+    except (OSError, ValueError, KeyError, TypeError):
+        servers = []
+    hosts = {urlsplit(url).hostname for job in jobs for url in job.urls}
+    provenance = {
+        "origin": "COMET-LiCSAR products, downloaded",
+        "servers": sorted(hosts.union(servers)),
+        "sentinel_years": sorted(map(int, {*pairs.pair.str[:4], *pairs.pair.str[9:13]})),
+        "terms": "Copernicus Sentinel data terms",
+        "credit": list(LICSAR_CREDIT),
+    }
+    write_tables(out, events[events.event_id.isin(pairs.event_id)], pairs, provenance)
+    return len(asked)
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-download-archive
 def download_archive(
-    jobs: Iterable[Product],  # as `comet.plan_download` plans them
+    jobs: Iterable[Product],  # as `plan_download` plans them
     out: str | Path,  # folder of the archive; what it holds already is kept
     client: Client,
     events: pd.DataFrame,  # with the columns of events.csv; every event_id of the jobs is in it
@@ -405,122 +429,23 @@ def download_archive(
     another process holds, `WorkError` for a name that is not LiCSAR's.
     """
     jobs = list(jobs)
+    out = Path(out)
     if not 1 <= workers <= 4:
         raise RequestError("A download may use 1 to 4 connections", workers, "COMET asks for few")
-    unknown = sorted({j.event_id for j in jobs} - set(events.event_id) - {""})
+    unknown = sorted({job.event_id for job in jobs} - set(events.event_id) - {""})
     if unknown:
-        raise RequestError(
-            "Every product's event must be in the table of events", ", ".join(unknown[:5]), "Add it"
-        )
-    paths: dict[Path, Product] = {}
+        rule = "Every product's event must be in the table of events"
+        raise RequestError(rule, ", ".join(unknown[:5]), "Add it")
+    groups: dict[Path, dict[Path, Product]] = {}
     for job in jobs:
-        paths.setdefault(product_path(out, job.frame, job.pair, job.name), job)
-    groups: dict[Path, list[tuple[Product, Path]]] = {}
-    waiting: queue.SimpleQueue[list[tuple[Product, Path]]] = queue.SimpleQueue()
-    for path, job in paths.items():
-        groups.setdefault(path.parent, []).append((job, path))
-    for group in groups.values():
-        waiting.put(group)
+        path = product_path(out, job.frame, job.pair, job.name)
+        groups.setdefault(path.parent, {}).setdefault(path, job)
+    pairs = [[(job, path) for path, job in group.items()] for group in groups.values()]
     with working_in(out):
-        for left in (
-            p
-            for n in ("events.csv", "pairs.csv", "provenance.json", "download.csv")
-            for p in Path(out).glob(f".{n}.*.part")
-        ):
-            shutil.rmtree(left, ignore_errors=True)
-        run = _Run(out, client, _Record(Path(out)), progress, give_up_after)
-        _in_threads(run, waiting, workers)
-        run.record.write()
-        there = _write_archive(Path(out), jobs, events)
-    return Summary(tuple(run.results[p.relative_to(out).as_posix()] for p in paths), there)
-
-
-def _in_threads(run, waiting, workers):
-    """Run the workers; when this thread is interrupted they stop at the next piece of data, and
-    only then does it go on.
-    """
-    run.error, stopping = None, run.client.stopping
-    threads = [
-        threading.Thread(target=run.work, args=(waiting,), daemon=True) for _ in range(workers)
-    ]
-    try:
-        for t in threads:
-            t.start()
-        for t in threads:
-            while t.is_alive():
-                t.join(0.2)
-    except BaseException:
-        stopping.set()
-        for t in threads:
-            t.join()
-        stopping.clear()
-        raise
-    if run.error:
-        stopping.clear()
-        if isinstance(run.error, OSError):
-            raise WorkError(
-                f"The folder must take the files ({run.error.strerror})",
-                run.out,
-                "Free some space, or choose another --out",
-            )
-        raise run.error
-    if stopping.is_set():
-        raise Stopped(
-            "The download was told to stop", cure="Start it again: what is there already is kept"
-        )
-
-# %% ../../nbs/2_interferograms/26_download.ipynb #x--write-archive
-def _write_archive(out, jobs, events) -> int:
-    """The archive's tables: the pairs whose phase is there, from this request and from earlier
-    ones. Returns how many of this request.
-    """
-    rows: dict[tuple[str, str], tuple] = {}
-    # a pair asked for twice counts as coseismic
-    for job in sorted((j for j in jobs if j.pair), key=lambda j: not j.coseismic):
-        if product_path(out, job.frame, job.pair, f"{job.pair}.geo.diff_pha.tif").is_file():
-            rows.setdefault(
-                (job.frame, job.pair),
-                (
-                    job.frame,
-                    job.pair,
-                    job.event_id * job.coseismic,
-                    bool(job.coseismic),
-                    job.pass_,
-                    "real",
-                ),
-            )
-    asked = len(rows)
-    if (out / "pairs.csv").is_file() and (out / "events.csv").is_file():
-        for r in read_pairs(out / "pairs.csv")[list(PAIR_COLUMNS)].itertuples(index=False):
-            folder = out / str(int(r.frame[:3])) / r.frame / "interferograms" / r.pair
-            if (folder / f"{r.pair}.geo.diff_pha.tif").is_file():
-                rows.setdefault((r.frame, r.pair), tuple(r))
-        earlier = read_events(out / "events.csv").reset_index(drop=True)
-        events = pd.concat(
-            [events, earlier[~earlier.event_id.isin(events.event_id)]], ignore_index=True
-        )
-    pairs = pd.DataFrame([rows[k] for k in sorted(rows)], columns=PAIR_COLUMNS)
-    events = (
-        events[events.event_id.isin(set(pairs.event_id))]
-        .drop_duplicates("event_id")
-        .sort_values("event_id")
-    )
-    try:
-        earlier = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["servers"]
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = []
-    hosts = sorted({urlsplit(u).hostname for j in jobs for u in j.urls} | set(earlier))
-    years = sorted({int(d[:4]) for p in pairs.pair for d in p.split("_")})
-    write_tables(
-        out,
-        events,
-        pairs,
-        {
-            "origin": "COMET-LiCSAR products, downloaded",
-            "servers": hosts,
-            "sentinel_years": years,
-            "terms": "Copernicus Sentinel data terms",
-            "credit": list(LICSAR_CREDIT),
-        },
-    )
-    return asked
+        for name in ("events.csv", "pairs.csv", "provenance.json", "download.csv"):
+            for left_over in out.glob(f".{name}.*.part"):
+                shutil.rmtree(left_over, ignore_errors=True)
+        record = _Record(out / "download.csv")
+        entries = _in_threads(_Run(out, client, record, progress, give_up_after), pairs, workers)
+        record.write()
+        return Summary(tuple(entries), _write_archive(out, jobs, events))
