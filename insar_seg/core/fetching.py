@@ -5,6 +5,7 @@
 # %% ../../nbs/0_core/02_fetching.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -38,7 +39,7 @@ ALLOWED_HOSTS = (
 )
 _PORTS = {"http": 80, "https": 443}
 
-# %% ../../nbs/0_core/02_fetching.ipynb #x-notfound
+
 class NotFound(WorkError):
     "The server has no such page or file (404 or 410)."
 
@@ -59,10 +60,9 @@ def shown_url(url: str) -> str:
 # %% ../../nbs/0_core/02_fetching.ipynb #x-check-url
 def check_url(
     url: str,  # absolute address
-    hosts: Collection[str] = ALLOWED_HOSTS,  # names, for the usual ports only
     extra_hosts: Collection[str] = (),  # "host" for any port, "host:port" for that port
 ) -> str:  # the address itself
-    "Raises `RequestError` unless it is http(s), without credentials, on an allowed host."
+    "Raises `RequestError` unless it is http(s), without credentials, on a host that may be asked."
     shown = shown_url(url)
     try:
         parts = urlsplit(url)
@@ -77,7 +77,7 @@ def check_url(
     if "@" in parts.netloc:
         rule = "An address may not hold a user name or a password"
         raise RequestError(rule, shown, "Leave them out")
-    known = host in hosts and port == usual_port
+    known = host in ALLOWED_HOSTS and port == usual_port
     if not known and not {host, f"{host}:{port}"} & set(extra_hosts):
         cure = "If you trust this host, add it to the allowed hosts"
         raise RequestError("Only known hosts are asked", f"{host}:{port} ({shown})", cure)
@@ -130,8 +130,7 @@ class _Connection:
 
     def __init__(
         self,
-        hosts: Iterable[str] = ALLOWED_HOSTS,  # names asked on the usual ports
-        # more of them: "host" for any port, "host:port" for that port
+        # beside ALLOWED_HOSTS: "host" for any port, "host:port" for that port
         extra_hosts: Iterable[str] = (),
         pause_s: float = 0.5,  # least time between the starts of two requests to one host
         retries: int = 5,  # new attempts after the first
@@ -139,7 +138,6 @@ class _Connection:
         backoff_s: float = 1.0,  # the first wait; doubles each time
     ) -> None:
         "Opens no connection yet."
-        self.hosts = tuple(host.lower() for host in hosts)
         self.extra_hosts = tuple(host.lower() for host in extra_hosts)
         self.pause_s = pause_s
         self.retries = retries
@@ -167,13 +165,10 @@ class _Connection:
 _CHUNK = 1 << 14  # bytes of a body that are read at a time
 
 
-def _patiently(
-    connection: _Connection,
-    attempt: Callable[[], Any],  # raises `_Again` for what may pass
-    url: str,  # for the message
-    furthest: Callable[[], int] = lambda: 0,  # most bytes of a file that were ever there
-) -> Any:  # what `attempt` returns
-    "Raises `ServerTrouble` when patience ends, and whatever else `attempt` raises."
+def _patiently(connection: _Connection, attempt: Callable, url: str, furthest=lambda: 0) -> Any:
+    """What `attempt()` returns, when it no longer raises `_Again`; `furthest()`: most bytes of a
+    file that were ever there. Raises `ServerTrouble` when patience ends.
+    """
     tries = 0
     single_chances = 0
     best = 0
@@ -198,7 +193,6 @@ def _patiently(
         connection._wait(max(backoff_s * random.uniform(0.5, 1), failure.wait_s))
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-get
-_THIS_COMPUTER = ("127.0.0.1", "localhost", "::1")
 _NO_PROXY = {"http": None, "https": None, "all": None}
 
 
@@ -206,8 +200,9 @@ def _get(
     connection: _Connection, url: str, headers: dict | None = None, params: dict | None = None
 ) -> requests.Response:
     "One request in its turn; its body is not yet read. Raises `_Again`, `RequestError`, `Stopped`."
-    parts = urlsplit(check_url(url, connection.hosts, connection.extra_hosts))
-    connection._take_turn(parts.netloc)
+    host = urlsplit(check_url(url, connection.extra_hosts))
+    connection._take_turn(host.netloc)
+    is_here = host.hostname in ("127.0.0.1", "localhost", "::1")
     try:
         return connection._mine.session.get(
             url,
@@ -215,7 +210,7 @@ def _get(
             params=params,
             stream=True,
             timeout=connection.timeout_s,
-            proxies=_NO_PROXY if parts.hostname in _THIS_COMPUTER else None,
+            proxies=_NO_PROXY if is_here else None,
         )
     except requests.Timeout:
         raise _Again(f"no answer within {connection.timeout_s:g} s") from None
@@ -266,13 +261,10 @@ def _failure(r: requests.Response, shown: str) -> Exception:
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x--body
 def _body(
-    r: requests.Response,  # of `_open`
-    max_bytes: int,  # of the whole file
-    timeout_s: float,  # longest silence
-    start: int = 0,  # bytes of the file that are there already
+    r: requests.Response, max_bytes: int, timeout_s: float, start: int = 0
 ) -> Iterator[bytes]:
-    """The body in pieces. Raises `_Again` if it is cut, has the wrong length or hardly moves,
-    `ServerTrouble` if it is too large.
+    """The body in pieces, where `start` bytes are there already. Raises `_Again` if it is cut, has
+    the wrong length or hardly moves, `ServerTrouble` if it is too large.
     """
     text = r.headers.get("content-length", "")
     length = int(text) if text.isdigit() else None
@@ -405,9 +397,9 @@ class _Transfer:
             self.rejected += 1
             if is_page:
                 raise _Again("a web page instead of data", once=True) from None
-            if self.rejected > 1:
-                raise
-            raise _Again(f"a file that does not pass its check: {e.rule}") from None
+            if self.rejected == 1:
+                raise _Again(f"a file that does not pass its check: {e.rule}") from None
+            raise
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-odd
 def _oddity(r: requests.Response, identity: _Identity | None, size: int) -> str:
@@ -470,23 +462,33 @@ class Fetched:
     resumed_bytes: int  # of them there already from an earlier, broken attempt
 
 
-def _decoded(body: bytes, content_type: str) -> str:
-    "A text in the character set its server names, else UTF-8, else Latin-1."
-    charset = re.search(r"charset=[\"']?([\w.:-]+)", content_type, re.I)
-    for name in (charset[1] if charset else "utf-8", "utf-8"):
-        try:
-            return body.decode(name)
-        except (LookupError, UnicodeDecodeError):
-            pass
-    return body.decode("latin-1")
+def _as_page(body: bytes, r: requests.Response) -> Page:
+    "In the character set that the server names, else UTF-8, else Latin-1, which any bytes are."
+    named = re.search(r"charset=[\"']?([\w.:-]+)", r.headers.get("content-type", ""), re.I)
+    for charset in (named[1] if named else "utf-8", "utf-8"):
+        with contextlib.suppress(LookupError, UnicodeDecodeError):
+            return Page(body.decode(charset), r.url)
+    return Page(body.decode("latin-1"), r.url)
+
+
+def _as_json(body: bytes, r: requests.Response) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise _Again("no JSON", once=True) from None
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-client
 class _Reader(_Connection):
     "A client that reads small answers."
 
-    def _read(self, url, max_bytes, params) -> tuple[bytes, requests.Response]:
-        r = _open(self, url, params=params)
-        return b"".join(_body(r, max_bytes, self.timeout_s)), r
+    def _read(self, url: str, max_bytes: int, params: dict | None, parse: Callable) -> Any:
+        "`parse(body, answer)`, in as many attempts as it takes."
+
+        def attempt():
+            r = _open(self, url, params=params)
+            return parse(b"".join(_body(r, max_bytes, self.timeout_s)), r)
+
+        return _patiently(self, attempt, url)
 
     def page(
         self,
@@ -494,12 +496,7 @@ class _Reader(_Connection):
         max_bytes: int = 5_000_000,  # a longer answer is refused
     ) -> Page:
         "A text. Raises `NotFound`, `ServerTrouble`, or `RequestError` for an address not allowed."
-
-        def attempt():
-            body, r = self._read(url, max_bytes, None)
-            return Page(_decoded(body, r.headers.get("content-type", "")), r.url)
-
-        return _patiently(self, attempt, url)
+        return self._read(url, max_bytes, None, _as_page)
 
     def json(
         self,
@@ -508,15 +505,7 @@ class _Reader(_Connection):
         max_bytes: int = 50_000_000,  # a longer answer is refused
     ) -> Any:  # the document: dict, list, number, text, bool or None
         "A JSON document, asked for once more if it is none. Raises as `page`."
-
-        def attempt():
-            body, _ = self._read(url, max_bytes, params)
-            try:
-                return json.loads(body)
-            except (ValueError, RecursionError):
-                raise _Again("no JSON", once=True) from None
-
-        return _patiently(self, attempt, url)
+        return self._read(url, max_bytes, params, _as_json)
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-whole-client
 class Client(_Reader):

@@ -220,23 +220,19 @@ def _numbers(values: Iterable, n: int) -> list[float]:
     numbers = [_number(value) for value in values]
     return numbers if len(numbers) == n else [math.nan] * n
 
-# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-params
+
 def _parameters(magnitudes, depths, event_type, box, circle) -> dict:
     "What ComCat is asked, but for the time. Raises `RequestError`."
-    magnitudes = _range(*magnitudes, -5, 11, "magnitude")
-    depths = _range(*depths, -100, 1000, "depth in km")
     if event_type is not None and not re.fullmatch(r"[a-z][a-z /_-]*", str(event_type)):
         rule = "The event type must be ComCat's word, such as earthquake"
         raise RequestError(rule, repr(event_type), "Correct it")
-    limits = {
-        "minmagnitude": magnitudes[0],
-        "maxmagnitude": magnitudes[1],
-        "mindepth": depths[0],
-        "maxdepth": depths[1],
-        "eventtype": event_type,
-    }
-    limits = {name: limit for name, limit in limits.items() if limit is not None}
-    return {"format": "geojson", **limits, **_place(box, circle)}
+    params = {"format": "geojson", "eventtype": event_type, **_place(box, circle)}
+    for name, least, most, ends in (
+        ("magnitude", -5, 11, magnitudes),
+        ("depth", -100, 1000, depths),
+    ):
+        params[f"min{name}"], params[f"max{name}"] = _range(*ends, least, most, name)
+    return {name: value for name, value in params.items() if value is not None}
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-count
 def _count(client: Client, root: str, params: dict) -> int:
@@ -262,22 +258,14 @@ def _features(client: Client, root: str, params: dict, expected: int) -> list:
     return features
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-halving
-def _all_features(
-    client: Client,
-    root: str,
-    params: dict,
-    begin: datetime.datetime,
-    end: datetime.datetime,
-    most: int,  # rows in one answer
-) -> Iterator[dict]:
+def _all_features(client, root, params, begin, end, most: int) -> Iterator[dict]:
     "The features of a range of time, in parts of `most` rows; those between two parts come twice."
     part = {**params, "starttime": begin.isoformat(), "endtime": end.isoformat()}
     n = _count(client, root, part)
     if n <= most:
         yield from _features(client, root, part, n) if n else ()
         return
-    middle = begin + (end - begin) / 2
-    middle = middle.replace(microsecond=0)
+    middle = (begin + (end - begin) / 2).replace(microsecond=0)
     if middle == begin:
         rule = f"One second may hold {most} earthquakes"
         raise WorkError(rule, f"{begin} ({n})", "Raise the smallest magnitude")
@@ -298,7 +286,6 @@ def query_events(
     root: str = COMCAT,  # address of the service
     # None: one that waits 0.6 s between requests, as the USGS's own client does
     client: Client | None = None,
-    rows_per_request: int = MAX_ROWS,  # a time range that holds more is halved
 ) -> pd.DataFrame:  # as `event_table`, oldest first; angles blank
     """Ask ComCat for earthquakes. Raises `RequestError` for bad arguments; `NotFound`,
     `ServerTrouble` as the client; `WorkError` for a bad id.
@@ -307,15 +294,11 @@ def query_events(
     stop = parse_utc(end, "end", last=True)
     if begin >= stop:
         raise RequestError("The start must lie before the end", f"{start}, {end}", "Exchange them")
-    if not 1 <= rows_per_request <= MAX_ROWS:
-        rule = f"The rows per request must be 1 to {MAX_ROWS}"
-        raise RequestError(rule, rows_per_request, "Correct it")
-    magnitudes = (min_magnitude, max_magnitude)
-    depths = (min_depth_km, max_depth_km)
-    params = _parameters(magnitudes, depths, event_type, box, circle)
+    limits = ((min_magnitude, max_magnitude), (min_depth_km, max_depth_km))
+    params = _parameters(*limits, event_type, box, circle)
     client = client or Client(pause_s=0.6)
     rows = {}
-    for feature in _all_features(client, root.rstrip("/"), params, begin, stop, rows_per_request):
+    for feature in _all_features(client, root.rstrip("/"), params, begin, stop, MAX_ROWS):
         row = event_row(feature)
         if (row["time_utc"] or "") < _utc_text(stop):
             rows[row["event_id"]] = row
@@ -441,14 +424,8 @@ def search_box(
     magnitude 5.5.
     """
     half_width = licsar_limits(event["magnitude"], since_2023)[0] * 360 / _MERIDIAN_KM
-    latitude = float(event["latitude"])
-    longitude = float(event["longitude"])
-    return (
-        longitude - half_width,
-        latitude - half_width,
-        longitude + half_width,
-        latitude + half_width,
-    )
+    center = np.array([event["longitude"], event["latitude"]], float)
+    return (*(center - half_width).tolist(), *(center + half_width).tolist())
 
 
 def in_licsar_rule(

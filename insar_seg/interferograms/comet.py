@@ -197,7 +197,7 @@ class Note:
     frame: str = ""  # the frame, if one
     pair: str = ""  # the pair, if one
 
-# %% ../../nbs/2_interferograms/24_comet.ipynb #x-roots
+
 class _Roots:
     "The roots of a `Portal`, the client that asks them, and what is not there."
 
@@ -213,7 +213,7 @@ class _Roots:
             rule = "At least one root must be given"
             raise RequestError(rule, roots, "Name one, or leave the option out")
         for root in self.roots:
-            check_url(root, self.client.hosts, self.client.extra_hosts)
+            check_url(root, self.client.extra_hosts)
         self.notes: dict[Note, None] = {}  # each once, in order
         self.missed = 0  # pages not had because of trouble
         self._pages: dict[str, Page | None] = {}
@@ -228,7 +228,7 @@ class _Roots:
     def allowed(self, url: str) -> bool:  # absolute address
         "Whether the client may ask this address; if not, a note names its host."
         try:
-            return bool(check_url(url, self.client.hosts, self.client.extra_hosts))
+            return bool(check_url(url, self.client.extra_hosts))
         except RequestError as e:
             self.note(f"left out: {e}")
             return False
@@ -270,10 +270,9 @@ class _Pages(_Roots):
 
     @property
     def in_trouble(self) -> bool:
-        "Whether every root that was asked has failed for good, or none has ever answered."
-        gone = [self._failures[root] >= _MOST_FAILURES for root in self.roots]
-        silent = [root not in self._answered for root in self.roots]
-        return bool(self.missed) and all(map(max, gone, silent))
+        "Whether every root has failed for good or has never answered."
+        in_order = [r for r in self._answered if self._failures[r] < _MOST_FAILURES]
+        return bool(self.missed) and not set(in_order) & set(self.roots)
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-folders
 class _Folders(_Pages):

@@ -95,43 +95,35 @@ _MAX_LAYER_BYTES = 2_000_000_000
 _MAX_TEXT_BYTES = 5_000_000
 
 
-@dataclass(frozen=True)
-class _Grid:
-    "Where the pixels of a raster lie."
+def _header(path: str | Path) -> dict:
+    "rasterio's profile of a GeoTIFF. Raises `WorkError` if it is none, too large or has several bands."
+    name = Path(path).name.removesuffix(".part")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path, driver="GTiff", sharing=False) as src:
+                header = dict(src.profile)
+    except rasterio.errors.RasterioError:
+        raise WorkError("A product must be a GeoTIFF", name, "Fetch it again") from None
+    count, width, height = (header[key] for key in ("count", "width", "height"))
+    if count != 1 or not 1 < width * height <= _MAX_PIXELS:
+        rule = f"A product must have one band and {_MAX_PIXELS:,} pixels at most"
+        raise WorkError(rule, f"{name} ({count} bands, {width} x {height})", "Leave it out")
+    return header
 
-    shape: tuple[int, int]  # (H, W)
-    crs: rasterio.crs.CRS | None
-    transform: rasterio.Affine
 
-    @classmethod
-    def of(cls, path: str | Path) -> _Grid:
-        "From the header. Raises `WorkError` if it is no GeoTIFF, too large or has several bands."
-        name = Path(path).name.removesuffix(".part")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                with rasterio.open(path, driver="GTiff", sharing=False) as src:
-                    size = f"{name} ({src.count} bands, {src.width} x {src.height})"
-                    sane = src.count == 1 and 1 < src.width * src.height <= _MAX_PIXELS
-                    grid = cls(src.shape, src.crs, src.transform)
-        except rasterio.errors.RasterioError:
-            raise WorkError("A product must be a GeoTIFF", name, "Fetch it again") from None
-        if not sane:
-            rule = f"A product must have one band and {_MAX_PIXELS:,} pixels at most"
-            raise WorkError(rule, size, "Leave it out")
-        return grid
-
-    def matches(self, other: _Grid) -> bool:
-        "To a quarter of a pixel."
-        near = self.transform.almost_equals(other.transform, abs(self.transform.a) / 4)
-        return near and (self.shape, self.crs) == (other.shape, other.crs)
+def _on_one_grid(header: dict, other: dict) -> bool:
+    "To a quarter of a pixel."
+    quarter = abs(header["transform"].a) / 4
+    near = header["transform"].almost_equals(other["transform"], quarter)
+    return near and all(header[key] == other[key] for key in ("width", "height", "crs"))
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-check-raster
 def _check_raster(path: str | Path, name: str, beside: Iterable[str | Path]) -> None:
     "`check_product` of a GeoTIFF."
     layer = name.split(".geo.")[1].removesuffix(".tif")
     possible = {**_OF_PAIR, **_OF_FRAME}[layer]
-    grid = _Grid.of(path)
+    header = _header(path)
     band, *_ = read_band(path)
     is_8_bit = band.dtype == np.uint8
     if not (np.issubdtype(band.dtype, np.floating) or (is_8_bit and possible.eight_bit)):
@@ -146,7 +138,7 @@ def _check_raster(path: str | Path, name: str, beside: Iterable[str | Path]) -> 
         rule = f"A {layer} product must lie within {possible.low} and {possible.high}"
         raise WorkError(rule, f"{name} spans {low:.4g} to {high:.4g}", "Leave it out")
     for other in beside:
-        if not grid.matches(_Grid.of(other)):
+        if not _on_one_grid(header, _header(other)):
             rule = "The products of one pair must lie on one grid"
             raise WorkError(rule, f"{name} against {Path(other).name}", "Leave the pair out")
 
@@ -264,14 +256,14 @@ def _present(run: _Run, path: Path, file: str, beside: list[Path]) -> Entry | No
     "The entry of a file that is there and good."
     if not path.is_file():
         return None
-    known = run.record.entries.get(file)
+    known = run.record.entries.get(file, Entry(file, "missing"))
     size = path.stat().st_size
-    if not (known and known.status in ("got", "skipped") and known.bytes == size):
+    if known.status not in ("got", "skipped") or known.bytes != size:
         try:
             check_product(path, path.name, beside)
         except WorkError:
             return None
-    return Entry(file, "skipped", size, known.url if known else "")
+    return Entry(file, "skipped", size, known.url)
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-from-servers
 def _from_servers(run: _Run, job: Product, path: Path, file: str, beside: list[Path]) -> Entry:
@@ -363,17 +355,12 @@ class Summary:
         "How many files have this status."
         return sum(e.status == status for e in self.entries)
 
-    @property
-    def bytes(self) -> int:
-        "Bytes that were fetched."
-        return sum(e.bytes for e in self.entries if e.status == "got")
-
     def text(self, most: int = 20) -> str:  # files that are named at most
         "Counts, then what is not there and why."
         statuses = ("got", "skipped", "missing", "failed")
         counts = ", ".join(f"{self.count(status)} {status}" for status in statuses)
-        fetched = f"{self.bytes / 2**20:.1f} MiB fetched"
-        lines = [f"{counts}; {fetched}; {self.pairs} pairs with phase"]
+        fetched = sum(e.bytes for e in self.entries if e.status == "got")
+        lines = [f"{counts}; {fetched / 2**20:.1f} MiB fetched; {self.pairs} pairs with phase"]
         absent = [e for e in self.entries if e.status in ("missing", "failed")]
         lines += [f"  {e.status}: {e.file}: {e.why}" for e in absent[:most]]
         if len(absent) > most:
@@ -442,9 +429,8 @@ def download_archive(
         groups.setdefault(path.parent, {}).setdefault(path, job)
     pairs = [[(job, path) for path, job in group.items()] for group in groups.values()]
     with working_in(out):
-        for name in ("events.csv", "pairs.csv", "provenance.json", "download.csv"):
-            for left_over in out.glob(f".{name}.*.part"):
-                shutil.rmtree(left_over, ignore_errors=True)
+        for left_over in out.glob(".*.part"):  # of tables that were being written
+            shutil.rmtree(left_over, ignore_errors=True)
         record = _Record(out / "download.csv")
         entries = _in_threads(_Run(out, client, record, progress, give_up_after), pairs, workers)
         record.write()

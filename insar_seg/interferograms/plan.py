@@ -208,31 +208,24 @@ def _reaches(portal: Portal, frame: str, event: pd.Series) -> bool:
 
 # %% ../../nbs/2_interferograms/25_plan.ipynb #x-look
 def _frames(portal: Portal, event: pd.Series, named: Collection[str] | None, alone: bool) -> dict:
-    "frame -> its pairs on COMET's page, of the named frames only; notes why there is none."
+    """frame -> its pairs on COMET's page. Of named frames those that see the earthquake; if it is
+    `alone`, all of them, since the user is believed.
+    """
     missed_before = portal.missed
     frames = portal.frames_of_event(event["event_id"])
-    reason = "COMET has no frames for this earthquake"
     if named is not None:
-        reason = "none of the frames named sees this earthquake"
-        frames = {
-            frame: frames.get(frame, ())
-            for frame in named
-            if frame in frames or alone or _reaches(portal, frame, event)
-        }
-    if portal.missed > missed_before:
-        reason = "not every root answered, and no frames were found"
-    if not frames:
-        portal.note(reason, event["event_id"])
+        sees = {f for f in named if f in frames or alone or _reaches(portal, f, event)}
+        frames = {frame: frames.get(frame, ()) for frame in named if frame in sees}
+    if not frames and portal.missed > missed_before:
+        portal.note("not every root answered, and no frames were found", event["event_id"])
+    elif not frames:
+        which = "COMET has no frames for" if named is None else "none of the frames named sees"
+        portal.note(f"{which} this earthquake", event["event_id"])
     return frames
 
 
-def _look(
-    portal: Portal,
-    event: pd.Series,  # a row of the table of earthquakes
-    named: Collection[str] | None,  # use these frames only
-    alone: bool,  # True: the only earthquake, so frames that are named are believed
-) -> _Sighting | None:  # None if there is nothing
-    "Frames, passing times and pairs of one earthquake."
+def _look(portal: Portal, event: pd.Series, named, alone: bool) -> _Sighting | None:
+    "Frames, passing times and pairs of one earthquake; None if there is nothing."
     event_id = event["event_id"]
     try:
         time = parse_utc(event["time_utc"])
@@ -242,40 +235,35 @@ def _look(
     clocks = {}
     pairs = []
     for frame, on_page in _frames(portal, event, named, alone).items():
-        clock = parse_center_time(portal.metadata_text(frame, "metadata.txt"))
-        clocks[frame] = clock
+        clocks[frame] = parse_center_time(portal.metadata_text(frame, "metadata.txt"))
         offered = sorted({*on_page, *portal.pairs_of_frame(frame)})
         pairs += [(frame, pair) for pair in offered]
         if not offered:
             portal.note("no pairs are listed", event_id, frame)
         for pair in offered:
-            if spans(pair, time, clock) is None:
-                reason = "too close" if clock else "not known"
+            if spans(pair, time, clocks[frame]) is None:
+                reason = "too close" if clocks[frame] else "not known"
                 text = "not counted: taken on the day of the earthquake, and the passing time is "
                 portal.note(text + reason, event_id, frame, pair)
     return _Sighting(event_id, time, clocks, pairs) if clocks else None
 
 # %% ../../nbs/2_interferograms/25_plan.ipynb #x-products-of
-def _products_of(
-    portal: Portal, candidate: Candidate, layers: tuple[str, ...], event_id: str
-) -> list[Product]:
+def _products_of(portal: Portal, candidate: Candidate, layers, event_id: str) -> list[Product]:
     "The layers of a pair that are offered; none without the first."
-    frame = candidate.frame
-    pair = candidate.pair
-    products = []
+    place = (candidate.frame, candidate.pair)
+    urls = {layer: portal.resolve(*place, layer) for layer in layers}
+    passed_over = "" if urls[layers[0]] else "; the pair is passed over"
     for layer in layers:
-        urls = portal.resolve(frame, pair, layer)
-        if urls:
-            name = layer_name(pair, layer)
-            is_coseismic = candidate.kind == "coseismic"
-            products.append(Product(frame, pair, name, urls, event_id, is_coseismic))
-        elif layer == layers[0]:
-            text = f"{layer} is not offered; the pair is passed over"
-            portal.note(text, event_id, frame, pair)
-            return []
-        else:
-            portal.note(f"{layer} is not offered", event_id, frame, pair)
-    return products
+        if not urls[layer]:
+            portal.note(f"{layer} is not offered{passed_over}", event_id, *place)
+    if passed_over:
+        return []
+    coseismic = candidate.kind == "coseismic"
+    return [
+        Product(*place, layer_name(candidate.pair, layer), urls[layer], event_id, coseismic)
+        for layer in layers
+        if urls[layer]
+    ]
 
 # %% ../../nbs/2_interferograms/25_plan.ipynb #x-take
 class _Chooser:
@@ -287,42 +275,32 @@ class _Chooser:
         self.max_days = max_days
         self.taken: dict[tuple[str, str], str] = {}  # (frame, pair) -> earthquake
 
-    def ranked(self, candidates: list[Candidate], kinds: Iterable[str], look: _Sighting):
-        "Those of the first kind, the best first, then those of the next."
-        ranked = []
+    def take(self, n: int, candidates: list[Candidate], kinds: list[str], look: _Sighting):
+        "The products of `n` candidates at most: the best of the first kind, then those of the next."
+        products: list[Product] = []
         for kind in kinds:
             of_kind = [c for c in candidates if c.kind == kind]
-            ranked += rank_pairs(of_kind, look.time, self.max_days)
-        return ranked
-
-    def take(self, ranked: list[Candidate], n: int, event_id: str) -> list[Product]:
-        "The products of the first `n` pairs that are offered and not taken yet."
-        products: list[Product] = []
-        left = n
-        for candidate in ranked:
-            key = (candidate.frame, candidate.pair)
-            if left == 0:
-                break
-            if key in self.taken:
-                self.portal.note(f"planned for {self.taken[key]} already", event_id, *key)
-                continue
-            found = _products_of(self.portal, candidate, self.layers, event_id)
-            if found:
-                products += found
-                self.taken[key] = event_id
-                left -= 1
+            for candidate in rank_pairs(of_kind, look.time, self.max_days):
+                key = (candidate.frame, candidate.pair)
+                if n == 0:
+                    return products
+                if key in self.taken:
+                    text = f"planned for {self.taken[key]} already"
+                    self.portal.note(text, look.event_id, *key)
+                    continue
+                found = _products_of(self.portal, candidate, self.layers, look.event_id)
+                if found:
+                    products += found
+                    self.taken[key] = look.event_id
+                    n -= 1
+        if n and not products:
+            self.portal.note(f"no {kinds[0]} pair is offered", look.event_id)
         return products
 
 # %% ../../nbs/2_interferograms/25_plan.ipynb #x-metadata
 METADATA = (
-    "metadata.txt",
-    "baselines",
-    "{frame}-poly.txt",
-    "{frame}.geo.E.tif",
-    "{frame}.geo.N.tif",
-    "{frame}.geo.U.tif",
-    "{frame}.geo.hgt.tif",
-    "{frame}.geo.landmask.tif",
+    *("metadata.txt", "baselines", "{frame}-poly.txt"),
+    *(f"{{frame}}.geo.{layer}.tif" for layer in ("E", "N", "U", "hgt", "landmask")),
 )
 
 
@@ -377,8 +355,7 @@ def plan_download(
     portal = Portal(client, roots)
     chooser = _Chooser(portal, layers, max_days)
     order = ["magnitude", "time_utc", "event_id"]
-    events = events.reset_index(drop=True)
-    events = events.sort_values(order, ascending=[False, True, True], kind="stable")
+    events = events.reset_index(drop=True).sort_values(order, ascending=[False, True, True])
     rows = [row for _, row in events.iterrows()]
     steps = iter(progress([*rows, *rows]))  # one bar for both rounds
     alone = len(rows) == 1
@@ -389,16 +366,8 @@ def plan_download(
         if look is None:
             continue
         candidates = _candidates(look, sightings)
-        shown = chooser.ranked(candidates, ["coseismic"], look)
-        quiet = chooser.ranked(candidates, ["preseismic", "postseismic"], look)
-        for ranked, n, kind in (
-            (shown, pairs_per_event, "co-seismic"),
-            (quiet, negatives, "quiet"),
-        ):
-            taken = chooser.take(ranked, n, look.event_id)
-            products += taken
-            if n and not taken:
-                portal.note(f"no {kind} pair is offered", look.event_id)
+        products += chooser.take(pairs_per_event, candidates, ["coseismic"], look)
+        products += chooser.take(negatives, candidates, ["preseismic", "postseismic"], look)
     if portal.in_trouble:
         reasons = [note.text for note in portal.notes if note.text.startswith("no answer")]
         raise ServerTrouble("COMET's servers must answer", reasons[0], "Try again later")
