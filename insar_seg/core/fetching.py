@@ -149,7 +149,8 @@ class _Connection:
         self._lock = threading.Lock()
         self._next_start: dict[str, float] = {}  # host -> earliest start of the next request
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
+        "Raises `Stopped` as soon as the client is told to stop."
         if self.stopping.wait(max(0.0, seconds)):
             cure = "Start again: what is there already is kept"
             raise Stopped("A stopped client asks nothing", cure=cure)
@@ -159,7 +160,7 @@ class _Connection:
             now = time.monotonic()
             start = max(now, self._next_start.get(host, now))
             self._next_start[host] = start + self.pause_s
-        self._wait(start - now)
+        self.wait(start - now)
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-attempts
 _CHUNK = 1 << 14  # bytes of a body that are read at a time
@@ -190,15 +191,13 @@ def _patiently(connection: _Connection, attempt: Callable, url: str, furthest=la
             )
         backoff_s = min(connection.backoff_s * 2 ** (tries - 1), _LONGEST_WAIT_S)
         # not core.rng_for: no two clients should draw the same
-        connection._wait(max(backoff_s * random.uniform(0.5, 1), failure.wait_s))
+        connection.wait(max(backoff_s * random.uniform(0.5, 1), failure.wait_s))
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-get
 _NO_PROXY = {"http": None, "https": None, "all": None}
 
 
-def _get(
-    connection: _Connection, url: str, headers: dict | None = None, params: dict | None = None
-) -> requests.Response:
+def _get(connection: _Connection, url: str, headers=None, params=None) -> requests.Response:
     "One request in its turn; its body is not yet read. Raises `_Again`, `RequestError`, `Stopped`."
     host = urlsplit(check_url(url, connection.extra_hosts))
     connection._take_turn(host.netloc)
@@ -437,7 +436,7 @@ def _transfer_once(connection: _Connection, transfer: _Transfer, max_bytes: int)
     with open(part.file, "ab") as f:
         for piece in _body(r, max_bytes, connection.timeout_s, start=resumed):
             f.write(piece)
-            connection._wait(0)
+            connection.wait(0)
             transfer.report(transfer.size + len(piece))
         f.flush()
         os.fsync(f.fileno())

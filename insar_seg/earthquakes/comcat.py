@@ -221,12 +221,9 @@ def _numbers(values: Iterable, n: int) -> list[float]:
     return numbers if len(numbers) == n else [math.nan] * n
 
 
-def _parameters(magnitudes, depths, event_type, box, circle) -> dict:
+def _parameters(magnitudes, depths, box, circle) -> dict:
     "What ComCat is asked, but for the time. Raises `RequestError`."
-    if event_type is not None and not re.fullmatch(r"[a-z][a-z /_-]*", str(event_type)):
-        rule = "The event type must be ComCat's word, such as earthquake"
-        raise RequestError(rule, repr(event_type), "Correct it")
-    params = {"format": "geojson", "eventtype": event_type, **_place(box, circle)}
+    params = {"format": "geojson", "eventtype": "earthquake", **_place(box, circle)}
     for name, least, most, ends in (
         ("magnitude", -5, 11, magnitudes),
         ("depth", -100, 1000, depths),
@@ -282,7 +279,6 @@ def query_events(
     max_depth_km: float | None = None,  # greatest depth; None: any
     box: Iterable[float] | None = None,  # (west, south, east, north) in degrees
     circle: Iterable[float] | None = None,  # (latitude, longitude, radius in km up to 20000)
-    event_type: str | None = "earthquake",  # ComCat's word for the kind of event; None: every kind
     root: str = COMCAT,  # address of the service
     # None: one that waits 0.6 s between requests, as the USGS's own client does
     client: Client | None = None,
@@ -295,7 +291,7 @@ def query_events(
     if begin >= stop:
         raise RequestError("The start must lie before the end", f"{start}, {end}", "Exchange them")
     limits = ((min_magnitude, max_magnitude), (min_depth_km, max_depth_km))
-    params = _parameters(*limits, event_type, box, circle)
+    params = _parameters(*limits, box, circle)
     client = client or Client(pause_s=0.6)
     rows = {}
     for feature in _all_features(client, root.rstrip("/"), params, begin, stop, MAX_ROWS):

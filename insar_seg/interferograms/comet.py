@@ -197,7 +197,7 @@ class Note:
     frame: str = ""  # the frame, if one
     pair: str = ""  # the pair, if one
 
-
+# %% ../../nbs/2_interferograms/24_comet.ipynb #x-roots
 class _Roots:
     "The roots of a `Portal`, the client that asks them, and what is not there."
 
@@ -276,7 +276,7 @@ class _Pages(_Roots):
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-folders
 class _Folders(_Pages):
-    "What the folders list of an earthquake and of a frame."
+    "What the folders of a frame list."
 
     def _folder(self, frame: str, name: str) -> list[Link] | None:
         """The links of this folder of a frame on all roots, each under the first spelling of its
@@ -290,6 +290,10 @@ class _Folders(_Pages):
                     links = (links or []) + read_links(page.text, page.url)
                     break
         return links
+
+# %% ../../nbs/2_interferograms/24_comet.ipynb #x-metadata-files
+class _Metadata(_Folders):
+    "Metadata files of a frame."
 
     def metadata_urls(
         self,
@@ -307,6 +311,14 @@ class _Folders(_Pages):
             urls = [link.url for link in links if link.name == name]
         return tuple(url for url in dict.fromkeys(urls) if self.allowed(url))
 
+    def passing_time(self, frame: str) -> datetime.time | None:
+        "As `parse_center_time`."
+        return parse_center_time(self.metadata_text(frame, "metadata.txt"))
+
+    def outline(self, frame: str) -> shapely.Polygon | None:
+        "As `parse_polygon`."
+        return parse_polygon(self.metadata_text(frame, f"{frame}-poly.txt"))
+
     def metadata_text(self, frame: str, name: str) -> str:  # "" if there is none
         "The first of a metadata file's copies that is not empty."
         for url in self.metadata_urls(frame, name):
@@ -316,7 +328,7 @@ class _Folders(_Pages):
         return ""
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x--frames-of-event
-class _Events(_Folders):
+class _Events(_Metadata):
     "Frames of an earthquake and pairs of a frame."
 
     def frames_of_event(

@@ -96,7 +96,7 @@ _MAX_TEXT_BYTES = 5_000_000
 
 
 def _header(path: str | Path) -> dict:
-    "rasterio's profile of a GeoTIFF. Raises `WorkError` if it is none, too large or has several bands."
+    "A GeoTIFF's profile. Raises `WorkError` if it is none, too large or has several bands."
     name = Path(path).name.removesuffix(".part")
     try:
         with warnings.catch_warnings():
@@ -297,9 +297,7 @@ def _fetch_pair(run: _Run, jobs: list[tuple[Product, Path]]) -> list[Entry]:
     "The files of one folder. Raises `Stopped`, and nothing else that a server can cause."
     entries = []
     for job, path in jobs:
-        if run.client.stopping.is_set():
-            cure = "Start it again: what is there already is kept"
-            raise Stopped("The download was told to stop", cure=cure)
+        run.client.wait(0)  # raises `Stopped`
         file = path.relative_to(run.out).as_posix()
         others = path.parent.glob("*.tif") if job.pair else ()
         beside = sorted(other for other in others if other != path)

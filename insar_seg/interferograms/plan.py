@@ -17,16 +17,7 @@ from ..core.base import RequestError
 from ..core.fetching import Client, ServerTrouble
 from ..earthquakes.comcat import parse_utc, search_box
 from .archive import PAIR_COLUMNS, check_frame, pair_dates
-from insar_seg.interferograms.comet import (
-    LAYERS,
-    ROOTS,
-    Note,
-    Portal,
-    is_frame,
-    layer_name,
-    parse_center_time,
-    parse_polygon,
-)
+from .comet import LAYERS, ROOTS, Note, Portal, is_frame, layer_name
 
 # %% auto #0
 __all__ = ['METADATA', 'spans', 'classify', 'Candidate', 'rank_pairs', 'Product', 'pair_table', 'Plan', 'plan_download']
@@ -98,9 +89,7 @@ def rank_pairs(
     event_time: datetime.datetime,  # UTC, without a zone
     max_days: int = 30,  # longer pairs are left out
 ) -> list[Candidate]:  # the best first
-    """Shortest and closest first, passes and frames in turn. Raises `WorkError` for a bad frame or
-    pair.
-    """
+    "Shortest and closest first, passes and frames in turn. Raises `WorkError` for a bad name."
     day = event_time.date()
     rows = [
         (c.days(), c.gap_days(day), check_frame(c.frame), c.pair, c)
@@ -128,18 +117,21 @@ class Product:
     event_id: str  # the earthquake it was planned for; "" for metadata
     coseismic: bool
 
-    @property
-    def pass_(self) -> str:
-        "The satellite's direction of flight: ascending or descending."
-        return {"A": "ascending", "D": "descending"}[check_frame(self.frame)[3]]
-
 
 def pair_table(
     products: Iterable[Product],
 ) -> pd.DataFrame:  # frame, pair, event_id (empty: none), coseismic, pass, origin
     "Their pairs as rows of pairs.csv; one that is asked for twice counts as co-seismic."
+    passes = {"A": "ascending", "D": "descending"}  # the letter of a frame's name
     rows = [
-        (p.frame, p.pair, p.event_id if p.coseismic else "", p.coseismic, p.pass_, "real")
+        (
+            p.frame,
+            p.pair,
+            p.event_id if p.coseismic else "",
+            p.coseismic,
+            passes[p.frame[3]],
+            "real",
+        )
         for p in products
         if p.pair
     ]
@@ -147,7 +139,7 @@ def pair_table(
     table = table.sort_values("coseismic", ascending=False, kind="stable")
     return table.drop_duplicates(["frame", "pair"]).sort_index().reset_index(drop=True)
 
-
+# %% ../../nbs/2_interferograms/25_plan.ipynb #x-plan
 @dataclass(frozen=True)
 class Plan:
     "What to fetch, and what is not there."
@@ -193,7 +185,7 @@ def _reaches(portal: Portal, frame: str, event: pd.Series) -> bool:
     """Whether a frame's outline reaches into an earthquake's search box; False where the outline is
     not known.
     """
-    outline = parse_polygon(portal.metadata_text(frame, f"{frame}-poly.txt"))
+    outline = portal.outline(frame)
     if outline is None:
         portal.note("the frame's outline is not known", event["event_id"], frame)
         return False
@@ -235,7 +227,7 @@ def _look(portal: Portal, event: pd.Series, named, alone: bool) -> _Sighting | N
     clocks = {}
     pairs = []
     for frame, on_page in _frames(portal, event, named, alone).items():
-        clocks[frame] = parse_center_time(portal.metadata_text(frame, "metadata.txt"))
+        clocks[frame] = portal.passing_time(frame)
         offered = sorted({*on_page, *portal.pairs_of_frame(frame)})
         pairs += [(frame, pair) for pair in offered]
         if not offered:
@@ -276,7 +268,7 @@ class _Chooser:
         self.taken: dict[tuple[str, str], str] = {}  # (frame, pair) -> earthquake
 
     def take(self, n: int, candidates: list[Candidate], kinds: list[str], look: _Sighting):
-        "The products of `n` candidates at most: the best of the first kind, then those of the next."
+        "The products of `n` candidates at most, the best of the first kind first."
         products: list[Product] = []
         for kind in kinds:
             of_kind = [c for c in candidates if c.kind == kind]
