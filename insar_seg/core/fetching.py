@@ -194,7 +194,7 @@ def _patiently(connection: _Connection, attempt: Callable, url: str, furthest=la
         connection.wait(max(backoff_s * random.uniform(0.5, 1), failure.wait_s))
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-get
-_NO_PROXY = {"http": None, "https": None, "all": None}
+_NO_PROXY: dict[str, Any] = {"http": None, "https": None, "all": None}
 
 
 def _get(connection: _Connection, url: str, headers=None, params=None) -> requests.Response:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,7 +108,7 @@ def _moment(milliseconds: float) -> datetime.datetime:
     return datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=milliseconds)
 
 
-def _number(value: object, low: float = -math.inf, high: float = math.inf) -> float:
+def _number(value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     "A finite number within bounds, from a number or its text; NaN otherwise."
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -116,7 +117,7 @@ def _number(value: object, low: float = -math.inf, high: float = math.inf) -> fl
     return number if low <= number <= high and math.isfinite(number) else math.nan
 
 
-def _dict(value: object) -> dict:
+def _dict(value: Any) -> dict:
     "The value if it is a dict, else an empty one: any part of an answer may be null."
     return value if isinstance(value, dict) else {}
 
@@ -140,7 +141,7 @@ def event_row(
         notes.append(f"state of {_moment(updated_ms):%Y-%m-%d}")
     name = str(properties.get("place") or properties.get("title") or "")
     return {
-        "event_id": check_event_id(record.get("id")),
+        "event_id": check_event_id(record.get("id", "")),
         "name": " ".join(name.split()),
         "time_utc": _utc_text(_moment(time_ms)) if math.isfinite(time_ms) else None,
         "latitude": _number(point[1], -90, 90),
@@ -179,16 +180,16 @@ def parse_utc(
         raise RequestError(rule, repr(value), "Correct the date") from None
 
 
-def _range(low: object, high: object, least: float, most: float, what: str) -> list[float | None]:
+def _range(ends: Iterable, least: float, most: float, what: str) -> tuple:
     "Both ends. Raises `RequestError` unless they are None or within `least` and `most`, in order."
-    ends = [None if end is None else _number(end, least, most) for end in (low, high)]
-    if any(end is not None and math.isnan(end) for end in ends):
-        rule = f"The {what} must be {least:g} to {most:g}"
-        raise RequestError(rule, f"{low!r}, {high!r}", "Correct it")
-    if None not in ends and ends[0] > ends[1]:
+    low, high = (None if end is None else _number(end, least, most) for end in ends)
+    for end in (low, high):
+        if end is not None and math.isnan(end):
+            raise RequestError(f"The {what} must be {least:g} to {most:g}", ends, "Correct it")
+    if low is not None and high is not None and low > high:
         rule = f"The smallest {what} must not exceed the largest"
         raise RequestError(rule, f"{low} > {high}", "Exchange them")
-    return ends
+    return low, high
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x--place
 def _place(box: Iterable | None, circle: Iterable | None) -> dict:
@@ -228,7 +229,7 @@ def _parameters(magnitudes, depths, box, circle) -> dict:
         ("magnitude", -5, 11, magnitudes),
         ("depth", -100, 1000, depths),
     ):
-        params[f"min{name}"], params[f"max{name}"] = _range(*ends, least, most, name)
+        params[f"min{name}"], params[f"max{name}"] = _range(ends, least, most, name)
     return {name: value for name, value in params.items() if value is not None}
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-count
@@ -332,16 +333,18 @@ def _angles(properties: dict, n: int) -> tuple[float, float, float] | None:
 def _planes_of_product(kind: str, product: dict) -> list[NodalPlane]:
     "Both planes, or none."
     properties = _dict(product.get("properties"))
-    given = [_angles(properties, 1), _angles(properties, 2)]
-    if given == [None, None]:
-        return []
     author = [product.get("source"), properties.get("derived-magnitude-type")]
-    author = " ".join(str(part) for part in author if part)
-    source = f"USGS {kind} ({author})" if author else f"USGS {kind}"
+    by = " ".join(str(part) for part in author if part)
+    source = f"USGS {kind} ({by})" if by else f"USGS {kind}"
+    first = _angles(properties, 1)
+    second = _angles(properties, 2)
     planes = []
-    for n, (angles, others) in enumerate(zip(given, given[::-1]), 1):
-        note = f"{source}, nodal plane {n}" + ("" if angles else " (auxiliary)")
-        planes.append(NodalPlane(*(angles or auxiliary_plane(*others)), note))
+    for n, given, other in ((1, first, second), (2, second, first)):
+        if given:
+            planes.append(NodalPlane(*given, f"{source}, nodal plane {n}"))
+        elif other:
+            note = f"{source}, nodal plane {n} (auxiliary)"
+            planes.append(NodalPlane(*auxiliary_plane(*other), note))
     return planes
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-planes-of

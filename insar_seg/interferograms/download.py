@@ -389,7 +389,7 @@ def _write_archive(out: Path, jobs: list[Product], events: pd.DataFrame) -> int:
         servers = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["servers"]
     except (OSError, ValueError, KeyError, TypeError):
         servers = []
-    hosts = {urlsplit(url).hostname for job in jobs for url in job.urls}
+    hosts = {urlsplit(url).hostname or "" for job in jobs for url in job.urls}
     provenance = {
         "origin": "COMET-LiCSAR products, downloaded",
         "servers": sorted(hosts.union(servers)),
