@@ -1,4 +1,13 @@
-"A web server on this computer that behaves, well or badly, as COMET's and CEDA's do."
+"""A web server on this computer that behaves, well or badly, as COMET's and CEDA's do.
+
+For tests: no test needs the internet. `serve` takes a table of paths and what lies there, and the
+faults to inject; `scripted` gives answers one after another; `licsar_tree` makes the table of a
+small LiCSAR portal. What they imitate was read in COMET's own programs (licsar_proc, LiCSBAS) and
+in the issues that their users wrote; the servers themselves may differ.
+
+It stands on the standard library: pytest-httpserver builds every answer with werkzeug, which
+corrects a wrong length and cannot break off a body, and these faults are what matters here.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +21,21 @@ import socketserver
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class File:
-    "Bytes with what a server says about them."
+    "Bytes with the type that the server names."
 
     data: bytes
-    # default: from the ending; none for a name without ending means text/plain
-    content_type: str = ""
-    validators: bool = True  # False: neither ETag nor Last-Modified
-    ranges: bool = True  # False: the whole file whatever is asked for
+    content_type: str = ""  # default: from the ending; without an ending text/plain
 
 
 @dataclass(frozen=True)
 class LinkFile:
-    "The catalogue's entry for a pair: links to where its files are."
+    "The catalogue's entry for a pair since 2025: links to where its files are, as plain text."
 
     links: tuple  # of absolute addresses
 
@@ -39,7 +45,6 @@ class Redirect:
     "An address that sends the client elsewhere."
 
     to: str
-    status: int = 302
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Directory:
-    "How a folder (path with a slash at its end) lists itself."
+    "How a folder (path with a slash at its end) lists itself; folders need no entry otherwise."
 
     style: str = "table"  # or "pre"; "empty" lists nothing
 
@@ -62,78 +67,52 @@ class Fault:
     kind: str  # status, slow, cut, length, html, empty, no_range, hang, redirect
     times: int | None = 1  # how often; None: always
     # status: number; slow, hang: seconds (slow: of each 16 kB); cut: bytes sent; length: bytes too
-    # many announced; redirect: address
+    # many announced; html: the type it claims; redirect: address
     value: object = None
     headers: dict = field(default_factory=dict)  # further headers of a status, e.g. Retry-After
 
 
-_Entry = bytes | str | File | LinkFile | Redirect | Missing | Directory
+# a str may hold {base}, the server's own address; a function gets the query: name -> value
+_Entry = bytes | str | File | LinkFile | Redirect | Missing | Directory | Callable[[dict], bytes]
 
 _TYPES = {
     ".tif": "image/tiff",
     ".html": "text/html; charset=utf-8",
     ".csv": "text/csv",
-    ".txt": "text/plain",
     ".json": "application/json",
-    ".geojson": "application/json",
-    ".png": "image/png",
-    ".kml": "application/vnd.google-earth.kml+xml",
     ".xml": "application/xml",
 }
 _MODIFIED = "Wed, 10 Sep 2025 08:00:00 GMT"
-
-
-def link_file(links: Iterable[str]) -> bytes:  # absolute addresses
-    "The text of a link file: an anchor and a line break for each address."
-    return "\n".join(
-        f"<a href='{u}'>{posixpath.basename(urllib.parse.urlsplit(u).path)}</a><br />"
-        for u in links
-    ).encode()
+_PIECE = 1 << 14
+_NOT_FOUND = b"<html><body>404 Not Found</body></html>"
+_MAINTENANCE = b"<!DOCTYPE html><html><body>Service is being maintained</body></html>"
 
 
 def listing(
     path: str,  # of the folder, with a slash at its end
     names: Iterable[str],  # entries; folders with a slash at their end
     style: str = "table",  # or "pre"
-    sizes: dict | None = None,  # name -> bytes
 ) -> bytes:
     "An index page in Apache's manner, sort links and parent directory included."
-    top = "".join(
-        f'<a href="?C={c};O=A">{n}</a> ' for c, n in zip("NMS", ("Name", "Last modified", "Size"))
-    )
-
-    def size(n):
-        return f"{max(1, (sizes or {}).get(n, 0) // 1024)}K" if not n.endswith("/") else "-"
-
-    def link(n):
-        return f'<a href="{html.escape(urllib.parse.quote(n))}">{html.escape(n if len(n) < 24 else n[:20] + "..>")}</a>'
-
-    if style == "pre":
-        rows = "\n".join(f"{link(n)} 2025-09-10 08:00 {size(n)}" for n in names)
-        body = f'<pre>{top}<hr><a href="../">Parent Directory</a> -\n{rows}<hr></pre>'
-    else:
-        rows = "\n".join(
-            f"<tr><td>{link(n)}</td><td align='right'>2025-09-10 08:00</td><td"
-            f" align='right'>{size(n)}</td></tr>"
-            for n in names
-        )
-        body = (
-            f'<table><tr><th>{top}</th></tr>\n<tr><td><a href="../">Parent'
-            f" Directory</a></td><td>-</td></tr>\n{rows}\n</table>"
-        )
-    return (
-        f"<!DOCTYPE HTML><html><head><title>Index of {path}</title></head>\n<body><h1>Index of"
-        f" {path}</h1>\n{body}\n</body></html>".encode()
-    )
+    head = '<a href="?C=N;O=A">Name</a> <a href="?C=M;O=A">Last modified</a>'
+    rows = []
+    for name in ["../", *names]:
+        # Apache shortens a long name in the text, so only the address counts
+        text = name if len(name) < 24 else name[:20] + "..>"
+        link = f'<a href="{html.escape(urllib.parse.quote(name))}">{html.escape(text)}</a>'
+        row = f"{link} 2025-09-10 08:00"
+        rows.append(row if style == "pre" else f"<tr><td>{row}</td></tr>")
+    tag = "pre" if style == "pre" else "table"
+    body = "\n".join([f"<{tag}>{head}", *rows, f"</{tag}>"])
+    title = f"Index of {path}"
+    page = f"<html><head><title>{title}</title></head>\n<body><h1>{title}</h1>\n{body}\n</body>"
+    return f"<!DOCTYPE HTML>{page}</html>".encode()
 
 
 class Server(str):
-    """A running server: a string, its address without a slash at the end, that also knows what was
-    asked.
-    """
+    "A running server: its address without a slash at the end, that also knows what was asked."
 
-    # (path with query, headers) of every request, in order
-    requests: list[tuple[str, dict[str, str]]]
+    requests: list[tuple[str, dict[str, str]]]  # (path with query, headers), in order
     faults: list[Fault]  # those still to come
 
     @property
@@ -155,176 +134,191 @@ class _HTTPServer(http.server.ThreadingHTTPServer):
     def server_bind(self) -> None:
         "As the base, but without looking up the computer's name, which may take seconds."
         socketserver.TCPServer.server_bind(self)
-        host, self.server_port = self.server_address[:2]
-        self.server_name = str(host)
+        self.server_name, self.server_port = self.server_address[:2]
 
 
 @contextlib.contextmanager
-def serve(
-    # path such as "/a/b.tif" -> bytes, str, File, LinkFile, Redirect, Missing; "/a/" -> Directory
-    tree: Mapping[str, _Entry],
-    faults: Iterable[Fault] = (),  # those that match an address act together
-) -> Iterator[Server]:
-    "Run a server on a free port of this computer; yields its address, a `Server`."
-
-    class Handler(_Handler):
-        pass
-
-    http_server = _HTTPServer(("127.0.0.1", 0), Handler)
-    base = Server(f"http://127.0.0.1:{http_server.server_port}")
+def _running(handler: type[_Handler]) -> Iterator[Server]:
+    "A server on a free port that answers by `handler`."
+    server = _HTTPServer(("127.0.0.1", 0), handler)
+    base = Server(f"http://127.0.0.1:{server.server_port}")
     base.requests = []
-    base.faults = list(faults)
-    Handler.base = base
-    Handler.tree = {"/" + p.lstrip("/"): v for p, v in tree.items()}
-    Handler.lock = threading.Lock()
-    thread = threading.Thread(
-        target=http_server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-    )
+    handler.base = base
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield base
     finally:
-        http_server.shutdown()
-        http_server.server_close()
+        server.shutdown()
+        server.server_close()
         thread.join()
 
 
-class _Answers(http.server.BaseHTTPRequestHandler):
-    "How one answer is sent, and what goes wrong on the way."
+@contextlib.contextmanager
+def serve(
+    # path such as "/a/b.tif" -> bytes, text, File, LinkFile, Redirect, Missing, or a function of
+    # the query; "/a/" -> Directory
+    tree: Mapping[str, _Entry],
+    faults: Iterable[Fault] = (),  # those that match an address act together
+) -> Iterator[Server]:
+    "Run a server on a free port of this computer; yields its address, a `Server`."
+    handler = type("_TreeHandler", (_TreeHandler,), {"tree": tree, "lock": threading.Lock()})
+    with _running(handler) as base:
+        base.faults = list(faults)
+        yield base
 
+
+@contextlib.contextmanager
+def scripted(
+    *answers: tuple,  # (status, headers, body) or (status, headers, body, bytes sent)
+    repeat: bool = False,  # True: the first answer always
+) -> Iterator[Server]:
+    "A server whose n-th answer is the n-th of `answers`, then 500; yields its address."
+    handler = type("_ScriptHandler", (_ScriptHandler,), {"left": list(answers), "repeat": repeat})
+    with _running(handler) as base:
+        yield base
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    "How one answer is sent."
+
+    base: Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
 
-    def _file(self, path, entry, fault):
-        "A file: whole, or the range asked for; with what goes wrong on the way."
-        data = b"" if "empty" in fault else entry.data
-        headers = {"Accept-Ranges": "bytes"} if entry.ranges else {}
-        etag = '"' + hashlib.sha1(entry.data).hexdigest()[:12] + '"'
-        if entry.validators:
-            headers |= {"ETag": etag, "Last-Modified": _MODIFIED}
-        status = 200
-        first = re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
-        if (
-            first
-            and entry.ranges
-            and "no_range" not in fault
-            and self.headers.get("If-Range", etag) in (etag, _MODIFIED)
-        ):
-            start = int(first[1])
-            total = len(data)
-            if start >= total:
-                return self._send(416, b"", "text/plain", {"Content-Range": f"bytes */{total}"})
-            status, data = 206, data[start:]
-            headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
-        kind = entry.content_type or _TYPES.get(posixpath.splitext(path)[1], "text/plain")
-        self._send(status, data, kind, headers, fault)
-
-    def _send(self, status, data, kind, headers=None, fault=None):
-        """Status line, headers, body; cut, slow or of another length than announced if a fault says
-        so.
-        """
-        fault = fault or {}
-        self.send_response(status)
-        length = len(data) + (fault["length"].value if "length" in fault else 0)
-        for key, value in {
-            "Content-Type": kind,
-            "Content-Length": length,
-            **(headers or {}),
-        }.items():
-            self.send_header(key, str(value))
-        if "cut" in fault:
-            data = data[: fault["cut"].value]
-        if len(data) != length:
-            self.close_connection = True
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command == "HEAD":
-            return
-        with contextlib.suppress(ConnectionError):
-            for at in range(0, len(data), 1 << 14):
-                self.wfile.write(data[at : at + (1 << 14)])
-                if "slow" in fault:
-                    time.sleep(fault["slow"].value)
-
-
-class _Handler(_Answers):
-    "One request."
-
-    base: Server
-    tree: dict[str, _Entry]
-    lock: threading.Lock
-
     def handle(self):
         # a client may hang up at any moment
         with contextlib.suppress(ConnectionError):
             super().handle()
 
-    def _faults(self, path) -> dict:
-        "kind -> Fault for this request; each use is counted."
-        found = {}
+    def send(self, status, headers, body, sent=None, pause_s=0.0):
+        "One answer; `sent`: only so many bytes of the body, `pause_s`: after each 16 kB."
+        self.send_response(status)
+        headers = {"Content-Length": len(body), "Content-Type": "text/plain", **headers}
+        whole = sent is None and headers["Content-Length"] == len(body)
+        if not whole:
+            headers["Connection"] = "close"
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, str(value))
+        self.end_headers()
+        body = body[:sent]
+        for start in range(0, len(body), _PIECE):
+            self.wfile.write(body[start : start + _PIECE])
+            time.sleep(pause_s)
+        if not whole:
+            self.close_connection = True
+
+
+class _ScriptHandler(_Handler):
+    left: list
+    repeat: bool
+
+    def do_GET(self):
+        self.base.requests.append((self.path, dict(self.headers)))
+        answer = (500, {}, b"")
+        if self.left:
+            answer = self.left[0] if self.repeat else self.left.pop(0)
+        self.send(*answer)
+        self.close_connection = True
+
+
+class _TreeHandler(_Handler):
+    "A request is counted, then its path decides: a fault first, then what lies there, else 404."
+
+    tree: Mapping[str, _Entry]
+    lock: threading.Lock
+
+    def due_faults(self, path) -> dict[str, Fault]:
+        "kind -> fault of this request; each use is counted."
+        due = {}
         with self.lock:
             self.base.requests.append((self.path, dict(self.headers)))
             for fault in self.base.faults:
-                if fault.times != 0 and fault.kind not in found and re.search(fault.pattern, path):
-                    found[fault.kind] = fault
+                if fault.times != 0 and fault.kind not in due and re.search(fault.pattern, path):
+                    due[fault.kind] = fault
                     if fault.times:
                         fault.times -= 1
-        return found
+        return due
 
     def do_GET(self):
-        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
-        fault = self._faults(path)
-        if "hang" in fault:
-            time.sleep(fault["hang"].value)
-        if "status" in fault:
-            return self._send(
-                fault["status"].value, b"try later", "text/plain", fault["status"].headers
-            )
-        if "redirect" in fault:
-            return self._send(302, b"", "text/plain", {"Location": str(fault["redirect"].value)})
-        if "html" in fault:
-            return self._send(
-                200,
-                b"<!DOCTYPE html><html><body>Service is being maintained</body></html>",
-                fault["html"].value or "text/html",
-            )
-        entry = self.tree.get(path)
+        url = urllib.parse.urlsplit(self.path)
+        path = urllib.parse.unquote(url.path)
+        due = self.due_faults(path)
+        if "hang" in due:
+            time.sleep(due["hang"].value)
+        if "status" in due:
+            self.send(due["status"].value, due["status"].headers, b"try later")
+        elif "redirect" in due:
+            self.send(302, {"Location": due["redirect"].value}, b"")
+        elif "html" in due:
+            self.send(200, {"Content-Type": due["html"].value or "text/html"}, _MAINTENANCE)
+        else:
+            self.send_entry(path, self.tree.get(path), dict(urllib.parse.parse_qsl(url.query)), due)
+
+    def send_entry(self, path, entry, query, due):
+        "What lies at a path."
         if path.endswith("/") and (entry is None or isinstance(entry, Directory)):
-            return self._folder(path, entry or Directory())
-        if entry is None and any(p.startswith(path + "/") for p in self.tree):
-            return self._send(301, b"", "text/plain", {"Location": path + "/"})
-        if isinstance(entry, Redirect):
-            return self._send(entry.status, b"", "text/plain", {"Location": self._own(entry.to)})
-        if isinstance(entry, LinkFile):
-            entry = File(link_file(self._own(u) for u in entry.links), "text/plain")
-        if isinstance(entry, str):
-            entry = self._own(entry).encode()
-        if isinstance(entry, bytes):
-            entry = File(entry)
-        if not isinstance(entry, File):
-            return self._send(404, b"<html><body>404 Not Found</body></html>", "text/html")
-        self._file(path, entry, fault)
+            self.send_folder(path, entry or Directory())
+        elif isinstance(entry, Redirect):
+            self.send(302, {"Location": self.own(entry.to)}, b"")
+        elif entry is None and any(p.startswith(path + "/") for p in self.tree):
+            self.send(301, {"Location": path + "/"}, b"")
+        elif entry is None or isinstance(entry, Missing):
+            self.send(404, {"Content-Type": "text/html"}, _NOT_FOUND)
+        else:
+            self.send_file(path, self.as_file(entry, query), due)
 
-    do_HEAD = do_GET
-
-    def _own(self, text):
+    def own(self, text):
         return text.replace("{base}", self.base)
 
-    def _folder(self, path, entry):
+    def as_file(self, entry, query) -> File:
+        if isinstance(entry, LinkFile):
+            names = [posixpath.basename(urllib.parse.urlsplit(u).path) for u in entry.links]
+            lines = [f"<a href='{u}'>{n}</a><br />" for u, n in zip(entry.links, names)]
+            entry = "\n".join(lines)
+        if callable(entry):
+            entry = entry(query)
+        if isinstance(entry, str):
+            entry = self.own(entry).encode()
+        return entry if isinstance(entry, File) else File(entry)
+
+    def send_folder(self, path, folder):
         "The listing, or 404 if nothing lies below."
         below = [p[len(path) :] for p in self.tree if p.startswith(path) and p != path]
         if not below and path not in self.tree:
-            return self._send(404, b"<html><body>404 Not Found</body></html>", "text/html")
-        names = (
-            sorted({n.split("/")[0] + ("/" if "/" in n else "") for n in below})
-            if entry.style != "empty"
-            else []
-        )
-        self._send(200, listing(path, names, entry.style), "text/html;charset=UTF-8")
+            return self.send(404, {"Content-Type": "text/html"}, _NOT_FOUND)
+        names = {name.split("/")[0] + "/" * ("/" in name) for name in below}
+        if folder.style == "empty":
+            names = ()
+        page = listing(path, sorted(names), folder.style)
+        return self.send(200, {"Content-Type": "text/html;charset=UTF-8"}, page)
+
+    def send_file(self, path, file, due):
+        "A file, whole or the range asked for, shortened, delayed or misannounced by faults."
+        data = b"" if "empty" in due else file.data
+        total = len(data)
+        etag = f'"{hashlib.sha1(file.data).hexdigest()[:12]}"'
+        kind = file.content_type or _TYPES.get(posixpath.splitext(path)[1], "text/plain")
+        headers = {"Content-Type": kind, "ETag": etag, "Last-Modified": _MODIFIED}
+        status = 200
+        first = re.match(r"bytes=(\d+)-$", self.headers.get("Range", ""))
+        unchanged = self.headers.get("If-Range", etag) in (etag, _MODIFIED)
+        if first and unchanged and "no_range" not in due:
+            start = int(first[1])
+            if start >= total:
+                return self.send(416, {"Content-Range": f"bytes */{total}"}, b"")
+            status = 206
+            data = data[start:]
+            headers["Content-Range"] = f"bytes {start}-{total - 1}/{total}"
+        if "length" in due:
+            headers["Content-Length"] = len(data) + due["length"].value
+        sent = due["cut"].value if "cut" in due else None
+        pause_s = due["slow"].value if "slow" in due else 0.0
+        return self.send(status, headers, data, sent, pause_s)
 
 
 ROOT = "/public/nceo_geohazards/LiCSAR_products"
@@ -333,130 +327,73 @@ _CEDA = "/neodc/comet/data/licsar_products"
 
 def metadata_text(
     center_time: str = "4:39:10.514823",  # UTC time of the acquisition
-    heading: float = -167.9,  # flight direction, degrees clockwise from north
-    **more: object,  # further keys, or others of these
 ) -> bytes:
-    "A frame's metadata.txt; the hour has no leading zero."
-    values = {
-        "master": "20160113",
-        "center_time": center_time,
-        "heading": heading,
-        "avg_incidence_angle": 39.5,
-        "azimuth_resolution": 14.0,
-        "range_resolution": 2.33,
-        "centre_range_m": 877000.1,
-        "avg_height": 512.0,
-        "applied_DEM": "SRTM_30m",
-        **more,
-    }
-    return "".join(f"{k}={v}\n" for k, v in values.items()).encode()
+    "A frame's metadata.txt, the lines that matter; the hour has no leading zero."
+    return f"master=20160113\ncenter_time={center_time}\nheading=-167.9\n".encode()
 
 
 def event_page(
     event_id: str,  # USGS id
     pairs: Iterable[tuple[str, str]],  # (frame, pair)
     root: str,  # address of the catalogue
-) -> bytes:
-    "COMET's page of an event: one anchor a line, sorted."
+) -> str:
+    "COMET's page of an earthquake: one anchor a line, sorted."
     usgs = f"https://earthquake.usgs.gov/earthquakes/eventpage/{event_id}"
-    lines = {
-        f'<a href="{usgs}">USGS info on {event_id}</a> <br />',
-        f'<a href="{root}/EQ/{event_id}.kml">USGS kml file</a> <br />',
-    }
+    links = {(usgs, f"USGS info on {event_id}"), (f"{root}/EQ/{event_id}.kml", "USGS kml file")}
     for frame, pair in pairs:
         folder = f"{root}/{int(frame[:3])}/{frame}"
-        lines |= {
-            (
-                f'<a href="{folder}/interferograms/{pair}/{frame}_{pair}.kmz">{frame}:'
-                f" {pair}.kmz</a> <br />"
-            ),
-            f'<a href="{folder}/metadata">{frame} metadata</a> <br />',
-            f'<a href="{folder}/interferograms/{pair}">{frame}: {pair}</a> <br />',
+        links |= {
+            (f"{folder}/interferograms/{pair}/{frame}_{pair}.kmz", f"{frame}: {pair}.kmz"),
+            (f"{folder}/metadata", f"{frame} metadata"),
+            (f"{folder}/interferograms/{pair}", f"{frame}: {pair}"),
         }
-    return "\n".join(sorted(lines)).encode()
-
-
-def event_tables(
-    # event id -> dict(magnitude, depth, time, lat, lon, location, pairs = [(frame, pair), ...])
-    events: dict,
-    root: str,  # of the catalogue
-) -> dict:  # path -> bytes of EQ/eqs.csv and EQ/eqframes.csv
-    """COMET's tables of events (with a header, a made-up small event among them) and of events and
-    frames (without one).
-    """
-
-    def link(i):
-        return f"<a href='https://earthquake.usgs.gov/earthquakes/eventpage/{i}'>{i}</a>"
-
-    dummy = {
-        "dummy1": dict(
-            magnitude=3.0, depth=5.0, time="2021-01-01 00:00:00", lat=0.0, lon=0.0, location="test"
-        )
-    }
-    eqs = ["USGS_ID;magnitude;depth;time;lat;lon;link;location"]
-    eqs += [
-        ";".join(
-            str(v)
-            for v in (
-                i,
-                e["magnitude"],
-                e["depth"],
-                e["time"],
-                e["lat"],
-                e["lon"],
-                link(i),
-                e.get("location", ""),
-            )
-        )
-        for i, e in {**events, **dummy}.items()
-    ]
-    frames = [
-        f"0103000020E6100000;{f};{i};<a href='{root}/{int(f[:3])}/{f}'>{f}</a>;;;-999"
-        for i, e in events.items()
-        for f in dict.fromkeys(f for f, _ in e.get("pairs", ()))
-    ]
-    return {
-        f"{ROOT}/EQ/eqs.csv": "\n".join(eqs).encode() + b"\n",
-        f"{ROOT}/EQ/eqframes.csv": "\n".join(frames).encode() + b"\n",
-    }
+    return "\n".join(f'<a href="{href}">{text}</a> <br />' for href, text in sorted(links))
 
 
 def licsar_tree(
     products: dict,  # (frame, pair) -> {ending such as "geo.diff_pha.tif": bytes, or `Missing()`}
-    events: dict | None = None,  # as for `event_tables`
+    events: dict | None = None,  # event id -> [(frame, pair), ...]
     # frame -> {file name: bytes}; metadata.txt is made where it is not given
     metadata: dict | None = None,
-    old: Iterable[str] = (),  # frames served in the old way
-    archived: Iterable[tuple[str, str]] = (),  # (frame, pair) whose files are in CEDA's archive
+    old: Collection[str] = (),  # frames whose pairs are folders, as all were before 2025
+    archived: Collection[tuple[str, str]] = (),  # (frame, pair) whose files are in CEDA's archive
     archive: str = "{base}",  # address of that archive's server
-    padded: bool = False,  # the catalogue's tracks keep their leading zeros
 ) -> dict[str, _Entry]:  # for `serve`
-    "Everything a client meets on the way from an event to a file."
+    """The portal's layout: everything a client meets on the way from an earthquake to a file.
+
+        LiCSAR_products/
+            EQ/<event>.html                         frames and pairs of an earthquake
+            <track>/<frame>/metadata/               a real folder
+            <track>/<frame>/interferograms/<pair>   a link file, or for `old` frames a real folder
+
+    Links lead to `LiCSAR_products.public` for files that stayed with COMET, and for those in CEDA's
+    archive to an address that redirects once more. There the pairs lie directly under the frame,
+    and the track has two digits at least.
+    """
     tree: dict[str, _Entry] = {}
-    root, old, archived = "{base}" + ROOT, tuple(old), tuple(archived)
     for (frame, pair), files in products.items():
-        track = frame[:3] if padded else str(int(frame[:3]))
-        there = f"{track}/{frame}/interferograms/{pair}"
-        names = {f"{pair}.{ending}": body for ending, body in files.items()}
-        if frame in old:
-            tree |= {f"{ROOT}/{there}/{name}": body for name, body in names.items()}
-        elif (frame, pair) in archived:
-            here = f"{_CEDA}/{int(track):02d}/{frame}/{pair}"
-            tree[f"{ROOT}/{there}"] = LinkFile(tuple(f"{archive}{here}/{name}" for name in names))
-            for name, body in names.items():
-                tree |= {
-                    f"{here}/{name}": Redirect(f"{{base}}/dap{here}/{name}?download=1"),
-                    f"/dap{here}/{name}": body,
-                }
+        track = int(frame[:3])
+        entry = f"/{track}/{frame}/interferograms/{pair}"
+        in_archive = (frame, pair) in archived
+        server = archive if in_archive else "{base}"
+        if in_archive:
+            home = f"{_CEDA}/{track:02d}/{frame}/{pair}"
+        elif frame in old:
+            home = ROOT + entry
         else:
-            tree[f"{ROOT}/{there}"] = LinkFile(
-                tuple(f"{root}.public/{there}/{name}" for name in names)
-            )
-            tree |= {f"{ROOT}.public/{there}/{name}": body for name, body in names.items()}
-        given = {"metadata.txt": metadata_text(), **(metadata or {}).get(frame, {})}
-        tree |= {f"{ROOT}/{track}/{frame}/metadata/{name}": body for name, body in given.items()}
-    for event_id, event in (events or {}).items():
-        tree[f"{ROOT}/EQ/{event_id}.html"] = event_page(
-            event_id, event.get("pairs", ()), root
-        ).decode()
-    return tree | ({k: v.decode() for k, v in event_tables(events, root).items()} if events else {})
+            home = f"{ROOT}.public{entry}"
+        for ending, body in files.items():
+            path = f"{home}/{pair}.{ending}"
+            tree[path] = body
+            if in_archive:
+                tree[path] = Redirect(f"{{base}}/dap{path}?download=1")
+                tree[f"/dap{path}"] = body
+        if frame not in old:
+            links = tuple(f"{server}{home}/{pair}.{ending}" for ending in files)
+            tree[ROOT + entry] = LinkFile(links)
+        texts = {"metadata.txt": metadata_text(), **(metadata or {}).get(frame, {})}
+        for name, body in texts.items():
+            tree[f"{ROOT}/{track}/{frame}/metadata/{name}"] = body
+    for event_id, pairs in (events or {}).items():
+        tree[f"{ROOT}/EQ/{event_id}.html"] = event_page(event_id, pairs, "{base}" + ROOT)
+    return tree

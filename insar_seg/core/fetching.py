@@ -5,24 +5,30 @@
 # %% ../../nbs/0_core/02_fetching.ipynb #x-imports
 from __future__ import annotations
 
-import email.utils
+import contextlib
 import json
 import os
+import random
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from .base import RequestError, WorkError, fingerprint, rng_for
+import requests
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
+
+import insar_seg
+from .base import RequestError, WorkError, fingerprint
 
 # %% auto #0
 __all__ = ['ALLOWED_HOSTS', 'NotFound', 'ServerTrouble', 'Stopped', 'shown_url', 'check_url', 'Page', 'Fetched', 'Client']
 
-# %% ../../nbs/0_core/02_fetching.ipynb #x-notfound
+# %% ../../nbs/0_core/02_fetching.ipynb #x-hosts
 ALLOWED_HOSTS = (
     "gws-access.jasmin.ac.uk",
     "gws-access.ceda.ac.uk",
@@ -31,6 +37,7 @@ ALLOWED_HOSTS = (
     "comet.nerc.ac.uk",
     "earthquake.usgs.gov",
 )
+_PORTS = {"http": 80, "https": 443}
 
 
 class NotFound(WorkError):
@@ -38,9 +45,7 @@ class NotFound(WorkError):
 
 
 class ServerTrouble(WorkError):
-    """The server did not deliver: retries are spent, or what it sent is cut, too large or not what
-    was asked for.
-    """
+    "Retries are spent, or what the server sent is cut, too large or not what was asked for."
 
 
 class Stopped(WorkError):
@@ -49,61 +54,396 @@ class Stopped(WorkError):
 
 def shown_url(url: str) -> str:
     "The address as messages may show it: without user name, password, query and fragment."
-    return re.sub(
-        r"^([a-z+.-]*:?//)[^/?#]*@", r"\1", re.split(r"[?#]", str(url), maxsplit=1)[0], flags=re.I
-    )
+    address = re.split(r"[?#]", str(url), maxsplit=1)[0]
+    return re.sub(r"^([a-z+.-]*:?//)[^/?#]*@", r"\1", address, flags=re.I)
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-check-url
-_PORTS = {"http": 80, "https": 443}
-
-
 def check_url(
     url: str,  # absolute address
-    hosts: Collection[str] = ALLOWED_HOSTS,  # names, for the usual ports only
     extra_hosts: Collection[str] = (),  # "host" for any port, "host:port" for that port
 ) -> str:  # the address itself
-    "Raises `RequestError` unless it is http(s), without credentials, on an allowed host."
+    "Raises `RequestError` unless it is http(s), without credentials, on a host that may be asked."
+    shown = shown_url(url)
     try:
         parts = urlsplit(url)
-        scheme = parts.scheme
         host = (parts.hostname or "").rstrip(".")
-        port = parts.port or _PORTS.get(parts.scheme)
-    except ValueError:
-        scheme = ""
+        usual_port = _PORTS[parts.scheme]
+        port = parts.port or usual_port
+    except (ValueError, KeyError):
         host = ""
-        port = None
-    if scheme not in _PORTS or not host or re.search(r"[\s\\\x00-\x20\x7f]", url):
-        raise RequestError(
-            "An address must be http or https and well formed",
-            shown_url(url),
-            "Correct the address",
-        )
+    if not host or re.search(r"[\s\\\x00-\x20\x7f]", url):
+        rule = "An address must be http or https and well formed"
+        raise RequestError(rule, shown, "Correct the address")
     if "@" in parts.netloc:
-        raise RequestError(
-            "An address may not hold a user name or a password", shown_url(url), "Leave them out"
-        )
-    usual = host in hosts and port == _PORTS[scheme]
-    if not (usual or host in extra_hosts or f"{host}:{port}" in extra_hosts):
-        raise RequestError(
-            "Only known hosts are asked",
-            f"{host}:{port} ({shown_url(url)})",
-            "If you trust this host, add it to the allowed hosts",
-        )
+        rule = "An address may not hold a user name or a password"
+        raise RequestError(rule, shown, "Leave them out")
+    known = host in ALLOWED_HOSTS and port == usual_port
+    if not known and not {host, f"{host}:{port}"} & set(extra_hosts):
+        cure = "If you trust this host, add it to the allowed hosts"
+        raise RequestError("Only known hosts are asked", f"{host}:{port} ({shown})", cure)
     return url
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x--again
+_LONGEST_WAIT_S = 120.0
+
+
+@dataclass(eq=False)
 class _Again(Exception):
-    """A failure that may pass; `once` says that one new attempt is enough, `wait_s` what the server
-    asked for.
+    "A failure that may pass."
+
+    reason: str
+    wait_s: float = 0.0  # what the server asked for
+    once: bool = False  # one new attempt is enough
+
+
+def _retry_after(raw) -> float:
+    "Seconds that the Retry-After (a number or a date) of a urllib3 answer asks for; 0 if none."
+    try:
+        return min(Retry().get_retry_after(raw) or 0.0, _LONGEST_WAIT_S)
+    except InvalidHeader:
+        return 0.0
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x-session
+class _Session(requests.Session):
+    "Connections without credentials, which follow no redirect."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = lambda request: request  # having one keeps .netrc out
+        self.headers["User-Agent"] = f"insar_seg/{insar_seg.__version__}"
+        self.headers["Accept-Encoding"] = "identity"
+
+    def get_redirect_target(self, resp):
+        "None: requests would read the body of a redirect whole, however large, to find the next."
+        return None
+
+
+class _PerThread(threading.local):
+    "Made anew in every thread that looks at it."
+
+    def __init__(self) -> None:
+        self.session = _Session()
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x--connection
+class _Connection:
+    "What a client was told, its connections and its turns; what `Client` is built on."
+
+    def __init__(
+        self,
+        # beside ALLOWED_HOSTS: "host" for any port, "host:port" for that port
+        extra_hosts: Iterable[str] = (),
+        pause_s: float = 0.5,  # least time between the starts of two requests to one host
+        retries: int = 5,  # new attempts after the first
+        timeout_s: float = 30.0,  # longest silence of a server
+        backoff_s: float = 1.0,  # the first wait; doubles each time
+    ) -> None:
+        "Opens no connection yet."
+        self.extra_hosts = tuple(host.lower() for host in extra_hosts)
+        self.pause_s = pause_s
+        self.retries = retries
+        self.timeout_s = timeout_s
+        self.backoff_s = backoff_s
+        # set: every wait and transfer, in whatever thread, ends with `Stopped`
+        self.stopping = threading.Event()
+        self._mine = _PerThread()
+        self._lock = threading.Lock()
+        self._next_start: dict[str, float] = {}  # host -> earliest start of the next request
+
+    def wait(self, seconds: float) -> None:
+        "Raises `Stopped` as soon as the client is told to stop."
+        if self.stopping.wait(max(0.0, seconds)):
+            cure = "Start again: what is there already is kept"
+            raise Stopped("A stopped client asks nothing", cure=cure)
+
+    def _take_turn(self, host: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._next_start.get(host, now))
+            self._next_start[host] = start + self.pause_s
+        self.wait(start - now)
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x-attempts
+_CHUNK = 1 << 14  # bytes of a body that are read at a time
+
+
+def _patiently(connection: _Connection, attempt: Callable, url: str, furthest=lambda: 0) -> Any:
+    """What `attempt()` returns, when it no longer raises `_Again`; `furthest()`: most bytes of a
+    file that were ever there. Raises `ServerTrouble` when patience ends.
     """
+    tries = 0
+    single_chances = 0
+    best = 0
+    while True:
+        try:
+            return attempt()
+        except _Again as e:
+            failure = e
+        if furthest() >= best + _CHUNK:
+            best = furthest()
+            tries = 0
+        tries += 1
+        single_chances += failure.once
+        if tries > connection.retries or single_chances > 1:
+            raise ServerTrouble(
+                f"A server must deliver at attempt {tries} at the latest",
+                f"{shown_url(url)} ({failure.reason})",
+                "Try again later: what is there already is kept",
+            )
+        backoff_s = min(connection.backoff_s * 2 ** (tries - 1), _LONGEST_WAIT_S)
+        # not core.rng_for: no two clients should draw the same
+        connection.wait(max(backoff_s * random.uniform(0.5, 1), failure.wait_s))
 
-    def __init__(self, why: str, once: bool = False, wait_s: float = 0.0) -> None:
-        self.why = why
-        self.once = once
-        self.wait_s = wait_s
-        super().__init__(why)
+# %% ../../nbs/0_core/02_fetching.ipynb #x-get
+_NO_PROXY: dict[str, Any] = {"http": None, "https": None, "all": None}
 
 
+def _get(connection: _Connection, url: str, headers=None, params=None) -> requests.Response:
+    "One request in its turn; its body is not yet read. Raises `_Again`, `RequestError`, `Stopped`."
+    host = urlsplit(check_url(url, connection.extra_hosts))
+    connection._take_turn(host.netloc)
+    is_here = host.hostname in ("127.0.0.1", "localhost", "::1")
+    try:
+        return connection._mine.session.get(
+            url,
+            headers=headers,
+            params=params,
+            stream=True,
+            timeout=connection.timeout_s,
+            proxies=_NO_PROXY if is_here else None,
+        )
+    except requests.Timeout:
+        raise _Again(f"no answer within {connection.timeout_s:g} s") from None
+    except (requests.exceptions.InvalidURL, UnicodeError):
+        rule = "An address must be well formed"
+        raise RequestError(rule, shown_url(url), "Correct the address") from None
+    except requests.RequestException as e:
+        raise _Again(f"no connection ({type(e).__name__})") from None
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x-sort
+_MAX_REDIRECTS = 5
+_MAY_PASS = (408, 416, 425, 429)  # and every 5xx
+
+
+def _open(connection: _Connection, url: str, headers=None, params=None) -> requests.Response:
+    """The answer at the end of the redirects, its body not yet read. Raises `_Again`, `NotFound`,
+    `ServerTrouble`, `RequestError`.
+    """
+    r = _get(connection, url, headers, params)
+    for _ in range(_MAX_REDIRECTS):
+        if not r.is_redirect:
+            break
+        r.close()
+        try:
+            target = urljoin(r.url, r.headers["location"])
+        except ValueError:
+            rule = "A redirect must name an address"
+            raise ServerTrouble(rule, shown_url(url), "Try again later") from None
+        r = _get(connection, target, headers)
+    if r.status_code not in (200, 206):
+        r.close()
+        raise _failure(r, shown_url(url))
+    return r
+
+
+def _failure(r: requests.Response, shown: str) -> Exception:
+    "What an answer without a usable body means."
+    status = r.status_code
+    if r.is_redirect:
+        rule = f"A server may redirect {_MAX_REDIRECTS} times"
+        return ServerTrouble(rule, shown, "Try again later, or try another root")
+    if status in (404, 410):
+        return NotFound("The server must have the file", f"{shown} ({status})", "Try another root")
+    if status in _MAY_PASS or status >= 500:
+        return _Again(f"status {status}", wait_s=_retry_after(r.raw))
+    rule = "A server must answer with what was asked for"
+    return ServerTrouble(rule, f"{shown} (status {status})", "Check the address, or try later")
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x--body
+def _body(
+    r: requests.Response, max_bytes: int, timeout_s: float, start: int = 0
+) -> Iterator[bytes]:
+    """The body in pieces, where `start` bytes are there already. Raises `_Again` if it is cut, has
+    the wrong length or hardly moves, `ServerTrouble` if it is too large.
+    """
+    text = r.headers.get("content-length", "")
+    length = int(text) if text.isdigit() else None
+    received = 0
+    began = time.monotonic()
+    try:
+        _check_size(start + (length or 0), max_bytes, r.url)
+        for piece in r.iter_content(_CHUNK):
+            received += len(piece)
+            _check_size(start + received, max_bytes, r.url)
+            yield piece
+            if time.monotonic() - began > 10 * timeout_s + received / 100:
+                raise _Again("less than 100 bytes a second")
+    except requests.Timeout:
+        raise _Again(f"silent for {timeout_s:g} s") from None
+    except requests.RequestException as e:
+        raise _Again(f"cut after {received:,} bytes ({type(e).__name__})") from None
+    finally:
+        r.close()
+    if length is not None and received != length:
+        raise _Again(f"{received:,} bytes where {length:,} were announced")
+
+
+def _check_size(size: int, most: int, url: str) -> None:
+    if size > most:
+        rule = f"An answer may have {most:,} bytes"
+        raise ServerTrouble(rule, shown_url(url), "Check the address")
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x-identity
+@dataclass(frozen=True)
+class _Identity:
+    "What tells whether a file on the server is still the one that was begun."
+
+    key: str  # of its address
+    total: int  # bytes
+    etag: str | None
+    modified: str | None
+
+    @classmethod
+    def of(cls, r: requests.Response, key: str) -> _Identity | None:
+        "None if the answer does not say enough."
+        etag = r.headers.get("etag")
+        modified = r.headers.get("last-modified")
+        length = r.headers.get("content-length", "")
+        if not length.isdigit() or not (etag or modified):
+            return None
+        return cls(key, int(length), etag, modified)
+
+    def headers(self, start: int) -> dict[str, str]:
+        "Ask for the bytes from `start` on, on condition that the file is still the same."
+        # RFC 9110: no weak ETag, W/"...", in If-Range
+        strong = self.etag if (self.etag or "").startswith('"') else self.modified
+        return {"Range": f"bytes={start}-", **({"If-Range": strong} if strong else {})}
+
+    def continued_by(self, r: requests.Response, start: int) -> bool:
+        "Whether the 206 answer `r` holds the bytes of this file from `start` on."
+        wanted = f"bytes {start}-{self.total - 1}/{self.total}"
+        etag = r.headers.get("etag")
+        modified = r.headers.get("last-modified")
+        unchanged = etag in (None, self.etag) and modified in (None, self.modified)
+        return r.headers.get("content-range") == wanted and unchanged and bool(etag or modified)
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x--part
+class _Part:
+    "A file on its way: `<path>.part`, and `<path>.part.json` with its `_Identity`."
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.file = path.with_name(path.name + ".part")
+        self.note = path.with_name(path.name + ".part.json")
+        self.key = fingerprint(url)
+
+    def size(self) -> int:
+        return self.file.stat().st_size if self.file.is_file() else 0
+
+    def resumable(self) -> _Identity | None:
+        "What the part is of, if it can be continued; its last byte is taken away."
+        try:
+            identity = _Identity(**json.loads(self.note.read_text(encoding="utf-8")))
+            size = min(self.size(), identity.total - 1)
+        except (OSError, ValueError, TypeError):
+            return None
+        if identity.key != self.key or size < 1:
+            return None
+        os.truncate(self.file, size)
+        return identity
+
+    def begin(self, r: requests.Response) -> None:
+        "Empty the part and note what identifies the file of the answer `r`."
+        self.discard()
+        identity = _Identity.of(r, self.key)
+        if identity:
+            self.note.write_text(json.dumps(asdict(identity)), encoding="utf-8")
+
+    def discard(self) -> None:
+        self.note.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x--transfer
+class _Transfer:
+    "One file from one address, in as many attempts as it takes."
+
+    def __init__(self, url, path, check, progress) -> None:
+        self.url = url
+        self.check = check or (lambda part: None)
+        self.progress = progress or (lambda change: None)
+        self.part = _Part(path, url)
+        self.size = 0  # bytes reported
+        self.furthest = 0  # the most that were ever there
+        self.rejected = 0  # parts that did not pass
+
+    def report(self, size: int) -> None:
+        if size != self.size:
+            self.progress(size - self.size)
+        self.size = size
+        self.furthest = max(self.furthest, size)
+
+    def judge(self) -> None:
+        """Nothing if the whole part is good. Otherwise it is thrown away and asked for once more;
+        the second time its fault is raised.
+        """
+        try:
+            if self.part.size() == 0:
+                rule = "A file must hold something"
+                raise WorkError(rule, shown_url(self.url), "Fetch it again later")
+            self.check(self.part.file)
+        except WorkError as e:
+            with open(self.part.file, "rb") as f:
+                is_page = f.read(256).lstrip().startswith(b"<")
+            self.part.discard()
+            self.rejected += 1
+            if is_page:
+                raise _Again("a web page instead of data", once=True) from None
+            if self.rejected == 1:
+                raise _Again(f"a file that does not pass its check: {e.rule}") from None
+            raise
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x-odd
+def _oddity(r: requests.Response, identity: _Identity | None, size: int) -> str:
+    "What an answer is, if it is neither the file nor the rest of a part of `size` bytes; else ''."
+    if r.status_code == 206 and not (identity and identity.continued_by(r, size)):
+        return "a range of another file"
+    if "html" in r.headers.get("content-type", "").lower():
+        return "a web page"
+    if r.headers.get("content-encoding", "identity") != "identity":
+        return "an encoded body"
+    return ""
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x-attempt
+def _transfer_once(connection: _Connection, transfer: _Transfer, max_bytes: int) -> Fetched:
+    "Raises `_Again`, `NotFound`, `ServerTrouble`, `RequestError`, `Stopped`, `WorkError`."
+    part = transfer.part
+    identity = part.resumable()
+    headers = identity.headers(part.size()) if identity else None
+    try:
+        r = _open(connection, transfer.url, headers)
+    except _Again as e:
+        if e.reason == "status 416":  # the range does not fit the file
+            part.discard()
+        raise
+    oddity = _oddity(r, identity, part.size())
+    if oddity:
+        r.close()
+        if r.status_code == 206:
+            part.discard()
+        raise _Again(f"{oddity} instead of data", once=r.status_code == 200)
+    if r.status_code == 200:
+        part.begin(r)
+    resumed = part.size()
+    transfer.report(resumed)
+    with open(part.file, "ab") as f:
+        for piece in _body(r, max_bytes, connection.timeout_s, start=resumed):
+            f.write(piece)
+            connection.wait(0)
+            transfer.report(transfer.size + len(piece))
+        f.flush()
+        os.fsync(f.fileno())
+    transfer.judge()
+    return Fetched(r.url, part.size(), resumed)
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x-page
 @dataclass(frozen=True)
 class Page:
     "A text and the address it came from in the end; its relative links start there."
@@ -116,413 +456,46 @@ class Page:
 class Fetched:
     "What `Client.download` did."
 
-    url: str  # as asked
     final_url: str  # after redirects
     bytes: int  # size of the file
     resumed_bytes: int  # of them there already from an earlier, broken attempt
 
 
-_MAX_HOPS = 5
-_LONGEST_WAIT_S = 120.0
-_CHUNK = 1 << 14
+def _as_page(body: bytes, r: requests.Response) -> Page:
+    "In the character set that the server names, else UTF-8, else Latin-1, which any bytes are."
+    named = re.search(r"charset=[\"']?([\w.:-]+)", r.headers.get("content-type", ""), re.I)
+    for charset in (named[1] if named else "utf-8", "utf-8"):
+        with contextlib.suppress(LookupError, UnicodeDecodeError):
+            return Page(body.decode(charset), r.url)
+    return Page(body.decode("latin-1"), r.url)
 
 
-def _retry_after(value: str | None) -> float:
-    "Seconds a Retry-After header asks for (a number or a date); 0 if it says nothing."
-    if not value:
-        return 0.0
+def _as_json(body: bytes, r: requests.Response) -> Any:
     try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return 0.0
-    return min(max(seconds, 0.0), _LONGEST_WAIT_S) if seconds == seconds else 0.0
-
-# %% ../../nbs/0_core/02_fetching.ipynb #x--connection
-class _Connection:
-    "Requests one after another, politely; what `Client` is built on."
-
-    def __init__(
-        self,
-        hosts: Iterable[str] = ALLOWED_HOSTS,  # names asked on the usual ports
-        # more of them: "host" for any port, "host:port" for that port
-        extra_hosts: Iterable[str] = (),
-        pause_s: float = 0.5,  # least time between the starts of two requests to one host
-        retries: int = 5,  # new attempts after the first
-        timeout_s: float = 30.0,  # longest silence of a server
-        backoff_s: float = 1.0,  # the first wait; doubles each time
-        seed: int = 0,  # of the random factor of the waits
-    ) -> None:
-        "Opens no connection yet."
-        self.hosts = tuple(h.lower() for h in hosts)
-        self.extra_hosts = tuple(h.lower() for h in extra_hosts)
-        self.pause_s = pause_s
-        self.retries = retries
-        self.timeout_s = timeout_s
-        self.backoff_s = backoff_s
-        self._rng = rng_for(seed, "fetching")
-        self._lock = threading.Lock()
-        self._local = threading.local()
-        self._next: dict[str, float] = {}  # host -> earliest start of the next request
-        # set: every wait and transfer, in whatever thread, ends with `Stopped`
-        self.stopping = threading.Event()
-
-    def _wait(self, seconds):
-        if self.stopping.wait(max(0.0, seconds)):
-            raise Stopped(
-                "A stopped client asks nothing", cure="Start again: what is there already is kept"
-            )
-
-    def _session(self):
-        "This thread's connections; without credentials."
-        if not hasattr(self._local, "session"):
-            import requests
-
-            from insar_seg import __version__
-
-            self._local.session = requests.Session()
-            self._local.session.auth = lambda request: request  # keeps .netrc out
-            # redirects are followed here; requests would read their bodies whole
-            self._local.session.get_redirect_target = lambda r: None
-            self._local.session.headers.update(
-                {"User-Agent": f"insar_seg/{__version__}", "Accept-Encoding": "identity"}
-            )
-        return self._local.session
-
-    def _get(self, url, headers, params):
-        """One request, one answer. Raises `_Again`, or `RequestError` for an address that is not
-        allowed.
-        """
-        import requests
-
-        parts = urlsplit(check_url(url, self.hosts, self.extra_hosts))
-        with self._lock:
-            start = max(time.monotonic(), self._next.get(parts.netloc, 0.0))
-            self._next[parts.netloc] = start + self.pause_s
-        self._wait(start - time.monotonic())
-        here = parts.hostname in ("127.0.0.1", "localhost", "::1")  # never through a proxy
-        try:
-            return self._session().get(
-                url,
-                headers=headers,
-                params=params,
-                stream=True,
-                allow_redirects=False,
-                timeout=self.timeout_s,
-                proxies={"http": None, "https": None, "all": None} if here else None,
-            )
-        except requests.Timeout:
-            raise _Again(f"no answer within {self.timeout_s:g} s") from None
-        except (requests.exceptions.InvalidURL, UnicodeError):
-            raise RequestError(
-                "An address must be well formed", shown_url(url), "Correct the address"
-            ) from None
-        except requests.RequestException as e:
-            raise _Again(f"no connection ({type(e).__name__})") from None
-
-    def _open(self, url, headers=None, params=None):
-        """The answer at the end of the redirects, its body not yet read. Raises `_Again`,
-        `NotFound`, `ServerTrouble`, `RequestError`.
-        """
-        at = url
-        for _ in range(_MAX_HOPS + 1):
-            r = self._get(at, headers, params)
-            if r.status_code in (200, 206):
-                return r
-            r.close()
-            if not r.is_redirect:
-                break
-            try:
-                at = urljoin(r.url, r.headers["location"])
-                params = None
-            except ValueError:
-                raise ServerTrouble(
-                    "A redirect must name an address", shown_url(url), "Try again later"
-                ) from None
-        else:
-            raise ServerTrouble(
-                f"A server may redirect {_MAX_HOPS} times",
-                shown_url(url),
-                "Try again later, or try another root",
-            )
-        if r.status_code in (404, 410):
-            raise NotFound(
-                "The server must have the file",
-                f"{shown_url(url)} ({r.status_code})",
-                "Try another root",
-            )
-        if r.status_code in (408, 416, 425, 429) or r.status_code >= 500:
-            raise _Again(
-                f"status {r.status_code}", wait_s=_retry_after(r.headers.get("retry-after"))
-            )
-        raise ServerTrouble(
-            "A server must answer with what was asked for",
-            f"{shown_url(url)} (status {r.status_code})",
-            "Check the address, or try again later",
-        )
-
-# %% ../../nbs/0_core/02_fetching.ipynb #x--body
-def _body(
-    r,  # an answer of `_Connection._open`
-    url,  # for messages
-    max_bytes,  # of the whole file
-    timeout_s,  # longest silence
-    start=0,  # bytes of it that are there already
-):
-    """The body in pieces. Raises `_Again` if it is cut, has the wrong length or hardly moves,
-    `ServerTrouble` if it is too large.
-    """
-    import requests
-
-    length = r.headers.get("content-length", "")
-    length = int(length) if length.isdigit() else None
-    too_large = ServerTrouble(
-        f"An answer may have {max_bytes:,} bytes", shown_url(url), "Check the address"
-    )
-    got = 0
-    began = time.monotonic()
-    try:
-        if start + (length or 0) > max_bytes:
-            raise too_large
-        for piece in r.iter_content(_CHUNK):
-            got += len(piece)
-            if start + got > max_bytes:
-                raise too_large
-            yield piece
-            if time.monotonic() - began > 10 * timeout_s + got / 100:
-                raise _Again("less than 100 bytes a second")
-    except requests.Timeout:
-        raise _Again(f"silent for {timeout_s:g} s") from None
-    except requests.RequestException as e:
-        raise _Again(f"cut after {got:,} bytes ({type(e).__name__})") from None
-    finally:
-        r.close()
-    if length is not None and got != length:
-        raise _Again(f"{got:,} bytes where {length:,} were announced")
-
-
-def _decoded(body: bytes, content_type: str) -> str:
-    "A text in the character set its server names, else UTF-8, else Latin-1."
-    charset = re.search(r"charset=[\"']?([\w.:-]+)", content_type, re.I)
-    for name in (charset[1] if charset else "utf-8", "utf-8"):
-        try:
-            return body.decode(name)
-        except (LookupError, UnicodeDecodeError):
-            pass
-    return body.decode("latin-1")
-
-# %% ../../nbs/0_core/02_fetching.ipynb #x--part
-_VALIDATORS = ("etag", "last-modified")
-
-
-class _Part:
-    "A file on its way: `<path>.part`, and in `<path>.part.json` what identifies the server's file."
-
-    def __init__(self, path: Path, url: str):
-        self.file = path.with_name(path.name + ".part")
-        self.note = path.with_name(path.name + ".part.json")
-        self.key = fingerprint(url)
-
-    def size(self):
-        return self.file.stat().st_size if self.file.is_file() else 0
-
-    def known(self) -> dict | None:
-        """The note, if it lets the part be continued. The last byte is asked for again, so that the
-        server confirms a complete part too.
-        """
-        try:
-            note = json.loads(self.note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if (
-            not isinstance(note, dict)
-            or note.get("key") != self.key
-            or not isinstance(note.get("total"), int)
-        ):
-            return None
-        size = min(self.size(), note["total"] - 1)
-        if size < 1:
-            return None
-        os.truncate(self.file, size)
-        return note
-
-    def begin(self, r):
-        "Empty the part and note what identifies the file of the answer `r`."
-        self.discard()
-        known = {h: r.headers.get(h) for h in _VALIDATORS}
-        length = r.headers.get("content-length", "")
-        if any(known.values()) and length.isdigit():
-            self.note.write_text(
-                json.dumps({"key": self.key, "total": int(length), **known}), encoding="utf-8"
-            )
-
-    def range_headers(self, note) -> dict:
-        "Ask for the rest, on condition that the file is still the same."
-        # RFC 9110: no weak ETag in If-Range
-        strong = note["etag"] if (note["etag"] or "").startswith('"') else note["last-modified"]
-        return {"Range": f"bytes={self.size()}-", **({"If-Range": strong} if strong else {})}
-
-    def continued_by(self, r, note) -> bool:
-        "Whether the 206 answer `r` is the rest of the same file."
-        span = re.match(r"bytes (\d+)-(\d+)/(\d+)$", r.headers.get("content-range", ""))
-        sent = [(r.headers.get(h), note[h]) for h in _VALIDATORS]
-        return (
-            span is not None
-            and [int(n) for n in span.groups()] == [self.size(), note["total"] - 1, note["total"]]
-            and all(new in (None, old) for new, old in sent)
-            and any(new is not None for new, _ in sent)
-        )
-
-    def discard(self):
-        for f in (self.note, self.file):
-            f.unlink(missing_ok=True)
-
-# %% ../../nbs/0_core/02_fetching.ipynb #x--transfer
-class _Transfer:
-    "One file from one address, in as many attempts as it takes; a call is one attempt."
-
-    def __init__(self, connection, url, path, check, max_bytes, progress):
-        self.connection = connection
-        self.url = url
-        self.check = check
-        self.max_bytes = max_bytes
-        self.part = _Part(path, url)
-        self.progress = progress or (lambda n: None)
-        # bytes reported; the most that were there; parts that did not pass
-        self.told = self.best = self.failures = 0
-
-    def _tell(self, size):
-        if size != self.told:
-            self.progress(size - self.told)
-        self.told, self.best = size, max(self.best, size)
-
-    def __call__(self) -> Fetched:
-        part = self.part
-        note = self.part.known()
-        try:
-            r = self.connection._open(self.url, headers=part.range_headers(note) if note else {})
-        except _Again as e:
-            if e.why == "status 416":
-                part.discard()
-            raise
-        kind = r.headers.get("content-type", "").lower()
-        odd = (
-            "a web page"
-            if "html" in kind
-            else (
-                "an encoded body"
-                if r.headers.get("content-encoding", "identity") != "identity"
-                else ""
-            )
-        )
-        if r.status_code == 206 and not (note and part.continued_by(r, note)):
-            odd = "a range of another file"
-        if odd:
-            r.close()
-            if r.status_code == 206:
-                part.discard()
-            raise _Again(f"{odd} instead of data", once=r.status_code == 200)
-        if r.status_code == 200:
-            part.begin(r)
-        resumed = part.size()
-        self._tell(resumed)
-        with open(part.file, "ab") as f:
-            for piece in _body(
-                r, self.url, self.max_bytes, self.connection.timeout_s, start=resumed
-            ):
-                f.write(piece)
-                self.connection._wait(0)
-                self._tell(self.told + len(piece))
-            f.flush()
-            os.fsync(f.fileno())
-        self._judge()
-        return Fetched(self.url, r.url, part.size(), resumed)
-
-    def _judge(self):
-        """Nothing if the whole part is good. Otherwise it is thrown away and asked for once more;
-        the second time its fault is raised.
-        """
-        try:
-            if self.part.size() == 0:
-                raise WorkError(
-                    "A file must hold something", shown_url(self.url), "Fetch it again later"
-                )
-            if self.check:
-                self.check(self.part.file)
-        except WorkError as e:
-            with open(self.part.file, "rb") as f:
-                page = f.read(256).lstrip().startswith(b"<")
-            self.part.discard()
-            self.failures += 1
-            if page:
-                raise _Again("a web page instead of data", once=True) from None
-            if self.failures > 1:
-                raise
-            raise _Again(f"a file that does not pass its check: {e.rule}") from None
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise _Again("no JSON", once=True) from None
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-client
-class Client(_Connection):
-    """Asks allowed hosts politely and patiently. One client may serve several threads; its options
-    are those of `_Connection`.
-    """
+class _Reader(_Connection):
+    "A client that reads small answers."
 
-    def _patiently(self, attempt, url):
-        """`attempt()` until it succeeds or patience ends. A transfer that gets further than ever
-        before has all its attempts again.
-        """
-        tries = onces = best = 0
-        while True:
-            try:
-                return attempt()
-            except _Again as e:
-                grown = getattr(attempt, "best", 0)
-                if grown >= best + _CHUNK:
-                    best, tries = grown, 0
-                tries, onces = tries + 1, onces + e.once
-                if tries > self.retries or onces > 1:
-                    raise ServerTrouble(
-                        f"A server must deliver within {tries} attempt{'s' * (tries > 1)}",
-                        f"{shown_url(url)} ({e.why})",
-                        "Try again later: what is there already is kept",
-                    ) from None
-                with self._lock:
-                    jitter = float(self._rng.uniform(0.5, 1))
-                self._wait(
-                    max(min(self.backoff_s * 2 ** (tries - 1), _LONGEST_WAIT_S) * jitter, e.wait_s)
-                )
+    def _read(self, url: str, max_bytes: int, params: dict | None, parse: Callable) -> Any:
+        "`parse(body, answer)`, in as many attempts as it takes."
+
+        def attempt():
+            r = _open(self, url, params=params)
+            return parse(b"".join(_body(r, max_bytes, self.timeout_s)), r)
+
+        return _patiently(self, attempt, url)
 
     def page(
         self,
         url: str,  # what to ask for
         max_bytes: int = 5_000_000,  # a longer answer is refused
-        params: dict | None = None,  # name -> value, appended to the address as its query
     ) -> Page:
-        """A text and where it came from. Raises `NotFound`, `ServerTrouble`, or `RequestError` for
-        an address that is not allowed.
-        """
-
-        def attempt():
-            r = self._open(url, params=params)
-            return Page(
-                _decoded(
-                    b"".join(_body(r, url, max_bytes, self.timeout_s)),
-                    r.headers.get("content-type", ""),
-                ),
-                r.url,
-            )
-
-        return self._patiently(attempt, url)
-
-    def text(
-        self,
-        url: str,  # what to ask for
-        max_bytes: int = 5_000_000,  # a longer answer is refused
-        params: dict | None = None,  # name -> value, appended to the address as its query
-    ) -> str:
-        "The text of `page`."
-        return self.page(url, max_bytes, params).text
+        "A text. Raises `NotFound`, `ServerTrouble`, or `RequestError` for an address not allowed."
+        return self._read(url, max_bytes, None, _as_page)
 
     def json(
         self,
@@ -530,18 +503,14 @@ class Client(_Connection):
         params: dict | None = None,  # name -> value, appended to the address as its query
         max_bytes: int = 50_000_000,  # a longer answer is refused
     ) -> Any:  # the document: dict, list, number, text, bool or None
-        """A JSON document. Raises as `page`; an answer that is no JSON is asked for once more, then
-        `ServerTrouble`.
-        """
+        "A JSON document, asked for once more if it is none. Raises as `page`."
+        return self._read(url, max_bytes, params, _as_json)
 
-        def attempt():
-            body = b"".join(_body(self._open(url, params=params), url, max_bytes, self.timeout_s))
-            try:
-                return json.loads(body)
-            except (ValueError, RecursionError):
-                raise _Again("no JSON", once=True) from None
-
-        return self._patiently(attempt, url)
+# %% ../../nbs/0_core/02_fetching.ipynb #x-whole-client
+class Client(_Reader):
+    """Asks allowed hosts politely and patiently; the options are those of `_Connection`. One client
+    may serve several threads.
+    """
 
     def download(
         self,
@@ -557,16 +526,17 @@ class Client(_Connection):
         second `WorkError` of `check`.
         """
         path = Path(path)
-        transfer = _Transfer(self, url, path, check, max_bytes, progress)
+        transfer = _Transfer(url, path, check, progress)
+
+        def attempt():
+            return _transfer_once(self, transfer, max_bytes)
+
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fetched = self._patiently(transfer, url)
+            fetched = _patiently(self, attempt, url, lambda: transfer.furthest)
             transfer.part.note.unlink(missing_ok=True)
             os.replace(transfer.part.file, path)
         except OSError as e:
-            raise WorkError(
-                f"The folder must take the file ({e.strerror})",
-                path,
-                "Free some space, or choose another --out",
-            ) from None
+            rule = f"The folder must take the file ({e.strerror})"
+            raise WorkError(rule, path, "Free some space, or choose another --out") from None
         return fetched

@@ -8,8 +8,10 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +21,9 @@ from ..core.fetching import Client, NotFound, ServerTrouble
 from .catalogue import auxiliary_plane, candidates, licsar_limits, study_events
 
 # %% auto #0
-__all__ = ['EVENT_COLUMNS', 'NUMBERS', 'ANGLES', 'COMCAT', 'MAX_ROWS', 'ORDERS', 'check_event_id', 'event_table',
-           'built_in_events', 'write_events', 'utc_text', 'event_row', 'parse_utc', 'query_events', 'planes_of',
-           'nodal_planes', 'with_planes', 'search_box', 'in_licsar_rule']
+__all__ = ['EVENT_COLUMNS', 'COMCAT', 'MAX_ROWS', 'check_event_id', 'event_table', 'built_in_events', 'write_events', 'event_row',
+           'parse_utc', 'query_events', 'NodalPlane', 'planes_of', 'nodal_planes', 'with_planes', 'search_box',
+           'in_licsar_rule']
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-check-event-id
 EVENT_COLUMNS = (
@@ -37,41 +39,35 @@ EVENT_COLUMNS = (
     "rake_deg",
     "source",
 )
-NUMBERS = EVENT_COLUMNS[3:10]
-ANGLES = EVENT_COLUMNS[7:10]
+_NUMBERS = EVENT_COLUMNS[3:10]
+_ANGLES = list(EVENT_COLUMNS[7:10])
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,63}")
 
 
 def check_event_id(event_id: str) -> str:
     "The id itself. Raises `WorkError` unless it is 2 to 64 letters, digits, `-` or `_`."
     if not (isinstance(event_id, str) and _EVENT_ID.fullmatch(event_id)):
-        raise WorkError(
-            "An event id must look like us7000df40", repr(event_id)[:80], "Correct events.csv"
-        )
+        rule = "An event id must look like us7000df40"
+        raise WorkError(rule, repr(event_id)[:80], "Correct events.csv")
     return event_id
 
-
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-event-table
 def event_table(
     rows: Iterable[Mapping],  # dicts with some of EVENT_COLUMNS; what is absent or None stays blank
 ) -> pd.DataFrame:  # index and column event_id; numbers float, NaN = blank; text, "" = blank
-    """Rows as the package's table of earthquakes. Raises `WorkError` for a bad id or an id given
-    twice.
-    """
+    "The package's table of earthquakes. Raises `WorkError` for a bad id or an id given twice."
     table = pd.DataFrame(list(rows), columns=list(EVENT_COLUMNS))
     for column in EVENT_COLUMNS:
-        table[column] = (
-            table[column].astype(float)
-            if column in NUMBERS
-            else table[column].astype(object).where(table[column].notna(), "").astype(str)
-        )
-    for event_id in table.event_id:
-        check_event_id(event_id)
-    if table.event_id.duplicated().any():
-        raise WorkError(
-            "Every event_id must be given once",
-            table.event_id[table.event_id.duplicated()].iloc[0],
-            "Leave one of the rows out",
-        )
+        if column in _NUMBERS:
+            table[column] = table[column].astype(float)
+        else:
+            table[column] = (
+                table[column].astype(object).where(table[column].notna(), "").astype(str)
+            )
+    repeated = table.event_id[table.event_id.map(check_event_id).duplicated()]
+    if len(repeated):
+        rule = "Every event_id must be given once"
+        raise WorkError(rule, repeated.iloc[0], "Leave one of the rows out")
     return table.set_index(table.event_id.rename(None))
 
 
@@ -82,86 +78,85 @@ def built_in_events(
     blank. Raises `RequestError` as `study_events`.
     """
     table = candidates() if n is None else study_events(n)
-    known = table[list(ANGLES)].notna().any(axis=1) & (table.mechanism_source != "")
+    known = table[_ANGLES].notna().any(axis=1) & (table.mechanism_source != "")
     source = table.source + ("; plane: " + table.mechanism_source).where(known, "")
-    return event_table(table.assign(source=source)[list(EVENT_COLUMNS)].to_dict("records"))
+    return event_table(table.assign(source=source).to_dict("records"))
 
-
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-write-events
 def write_events(
     path: str | Path,  # events.csv to write; its folder is made
     table: pd.DataFrame,  # with EVENT_COLUMNS; further columns are left out
 ) -> None:
     "Write events.csv, whole or not at all. Raises `WorkError` for a missing column or a bad id."
-    missing = [c for c in EVENT_COLUMNS if c not in table]
+    missing = [column for column in EVENT_COLUMNS if column not in table]
     if missing:
-        raise WorkError(
-            f"A table of earthquakes must have the columns {', '.join(EVENT_COLUMNS)}",
-            f"it lacks {', '.join(missing)}",
-            "Add them",
-        )
-    write_text(
-        path,
-        event_table(table[list(EVENT_COLUMNS)].to_dict("records")).to_csv(
-            index=False, lineterminator="\n"
-        ),
-    )
+        rule = f"A table of earthquakes must have the columns {', '.join(EVENT_COLUMNS)}"
+        raise WorkError(rule, f"it lacks {', '.join(missing)}", "Add them")
+    table = event_table(table.to_dict("records"))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-utc-text
-def utc_text(
-    time: datetime.datetime,  # with or without a time zone; without: UTC
-) -> str:  # 2021-03-03T10:16:10Z, whole seconds, rounded down
-    "A moment as the tables write it."
+def _utc_text(time: datetime.datetime) -> str:
+    "A moment (without a zone: UTC) as the tables write it: 2021-03-03T10:16:10Z, rounded down."
     if time.tzinfo:
         time = time.astimezone(datetime.timezone.utc)
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _number(value, low=-math.inf, high=math.inf):
+def _moment(milliseconds: float) -> datetime.datetime:
+    "ComCat's time, since 1970; datetime.fromtimestamp knows no time before 1970 on Windows."
+    return datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=milliseconds)
+
+
+def _number(value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     "A finite number within bounds, from a number or its text; NaN otherwise."
     try:
-        number = float(value) if not isinstance(value, bool) else math.nan
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         return math.nan
     return number if low <= number <= high and math.isfinite(number) else math.nan
 
 
-def _dict(value):
+def _dict(value: Any) -> dict:
+    "The value if it is a dict, else an empty one: any part of an answer may be null."
     return value if isinstance(value, dict) else {}
+
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-event-row
+_MOST_MS = 1e13  # a time in the year 2286; larger ones are no times
 
 
 def event_row(
     feature: dict,  # one element of a GeoJSON answer's `features`, or a detail record
 ) -> dict:  # EVENT_COLUMNS without the angles; None or NaN where the catalogue does not know
     "A record of ComCat as a row. Raises `WorkError` if it has no usable id."
-    said = _dict(_dict(feature).get("properties"))
-    place = _dict(_dict(feature).get("geometry")).get("coordinates")
-    lon, lat, depth = (
-        (list(place) + [None] * 3)[:3] if isinstance(place, (list, tuple)) else (None,) * 3
-    )
-    now, changed = (_number(said.get(k), -1e13, 1e13) for k in ("time", "updated"))
-
-    def at(ms):
-        return datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=ms)
-
-    notes = [str(said["magType"])] if said.get("magType") else []
-    if np.isfinite(changed):
-        notes.append(f"state of {at(changed):%Y-%m-%d}")
-    lon = _number(lon, -360, 360)
+    record = _dict(feature)
+    properties = _dict(record.get("properties"))
+    point = _dict(record.get("geometry")).get("coordinates")
+    point = [*point, None, None, None] if isinstance(point, (list, tuple)) else [None] * 3
+    longitude = _number(point[0], -360, 360)
+    time_ms = _number(properties.get("time"), -_MOST_MS, _MOST_MS)
+    updated_ms = _number(properties.get("updated"), -_MOST_MS, _MOST_MS)
+    notes = [str(properties["magType"])] if properties.get("magType") else []
+    if math.isfinite(updated_ms):
+        notes.append(f"state of {_moment(updated_ms):%Y-%m-%d}")
+    name = str(properties.get("place") or properties.get("title") or "")
     return {
-        "event_id": check_event_id(_dict(feature).get("id")),
-        "name": " ".join(str(said.get("place") or said.get("title") or "").split()),
-        "time_utc": utc_text(at(now)) if np.isfinite(now) else None,
-        "latitude": _number(lat, -90, 90),
-        "longitude": lon if -180 <= lon <= 180 else (lon + 180) % 360 - 180,
-        "depth_km": _number(depth, -100, 1000),
-        "magnitude": _number(said.get("mag"), -10, 11),
+        "event_id": check_event_id(record.get("id", "")),
+        "name": " ".join(name.split()),
+        "time_utc": _utc_text(_moment(time_ms)) if math.isfinite(time_ms) else None,
+        "latitude": _number(point[1], -90, 90),
+        "longitude": longitude if abs(longitude) <= 180 else (longitude + 180) % 360 - 180,
+        "depth_km": _number(point[2], -100, 1000),
+        "magnitude": _number(properties.get("mag"), -10, 11),
         "source": "USGS ComCat" + (f" ({', '.join(notes)})" if notes else ""),
     }
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-parse-utc
 COMCAT = "https://earthquake.usgs.gov/fdsnws/event/1"
 MAX_ROWS = 20_000  # the service refuses to send more in one answer
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?")
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d+)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
+)
 
 
 def parse_utc(
@@ -171,128 +166,111 @@ def parse_utc(
     last: bool = False,  # True: a date alone means the end of its day
 ) -> datetime.datetime:  # UTC, without a zone, whole seconds
     "A moment. Raises `RequestError`."
-    wrong = RequestError(
-        f"The {which} must be a date such as 2021-03-03 or 2021-03-03T10:16:00Z",
-        repr(value),
-        "Correct the date",
-    )
-    if type(value) is datetime.date:
-        value = value.isoformat()
-    if isinstance(value, datetime.datetime):
-        moment, whole_day = value, False
-    else:
-        match = _ISO.fullmatch(str(value).strip())
-        if not match:
-            raise wrong
-        day, clock, seconds, zone = match.groups()
-        text = f"{day}T{clock or '00:00'}:{seconds or '00'}{(zone or 'Z').replace('Z', '+00:00')}"
-        try:
-            moment = datetime.datetime.fromisoformat(text)
-            whole_day = clock is None
-        except ValueError:
-            raise wrong from None
+    match = _ISO.fullmatch(str(value).strip())
     try:
-        if moment.tzinfo:
-            moment = moment.astimezone(datetime.timezone.utc).replace(tzinfo=None)
-        return datetime.datetime(*moment.timetuple()[:6]) + datetime.timedelta(
-            days=last and whole_day
-        )
+        if match is None:
+            raise ValueError("no ISO date")
+        day, clock, zone = match.groups()
+        zone = (zone or "Z").replace("Z", "+00:00")  # Python 3.10 does not know Z
+        moment = datetime.datetime.fromisoformat(f"{day}T{clock or '00:00'}{zone}")
+        moment = moment.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        return moment + datetime.timedelta(days=int(last and clock is None))
     except (ValueError, OverflowError):
-        raise wrong from None
+        rule = f"The {which} must be a date such as 2021-03-03 or 2021-03-03T10:16:00Z"
+        raise RequestError(rule, repr(value), "Correct the date") from None
 
 
-def _range(low, high, least, most, what: str):
-    """Both ends as floats or None. Raises `RequestError` unless they are numbers within `least` and
-    `most`, in order.
-    """
-    ends = []
-    for value in (low, high):
-        number = None if value is None else _number(value, least, most)
-        if number is not None and np.isnan(number):
-            raise RequestError(
-                f"The {what} must be {least:g} to {most:g}", repr(value), "Correct it"
-            )
-        ends.append(number)
-    first, last = ends
-    if first is not None and last is not None and first > last:
-        raise RequestError(
-            f"The smallest {what} must not exceed the largest", f"{low} > {high}", "Exchange them"
-        )
-    return first, last
+def _range(ends: Iterable, least: float, most: float, what: str) -> tuple:
+    "Both ends. Raises `RequestError` unless they are None or within `least` and `most`, in order."
+    low, high = (None if end is None else _number(end, least, most) for end in ends)
+    for end in (low, high):
+        if end is not None and math.isnan(end):
+            raise RequestError(f"The {what} must be {least:g} to {most:g}", ends, "Correct it")
+    if low is not None and high is not None and low > high:
+        rule = f"The smallest {what} must not exceed the largest"
+        raise RequestError(rule, f"{low} > {high}", "Exchange them")
+    return low, high
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x--place
-def _place(box, circle) -> dict:
+def _place(box: Iterable | None, circle: Iterable | None) -> dict:
     "Parameters of a box or a circle. Raises `RequestError`."
     if box is not None and circle is not None:
         raise RequestError("The place must be a box or a circle", "both", "Leave one out")
     if box is not None:
-        try:
-            west, south, east, north = (float(v) for v in box)
-        except (TypeError, ValueError):
-            west = south = east = north = math.nan
-        if not (
-            -180 <= west <= 180
-            and -180 <= east <= 180
-            and west != east
-            and -90 <= south < north <= 90
-        ):
-            raise RequestError(
-                "A box must be west, south, east, north in degrees, south below north",
-                box,
-                "Correct the box",
-            )
+        west, south, east, north = _numbers(box, 4)
+        if not (max(abs(west), abs(east)) <= 180 and -90 <= south < north <= 90 and west != east):
+            rule = "A box must be west, south, east, north in degrees, south below north"
+            raise RequestError(rule, box, "Correct the box")
         return {
             "minlongitude": west,
             "minlatitude": south,
-            "maxlongitude": east + 360 * (east < west),
+            "maxlongitude": east if east > west else east + 360,
             "maxlatitude": north,
         }
     if circle is not None:
-        try:
-            lat, lon, km = (float(v) for v in circle)
-        except (TypeError, ValueError):
-            lat = lon = km = math.nan
-        if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= 20_000):
-            raise RequestError(
-                "A circle must be latitude, longitude in degrees and a radius up to 20000 km",
-                circle,
-                "Correct the circle",
-            )
-        return {"latitude": lat, "longitude": lon, "maxradiuskm": km}
+        latitude, longitude, radius_km = _numbers(circle, 3)
+        if not (abs(latitude) <= 90 and abs(longitude) <= 180 and 0 < radius_km <= 20_000):
+            rule = "A circle must be latitude, longitude in degrees and a radius up to 20000 km"
+            raise RequestError(rule, circle, "Correct the circle")
+        return {"latitude": latitude, "longitude": longitude, "maxradiuskm": radius_km}
     return {}
 
 
-def _count(client, root, params) -> int:
+def _numbers(values: Iterable, n: int) -> list[float]:
+    "`n` numbers; all NaN, which no bound accepts, if there are more or fewer or one is none."
+    numbers = [_number(value) for value in values]
+    return numbers if len(numbers) == n else [math.nan] * n
+
+
+def _parameters(magnitudes, depths, box, circle) -> dict:
+    "What ComCat is asked, but for the time. Raises `RequestError`."
+    params = {"format": "geojson", "eventtype": "earthquake", **_place(box, circle)}
+    for name, least, most, ends in (
+        ("magnitude", -5, 11, magnitudes),
+        ("depth", -100, 1000, depths),
+    ):
+        params[f"min{name}"], params[f"max{name}"] = _range(ends, least, most, name)
+    return {name: value for name, value in params.items() if value is not None}
+
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-count
+def _count(client: Client, root: str, params: dict) -> int:
     "How many rows a query would bring."
     answer = client.json(f"{root}/count", params=params)
     n = _number(answer.get("count") if isinstance(answer, dict) else answer, 0)
-    if np.isnan(n):
-        raise ServerTrouble(
-            "ComCat must answer a count with a number", str(answer)[:80], "Try again later"
-        )
+    if math.isnan(n):
+        rule = "ComCat must answer a count with a number"
+        raise ServerTrouble(rule, str(answer)[:80], "Try again later")
     return int(n)
 
 
-def _features(client, root, params, expected) -> list:
+def _features(client: Client, root: str, params: dict, expected: int) -> list:
     "The features of one answer."
-    answer = _dict(client.json(f"{root}/query", params=params))
+    answer = _dict(client.json(f"{root}/query", params={**params, "orderby": "time-asc"}))
     features = answer.get("features")
     if not isinstance(features, list):
-        raise ServerTrouble(
-            "ComCat must answer with a collection of features", str(answer)[:80], "Try again later"
-        )
+        rule = "ComCat must answer with a collection of features"
+        raise ServerTrouble(rule, str(answer)[:80], "Try again later")
     if len(features) < expected:
-        raise ServerTrouble(
-            "ComCat must send every row it counted",
-            f"{len(features)} of {expected}",
-            "Try again later",
-        )
+        rule = "ComCat must send every row it counted"
+        raise ServerTrouble(rule, f"{len(features)} of {expected}", "Try again later")
     return features
 
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-halving
+def _all_features(client, root, params, begin, end, most: int) -> Iterator[dict]:
+    "The features of a range of time, in parts of `most` rows; those between two parts come twice."
+    part = {**params, "starttime": begin.isoformat(), "endtime": end.isoformat()}
+    n = _count(client, root, part)
+    if n <= most:
+        yield from _features(client, root, part, n) if n else ()
+        return
+    middle = (begin + (end - begin) / 2).replace(microsecond=0)
+    if middle == begin:
+        rule = f"One second may hold {most} earthquakes"
+        raise WorkError(rule, f"{begin} ({n})", "Raise the smallest magnitude")
+    yield from _all_features(client, root, params, begin, middle, most)
+    yield from _all_features(client, root, params, middle, end, most)
+
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-query-events
-ORDERS = {"time": (["time_utc", "event_id"], True), "magnitude": (["magnitude", "event_id"], False)}
-
-
 def query_events(
     start: str | datetime.date,  # first moment, UTC: ISO text, date or datetime
     end: str | datetime.date,  # last moment, not included; a date alone means its whole day
@@ -302,13 +280,10 @@ def query_events(
     max_depth_km: float | None = None,  # greatest depth; None: any
     box: Iterable[float] | None = None,  # (west, south, east, north) in degrees
     circle: Iterable[float] | None = None,  # (latitude, longitude, radius in km up to 20000)
-    event_type: str | None = "earthquake",  # ComCat's word for the kind of event; None: every kind
-    order_by: str = "time",  # "time": oldest first; "magnitude": largest first
     root: str = COMCAT,  # address of the service
     # None: one that waits 0.6 s between requests, as the USGS's own client does
     client: Client | None = None,
-    rows_per_request: int = MAX_ROWS,  # a time range that holds more is halved
-) -> pd.DataFrame:  # as `event_table`; angles blank
+) -> pd.DataFrame:  # as `event_table`, oldest first; angles blank
     """Ask ComCat for earthquakes. Raises `RequestError` for bad arguments; `NotFound`,
     `ServerTrouble` as the client; `WorkError` for a bad id.
     """
@@ -316,131 +291,91 @@ def query_events(
     stop = parse_utc(end, "end", last=True)
     if begin >= stop:
         raise RequestError("The start must lie before the end", f"{start}, {end}", "Exchange them")
-    magnitudes = _range(min_magnitude, max_magnitude, -5, 11, "magnitude")
-    depths = _range(min_depth_km, max_depth_km, -100, 1000, "depth in km")
-    if order_by not in ORDERS:
-        raise RequestError(
-            "The order must be one of " + ", ".join(ORDERS), repr(order_by), "Correct the order"
-        )
-    if event_type is not None and not re.fullmatch(r"[a-z][a-z /_-]*", str(event_type)):
-        raise RequestError(
-            "The event type must be ComCat's word, such as earthquake",
-            repr(event_type),
-            "Correct it",
-        )
-    if not 1 <= int(rows_per_request) <= MAX_ROWS:
-        raise RequestError(
-            f"The rows per request must be 1 to {MAX_ROWS}", rows_per_request, "Correct it"
-        )
-    params = {
-        "minmagnitude": magnitudes[0],
-        "maxmagnitude": magnitudes[1],
-        "mindepth": depths[0],
-        "maxdepth": depths[1],
-        "eventtype": event_type,
-    }
-    params = {
-        "format": "geojson",
-        **{k: v for k, v in params.items() if v is not None},
-        **_place(box, circle),
-    }
-    client, root, rows, todo = client or Client(pause_s=0.6), root.rstrip("/"), {}, [(begin, stop)]
-    while todo:
-        a, b = todo.pop()
-        part = {**params, "starttime": a.isoformat(), "endtime": b.isoformat()}
-        n = _count(client, root, part)
-        middle = a + datetime.timedelta(seconds=(b - a) // datetime.timedelta(seconds=2))
-        if n > rows_per_request:
-            if middle == a:
-                raise WorkError(
-                    f"One second may hold {rows_per_request} earthquakes",
-                    f"{a} ({n})",
-                    "Raise the smallest magnitude",
-                )
-            todo += [(middle, b), (a, middle)]
-        elif n:
-            for row in map(event_row, _features(client, root, {**part, "orderby": "time-asc"}, n)):
-                if (row["time_utc"] or utc_text(a)) < utc_text(stop):
-                    rows[row["event_id"]] = row
-    columns, ascending = ORDERS[order_by]
-    return event_table(rows.values()).sort_values(
-        columns, ascending=[ascending, True], kind="stable"
-    )
+    limits = ((min_magnitude, max_magnitude), (min_depth_km, max_depth_km))
+    params = _parameters(*limits, box, circle)
+    client = client or Client(pause_s=0.6)
+    rows = {}
+    for feature in _all_features(client, root.rstrip("/"), params, begin, stop, MAX_ROWS):
+        row = event_row(feature)
+        if (row["time_utc"] or "") < _utc_text(stop):
+            rows[row["event_id"]] = row
+    return event_table(rows.values()).sort_values(["time_utc", "event_id"], kind="stable")
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x--plane
-def _plane(said: dict, n: int):
-    "Plane `n` of a product as (strike, dip, rake), or None."
+@dataclass(frozen=True)
+class NodalPlane:
+    "One of the two planes on which an earthquake may have slipped."
 
-    def value(*names):
-        return next(
-            (
-                v
-                for v in (_number(said.get(f"nodal-plane-{n}-{k}"), -720, 720) for k in names)
-                if np.isfinite(v)
-            ),
-            math.nan,
-        )
+    strike_deg: float  # 0 to 360
+    dip_deg: float  # above 0, up to 90
+    rake_deg: float  # -180 to 180
+    source: str = ""
 
-    strike = value("strike")
-    dip = value("dip")
-    rake = value("rake", "slip")
-    return (
-        (strike % 360, dip, (rake + 180) % 360 - 180)
-        if np.isfinite(strike + rake) and 0 < dip <= 90
-        else None
+    @property
+    def angles(self) -> tuple[float, float, float]:
+        "Strike, dip, rake."
+        return self.strike_deg, self.dip_deg, self.rake_deg
+
+
+def _angles(properties: dict, n: int) -> tuple[float, float, float] | None:
+    "Strike, dip and rake of plane `n` of a product, if it gives them."
+    strike, dip, rake, slip = (
+        _number(properties.get(f"nodal-plane-{n}-{angle}"), -720, 720)
+        for angle in ("strike", "dip", "rake", "slip")
     )
+    if math.isnan(rake):
+        rake = slip
+    if math.isnan(strike + rake) or not 0 < dip <= 90:
+        return None
+    return strike % 360, dip, (rake + 180) % 360 - 180
 
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-of-product
+def _planes_of_product(kind: str, product: dict) -> list[NodalPlane]:
+    "Both planes, or none."
+    properties = _dict(product.get("properties"))
+    author = [product.get("source"), properties.get("derived-magnitude-type")]
+    by = " ".join(str(part) for part in author if part)
+    source = f"USGS {kind} ({by})" if by else f"USGS {kind}"
+    first = _angles(properties, 1)
+    second = _angles(properties, 2)
+    planes = []
+    for n, given, other in ((1, first, second), (2, second, first)):
+        if given:
+            planes.append(NodalPlane(*given, f"{source}, nodal plane {n}"))
+        elif other:
+            note = f"{source}, nodal plane {n} (auxiliary)"
+            planes.append(NodalPlane(*auxiliary_plane(*other), note))
+    return planes
 
+# %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-planes-of
 def planes_of(
     detail: dict,  # ComCat's detail record
-    # (strike, dip, rake, source), degrees; both planes of the preferred product first
-) -> list[tuple[float, float, float, str]]:
+) -> list[NodalPlane]:  # both planes of the preferred product first
     """Every nodal plane in a record: moment tensors before focal mechanisms, greater preferred
     weight first; [] if there is none.
     """
     groups = _dict(_dict(_dict(detail).get("properties")).get("products"))
-    found = []
+    planes = []
     for kind in ("moment-tensor", "focal-mechanism"):
-        products = [
-            p
-            for p in groups.get(kind) or []
-            if isinstance(p, dict) and str(p.get("status", "")).upper() != "DELETE"
-        ]
-        for product in sorted(
-            products, key=lambda p: -np.nan_to_num(_number(p.get("preferredWeight")))
-        ):
-            said = _dict(product.get("properties"))
-            planes = [_plane(said, 1), _plane(said, 2)]
-            if planes == [None, None]:
-                continue
-            by = " ".join(
-                str(t) for t in (product.get("source"), said.get("derived-magnitude-type")) if t
-            )
-            for n, (plane, other) in enumerate(zip(planes, planes[::-1]), 1):
-                found.append(
-                    (
-                        *(plane or auxiliary_plane(*other)),
-                        f"USGS {kind}"
-                        + (f" ({by})" if by else "")
-                        + f", nodal plane {n}"
-                        + ("" if plane else " (auxiliary)"),
-                    )
-                )
-    return found
+        products = [product for product in groups.get(kind) or [] if isinstance(product, dict)]
+        products.sort(key=lambda p: -np.nan_to_num(_number(p.get("preferredWeight"))))
+        for product in products:
+            if str(product.get("status", "")).upper() != "DELETE":
+                planes += _planes_of_product(kind, product)
+    return planes
 
 
 def nodal_planes(
     event_id: str,  # USGS id
     client: Client | None = None,  # None: one that waits 0.6 s between requests
     root: str = COMCAT,  # address of the service
-) -> list[tuple[float, float, float, str]]:  # as `planes_of`
+) -> list[NodalPlane]:  # as `planes_of`
     """The nodal planes of one earthquake. Raises `WorkError` for a bad id; `NotFound`,
     `ServerTrouble` as the client.
     """
     params = {"eventid": check_event_id(event_id), "format": "geojson"}
-    return planes_of(
-        (client or Client(pause_s=0.6)).json(f"{root.rstrip('/')}/query", params=params)
-    )
+    client = client or Client(pause_s=0.6)
+    return planes_of(client.json(f"{root.rstrip('/')}/query", params=params))
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-with-planes
 def with_planes(
@@ -452,32 +387,33 @@ def with_planes(
     """Fill strike, dip and rake where one of them is blank. Raises `ServerTrouble` if the server
     fails for three earthquakes in a row.
     """
-    table, client, failures = table.copy(), client or Client(pause_s=0.6), 0
-    for event_id in progress(table.index[table[list(ANGLES)].isna().any(axis=1)].tolist()):
+    table = table.copy()
+    client = client or Client(pause_s=0.6)
+    failures = 0
+    for event_id in progress(table.index[table[_ANGLES].isna().any(axis=1)].tolist()):
+        note = "no plane: ComCat has no nodal planes"
         try:
             planes = nodal_planes(event_id, client, root)
             failures = 0
+            if planes:
+                table.loc[event_id, _ANGLES] = planes[0].angles
+                note = f"plane: {planes[0].source}"
         except NotFound:
-            planes = []
-            why = "ComCat has no record of this id"
             failures = 0
+            note = "no plane: ComCat has no record of this id"
         except ServerTrouble:
             failures += 1
             if failures == 3:
                 raise
-            planes = []
-            why = "ComCat did not answer"
-        else:
-            why = "ComCat has no nodal planes"
-        if planes:
-            table.loc[event_id, list(ANGLES)] = planes[0][:3]
-        note = f"plane: {planes[0][3]}" if planes else f"no plane: {why}"
-        table.loc[event_id, "source"] = "; ".join(
-            t for t in (table.loc[event_id, "source"], note) if t
-        )
+            note = "no plane: ComCat did not answer"
+        source = table.loc[event_id, "source"]
+        table.loc[event_id, "source"] = f"{source}; {note}" if source else note
     return table
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-search-box
+_MERIDIAN_KM = 40_007.86  # the Earth's circumference through the poles, as COMET writes it
+
+
 def search_box(
     event: Mapping | pd.Series,  # a row: latitude, longitude, magnitude
     since_2023: bool = False,  # True: the halved distance in use since 2023
@@ -486,29 +422,20 @@ def search_box(
     """The box around an earthquake within which COMET processes frames. Raises `RequestError` below
     magnitude 5.5.
     """
-    r = licsar_limits(event["magnitude"], since_2023)[0] * 360 / 40007.86
-    lat = float(event["latitude"])
-    lon = float(event["longitude"])
-    return lon - r, lat - r, lon + r, lat + r
+    half_width = licsar_limits(event["magnitude"], since_2023)[0] * 360 / _MERIDIAN_KM
+    center = np.array([event["longitude"], event["latitude"]], float)
+    return (*(center - half_width).tolist(), *(center + half_width).tolist())
 
 
 def in_licsar_rule(
     table: pd.DataFrame,  # as `event_table`
-    # True: the halved distance in use since 2023; matters with `place` only
-    since_2023: bool = False,
-    # (latitude, longitude) in degrees: whether COMET looks at this place too
-    place: tuple[float, float] | None = None,
 ) -> pd.Series:  # bool for each row; False where magnitude or depth is not known
-    "Whether an earthquake is large and shallow enough for COMET, and near enough to `place`."
+    "Whether an earthquake is large and shallow enough for COMET."
 
-    def ok(event):
-        if np.isnan(event["magnitude"] + event["depth_km"]) or round(event["magnitude"], 1) < 5.5:
+    def qualifies(event):
+        # also False where the magnitude is NaN
+        if not round(event["magnitude"], 1) >= 5.5:
             return False
-        if event["depth_km"] > licsar_limits(event["magnitude"])[1]:
-            return False
-        if place is None:
-            return True
-        west, south, east, north = search_box(event, since_2023)
-        return bool(south <= place[0] <= north and (place[1] - west) % 360 <= east - west)
+        return bool(event["depth_km"] <= licsar_limits(event["magnitude"])[1])
 
-    return pd.Series([ok(event) for _, event in table.iterrows()], table.index, dtype=bool)
+    return pd.Series([qualifies(e) for _, e in table.iterrows()], table.index, dtype=bool)

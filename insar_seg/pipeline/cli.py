@@ -260,8 +260,9 @@ def download(
     from insar_seg.core.base import WorkError, write_text
     from insar_seg.core.fetching import Client
     from insar_seg.interferograms.archive import LICSAR_CREDIT, read_events
-    from insar_seg.interferograms.comet import ROOTS, plan_download
+    from insar_seg.interferograms.comet import ROOTS
     from insar_seg.interferograms.download import DownloadBar, download_archive
+    from insar_seg.interferograms.plan import plan_download
 
     table = read_events(events)
     client = Client(extra_hosts=host, pause_s=pause)
