@@ -59,9 +59,19 @@ def source_of(
         coherence = None if scene.coherence is None else scene.coherence[first:last]
         return scene.phase[first:last], coherence
 
-    grid: tuple = (scene.shape, scene.crs, scene.transform)
-    facts: tuple = (kind, scene.name, scene.wavelength_m, scene.dates, scene.pass_)
-    return Source(*grid, read, scene.coherence is not None, int(scene.valid.sum()), *facts)
+    return Source(
+        scene.shape,
+        scene.crs,
+        scene.transform,
+        read,
+        scene.coherence is not None,
+        int(scene.valid.sum()),
+        kind,
+        scene.name,
+        scene.wavelength_m,
+        scene.dates,
+        scene.pass_,
+    )
 
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-open-source
 HOLD_PX = 16_000_000  # smaller scenes are held in memory
@@ -79,10 +89,19 @@ def open_source(
     reader = open_product(product, coherence, hold_px=hold_px)
     if reader.held:
         return source_of(reader.whole(), product.kind)
-    grid: tuple = (reader.layer.shape, reader.layer.crs, reader.layer.transform)
-    facts: tuple = (product.kind, product.name, reader.wavelength_m, product.dates, product.pass_)
-    has_coherence = reader.coherence is not None
-    return Source(*grid, reader.read, has_coherence, reader.phase.valid_px, *facts)
+    return Source(
+        reader.layer.shape,
+        reader.layer.crs,
+        reader.layer.transform,
+        reader.read,
+        reader.coherence is not None,
+        reader.phase.valid_px,
+        product.kind,
+        product.name,
+        reader.wavelength_m,
+        product.dates,
+        product.pass_,
+    )
 
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-overview
 def overview(
