@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['HELD_BYTES', 'STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'Georeferenced', 'Interferogram', 'RowBuffer', 'Layer',
-           'read_values', 'ValueRange', 'value_range', 'GeoTiff', 'read_band', 'check_grid', 'check_some_data',
-           'check_wrapped', 'WrappedPhase', 'Coherence', 'scene_name', 'read_interferogram', 'write_raster',
-           'multilook', 'multilook_mask', 'upsample', 'plot_phase']
+__all__ = ['STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'Georeferenced', 'Interferogram', 'RowBuffer', 'Layer', 'ValueRange',
+           'value_range', 'GeoTiff', 'read_band', 'check_grid', 'check_some_data', 'check_wrapped', 'WrappedPhase',
+           'Coherence', 'scene_name', 'read_interferogram', 'write_raster', 'multilook', 'multilook_mask', 'upsample',
+           'plot_phase']
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
@@ -111,13 +111,8 @@ class Interferogram(Georeferenced):
 class RowBuffer:
     "Rows of a tall array: added at the end, dropped from the start, taken by their number."
 
-    def __init__(
-        self,
-        width: int,  # W, columns
-        dtype: np.dtype | type,  # of the array
-        first: int = 0,  # number of the row that will be added first
-    ) -> None:
-        "Holds no row yet."
+    def __init__(self, width: int, dtype: np.dtype | type, first: int = 0) -> None:
+        "No row yet; the next one will have the number `first`."
         self.first = first
         self.rows = np.empty((0, width), dtype)
 
@@ -141,9 +136,6 @@ class RowBuffer:
         return self.rows[first - self.first : last - self.first]
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-layer
-HELD_BYTES = 1 << 28  # a layer whose blocks, side by side, are larger is read as a whole
-
-
 class Layer(Georeferenced, ABC):
     "One layer of a scene as a file stores it: the protocol of all readers."
 
@@ -158,11 +150,6 @@ class Layer(Georeferenced, ABC):
     def load(self, first: int, last: int) -> np.ndarray:
         "Rows (last - first, W) from the file, as stored. Raises `WorkError` if it is damaged."
 
-    @property
-    def tall(self) -> bool:
-        "True if the blocks are so tall that reading by rows would save no memory."
-        return self.block_rows * self.shape[1] * self.dtype.itemsize > HELD_BYTES
-
     def rows(self, first: int, last: int) -> np.ndarray:
         "Rows (last - first, W) as stored; those of the last blocks stay in memory."
         buffer = self._buffer
@@ -174,30 +161,20 @@ class Layer(Georeferenced, ABC):
             buffer.add(self.load(buffer.last, end))
         return buffer.take(first, last)
 
-    def whole(self) -> np.ndarray:
-        "(H, W) as stored; all of it stays in memory."
-        return self.rows(0, self.shape[0])
+    def values(self, first: int, last: int, zero_is_data: bool = False) -> np.ndarray:
+        "Rows (last - first, W) as float32, NaN = no data: not finite, tagged or exact 0."
+        stored = self.rows(first, last)
+        missing = ~np.isfinite(stored)
+        if self.nodata is not None:
+            missing |= stored == self.nodata
+        if not zero_is_data:
+            missing |= stored == 0
+        values = stored.astype(np.float32)
+        values[missing] = np.nan
+        return values
 
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-layer-values
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-value-range
 STRIP_PX = 1 << 21  # pixels of a scene that are handled at once
-
-
-def read_values(
-    layer: Layer,  # as stored
-    first: int,  # the first row
-    last: int,  # the row after the last one
-    zero_is_data: bool = False,  # True: exact 0 is a value
-) -> np.ndarray:  # (last - first, W) float32, NaN = no data
-    "Rows of a layer without what is not finite, zero or tagged as no data."
-    stored = layer.rows(first, last)
-    missing = ~np.isfinite(stored)
-    if layer.nodata is not None:
-        missing |= stored == layer.nodata
-    if not zero_is_data:
-        missing |= stored == 0
-    values = stored.astype(np.float32)
-    values[missing] = np.nan
-    return values
 
 
 @dataclass(frozen=True)
@@ -208,7 +185,7 @@ class ValueRange:
     low: float = np.inf  # the smallest number
     high: float = -np.inf  # the largest number
 
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-value-range
+
 def value_range(
     layer: Layer,  # as stored
     zero_is_data: bool = False,  # True: exact 0 is a value
@@ -218,7 +195,7 @@ def value_range(
     height, width = layer.shape
     step = max(1, STRIP_PX // width // layer.block_rows) * layer.block_rows
     for first in range(0, height, step):
-        values = read_values(layer, first, min(first + step, height), zero_is_data)
+        values = layer.values(first, min(first + step, height), zero_is_data)
         good = values[np.isfinite(values)]
         if good.size:
             low = min(found.low, float(good.min()))
@@ -257,11 +234,9 @@ class GeoTiff(Layer):
                 with rasterio.open(self.path, driver="GTiff", sharing=False) as src:
                     yield src
         except rasterio.errors.RasterioError as e:
-            raise WorkError(
-                "A raster must be a readable GeoTIFF",
-                f"{self.path} ({e})",
-                "The file is damaged or of another kind: fetch it again",
-            ) from None
+            cure = "The file is damaged or of another kind: fetch it again"
+            rule = "A raster must be a readable GeoTIFF"
+            raise WorkError(rule, f"{self.path} ({e})", cure) from None
 
     def load(self, first: int, last: int) -> np.ndarray:
         "See `Layer.load`."
@@ -275,23 +250,15 @@ MAX_PIXELS = 1_000_000_000  # larger rasters are refused before memory is asked 
 def _check_raster(src, path):
     "Raises `WorkError` unless an open raster is of a bearable size, has a place and real numbers."
     if src.width * src.height > MAX_PIXELS:
-        raise WorkError(
-            f"A raster may hold {MAX_PIXELS:,} pixels at most",
-            f"{path} ({src.width} x {src.height})",
-            "Cut it into pieces",
-        )
+        rule = f"A raster may hold {MAX_PIXELS:,} pixels at most"
+        raise WorkError(rule, f"{path} ({src.width} x {src.height})", "Cut it into pieces")
     if src.crs is None or src.transform.is_identity:
-        raise WorkError(
-            "A raster must have a coordinate reference system and a transform",
-            path,
-            "Give it one with gdal_edit.py -a_srs and -a_ullr",
-        )
+        rule = "A raster must have a coordinate reference system and a transform"
+        raise WorkError(rule, path, "Give it one with gdal_edit.py -a_srs and -a_ullr")
     if src.dtypes[0].startswith("complex"):
-        raise WorkError(
-            "A raster must hold real numbers (phase in radians)",
-            f"{path} ({src.dtypes[0]})",
-            "Export the phase of the complex interferogram",
-        )
+        rule = "A raster must hold real numbers (phase in radians)"
+        cure = "Export the phase of the complex interferogram"
+        raise WorkError(rule, f"{path} ({src.dtypes[0]})", cure)
 
 
 def read_band(
@@ -300,7 +267,7 @@ def read_band(
 ) -> tuple[np.ndarray, CRS, Affine, float | None]:
     "The first band as it is stored. Raises what `GeoTiff` raises."
     layer = GeoTiff(path)
-    return layer.whole(), layer.crs, layer.transform, layer.nodata
+    return layer.rows(0, layer.shape[0]), layer.crs, layer.transform, layer.nodata
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-check-grid
 def check_grid(
@@ -314,8 +281,7 @@ def check_grid(
     if layer.shape != like.shape:
         received = f"{layer.path} has {layer.shape}"
         raise WorkError(f"{rule.format('shape')} {like.shape}", received, cure)
-    half_a_pixel = abs(like.transform.a) / 2
-    near = layer.transform.almost_equals(like.transform, precision=half_a_pixel)
+    near = layer.transform.almost_equals(like.transform, precision=abs(like.transform.a) / 2)
     if layer.crs != like.crs or not near:
         raise WorkError(rule.format("grid"), layer.path, cure)
 
@@ -323,36 +289,28 @@ def check_grid(
 def check_some_data(count: int, path: Path) -> None:  # count: pixels with data
     "Raises `WorkError` if no pixel of a file has data."
     if not count:
-        raise WorkError(
-            "A scene must hold some data",
-            f"{path} has none: every pixel is 0, NaN or the no-data value",
-            "Fetch the product again or leave it out",
-        )
+        received = f"{path} has none: every pixel is 0, NaN or the no-data value"
+        cure = "Fetch the product again or leave it out"
+        raise WorkError("A scene must hold some data", received, cure)
 
 
 def check_wrapped(found: ValueRange, path: Path) -> None:
     "Raises `WorkError` unless the numbers of a file can be wrapped phase in radians."
     rule = "Wrapped phase must lie within -pi and pi radians"
-    received = f"{path} spans {found.low:.4g} to {found.high:.4g}"
     signed = found.low >= -180.5 and found.high <= 180.5
     unsigned = found.low >= 0 and found.high <= 360.5
     if found.high - found.low > 350 and (signed or unsigned):
+        rule += ", and these values fill a turn in degrees"
         shift = ", subtract 360 above 180" if unsigned else ""
-        raise WorkError(
-            f"{rule}, and these values fill a turn in degrees",
-            received,
-            f"Convert them{shift} and multiply by pi / 180",
-        )
-    if 0 < found.low < 0.1 and 6.1 < found.high < 6.284:
-        raise WorkError(
-            f"{rule}, and these values fill 0 to 2 pi", received, "Subtract 2 pi above pi"
-        )
-    if found.low < -3.1417 or found.high > 3.1417:  # pi, and what 32 bits may add to it
-        raise WorkError(
-            rule,
-            received,
-            "Give the wrapped product (for LiCSAR .geo.diff_pha.tif), not the unwrapped one",
-        )
+        cure = f"Convert them{shift} and multiply by pi / 180"
+    elif 0 < found.low < 0.1 and 6.1 < found.high < 6.284:
+        rule += ", and these values fill 0 to 2 pi"
+        cure = "Subtract 2 pi above pi"
+    elif found.low < -3.1417 or found.high > 3.1417:  # pi, and what 32 bits may add to it
+        cure = "Give the wrapped product (for LiCSAR .geo.diff_pha.tif), not the unwrapped one"
+    else:
+        return
+    raise WorkError(rule, f"{path} spans {found.low:.4g} to {found.high:.4g}", cure)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-quantities
 class WrappedPhase:
@@ -369,7 +327,7 @@ class WrappedPhase:
 
     def rows(self, first: int, last: int) -> np.ndarray:
         "(last - first, W) float32 radians in [-pi, pi), NaN = no data."
-        phase = read_values(self.layer, first, last)
+        phase = self.layer.values(first, last)
         if self.layer.dtype == np.uint8:  # COMET's compact form
             phase = (phase - 1) / 254 * (2 * np.pi) - np.pi
         return wrap(phase)
@@ -386,7 +344,7 @@ class Coherence:
 
     def rows(self, first: int, last: int) -> np.ndarray:
         "(last - first, W) float32 from 0 to 1, NaN = no data."
-        return np.clip(read_values(self.layer, first, last) / self.full, 0, 1)
+        return np.clip(self.layer.values(first, last) / self.full, 0, 1)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-scene-name
 _COMPANIONS = {  # ending of the phase: endings of coherence and unwrapped phase
@@ -428,22 +386,15 @@ def read_interferogram(
     path = Path(path)
     layer = _held(path)
     height = layer.shape[0]
+    facts: dict[str, Any] = {"name": scene_name(path), "wavelength_m": wavelength_m}
     phase = WrappedPhase(layer).rows(0, height)
-    layers: dict[str, Any] = {}
     coherence = coherence or _companion(path, 0)
     if coherence:
-        layers["coherence"] = Coherence(_held(coherence, layer)).rows(0, height)
+        facts["coherence"] = Coherence(_held(coherence, layer)).rows(0, height)
     companion = _companion(path, 1) if unwrapped else None
     if companion:
-        layers["unwrapped"] = read_values(_held(companion, layer), 0, height)
-    return Interferogram(
-        phase,
-        layer.crs,
-        layer.transform,
-        name=scene_name(path),
-        wavelength_m=wavelength_m,
-        **layers,
-    )
+        facts["unwrapped"] = _held(companion, layer).values(0, height)
+    return Interferogram(phase, layer.crs, layer.transform, **facts)
 
 
 def _held(path, like=None):
@@ -451,7 +402,7 @@ def _held(path, like=None):
     layer = GeoTiff(path)
     if like is not None:
         check_grid(layer, like)
-    layer.whole()
+    layer.rows(0, layer.shape[0])
     return layer
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-write-raster
@@ -465,11 +416,9 @@ def write_raster(
 ) -> None:
     "Write a one-band GeoTIFF on the grid of `like`. Raises `WorkError` if the shapes differ."
     if array.shape != like.shape:
-        raise WorkError(
-            "A raster must have its scene's shape",
-            f"{array.shape} against {like.shape}",
-            "Give the array of this scene",
-        )
+        received = f"{array.shape} against {like.shape}"
+        cure = "Give the array of this scene"
+        raise WorkError("A raster must have its scene's shape", received, cure)
     options: dict[str, object] = {"predictor": 2}
     if np.issubdtype(array.dtype, np.floating):
         options["predictor"] = 3
@@ -488,11 +437,8 @@ def _rounded_to_half(array):
     "float32 with eleven bits of mantissa. Raises `WorkError` for numbers beyond half precision."
     top = np.nanmax(np.abs(array), initial=0)
     if not np.issubdtype(array.dtype, np.floating) or top > 65504:
-        raise WorkError(
-            "Half precision holds floating-point numbers up to 65504",
-            f"{array.dtype}, {top:g}",
-            "Store them whole",
-        )
+        rule = "Half precision holds floating-point numbers up to 65504"
+        raise WorkError(rule, f"{array.dtype}, {top:g}", "Store them whole")
     return array.astype(np.float16).astype(np.float32)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-multilook
@@ -504,11 +450,8 @@ def multilook(
     if n == 1:
         return scene
     if min(scene.shape) < n:
-        raise WorkError(
-            f"A scene must have at least {n} x {n} pixels for this multilook",
-            scene.shape,
-            "Lower patches.multilook",
-        )
+        rule = f"A scene must have at least {n} x {n} pixels for this multilook"
+        raise WorkError(rule, scene.shape, "Lower patches.multilook")
     weight = scene.valid.astype(np.float32)
     if scene.coherence is not None:
         weight = weight * np.nan_to_num(scene.coherence, nan=0.05).clip(0.05)
@@ -522,12 +465,9 @@ def multilook(
         total = _blocks(np.nan_to_num(scene.coherence), n).sum((1, 3))
         mean = np.where(with_data & (count > 0), total / np.maximum(count, 1), np.nan)
         coherence = mean.astype(np.float32)
+    grid = scene.transform * Affine.scale(n)
     return dataclasses.replace(
-        scene,
-        phase=phase.astype(np.float32),
-        coherence=coherence,
-        unwrapped=None,
-        transform=scene.transform * Affine.scale(n),
+        scene, phase=phase.astype(np.float32), coherence=coherence, unwrapped=None, transform=grid
     )
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-multilook-mask

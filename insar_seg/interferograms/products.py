@@ -23,6 +23,7 @@ from ..core.base import WAVELENGTH_M, RequestError, WorkError, phase_from_los, w
 from insar_seg.interferograms.interferogram import (
     MAX_PIXELS,
     Coherence,
+    Georeferenced,
     GeoTiff,
     Interferogram,
     Layer,
@@ -30,14 +31,13 @@ from insar_seg.interferograms.interferogram import (
     check_grid,
     check_some_data,
     check_wrapped,
-    read_values,
     scene_name,
     value_range,
 )
 
 # %% auto #0
-__all__ = ['FORMATS', 'PRODUCTS', 'MAX_DISPLACEMENT_M', 'Format', 'Product', 'detect_product', 'find_product', 'UnwrappedPhase',
-           'ProductReader', 'open_product', 'read_product']
+__all__ = ['FORMATS', 'PRODUCTS', 'MAX_DISPLACEMENT_M', 'HELD_BYTES', 'Format', 'Product', 'detect_product', 'find_product',
+           'UnwrappedPhase', 'Source', 'open_product', 'read_product', 'whole_scene']
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-format
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _axis(file, name, path):
     values = np.asarray(_dataset(file, _GRID + name, path)[()], np.float64)
     steps = np.diff(values)
     mean = steps.mean() if steps.size else 0.0
-    # a hundredth of a pixel is what 32 bits leave of a longitude
+    # the axes are stored with some rounding
     even = values.ndim == 1 and (np.abs(steps - mean) <= 0.01 * abs(mean)).all()
     if not even or mean == 0:
         raise WorkError("A GUNW's longitude and latitude must be evenly spaced", path, _FETCH)
@@ -301,16 +301,15 @@ def _parameters_pass(folder, stem):
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-detect-product
 def _kind_of_file(path):
     "The kind of a file, by content, name, unit and values. Raises as `detect_product`."
-    for kind, form in FORMATS.items():
-        if form.layers_in and form.layers_in(path):
-            return kind
+    kind, _ = _by_content(path)
+    if kind:
+        return kind
     content = _content(path)
     if content != "tiff":
+        netcdf = f"an ARIA S1-GUNW netCDF-4 file with {_GRID}unwrappedPhase"
+        cure = "The file is damaged or of another kind: fetch it again"
         raise WorkError(
-            "A product must be a GeoTIFF, or an ARIA S1-GUNW netCDF-4 file with"
-            f" {_GRID}unwrappedPhase",
-            f"{path} ({content} content)",
-            "The file is damaged or of another kind: fetch it again",
+            f"A product must be a GeoTIFF, or {netcdf}", f"{path} ({content} content)", cure
         )
     part = _part_of(path.name)
     if part and part.layer != "coherence":
@@ -326,19 +325,23 @@ def _kind_of_file(path):
     return _kind_of_values(path)
 
 
+def _by_content(path):
+    "(kind, layers) of a file that is known by what it holds; a pair of empty ones if none."
+    for kind, form in FORMATS.items():
+        layers = form.layers_in(path) if form.layers_in else ()
+        if layers:
+            return kind, layers
+    return "", ()
+
+
 def _content(path):
     "tiff, hdf5, netcdf3, empty or other, from the first bytes of a file."
     with open(path, "rb") as f:
-        start = f.read(8)
-    known = {
-        "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-        "hdf5": b"\x89HDF",
-        "netcdf3": b"CDF",
-    }
-    for content, magic in known.items():
-        if start.startswith(magic):
-            return content
-    return "other" if start else "empty"
+        start = f.read(4)
+    if start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    known = {b"": "empty", b"\x89HDF": "hdf5", b"CDF\x01": "netcdf3", b"CDF\x02": "netcdf3"}
+    return known.get(start, "other")
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x--kind-of-values
 def _kind_of_values(path):
@@ -368,26 +371,26 @@ def _kind_of_values(path):
 def _in_folder(folder, kind):
     "(kind, stem, files) of the one product in a folder. Raises `RequestError` if it has not one."
     found = {}
-    # 20,000 names are looked at in about a second
+    # at most so many: a folder may be that of a whole archive
     for path in sorted(p for p in itertools.islice(folder.iterdir(), 20_000) if p.is_file()):
         part = _part_of(path.name)
         if part:
             found[part.kind, part.stem] = _files_of(folder, part)
-        elif path.suffix == ".nc" and _gunw_layers(path):
-            found["gunw", path.stem] = dict.fromkeys(_gunw_layers(path), path)
+        elif path.suffix == ".nc":
+            in_it, layers = _by_content(path)
+            found[in_it, path.stem] = dict.fromkeys(layers, path)
     products = [
         (*key, files)
         for key, files in found.items()
-        if set(files) != {"coherence"} and kind in (None, key[0])
+        if set(files) - {"coherence"} and kind in (None, key[0])
     ]
     if len(products) == 1:
         return products[0]
     examples = "; ".join(form.example for form in FORMATS.values() if form.example)
-    raise RequestError(
-        f"A product folder must hold one product, of kind {kind or 'any'}: {examples}",
-        f"{folder} has {len(products)} {', '.join(stem for _, stem, _ in products[:4])}",
-        "Check the folder, or give the file itself",
-    )
+    rule = f"A product folder must hold one product, of kind {kind or 'any'}: {examples}"
+    stems = ", ".join(stem for _, stem, _ in products[:4])
+    cure = "Check the folder, or give the file itself"
+    raise RequestError(rule, f"{folder} has {len(products)} {stems}", cure)
 
 
 def _find(path, kind):
@@ -431,9 +434,8 @@ def detect_product(
 
 def _existing(path):
     if not Path(path).exists():
-        raise RequestError(
-            "A product must be a file or a folder that exists", path, "Check the path"
-        )
+        rule = "A product must be a file or a folder that exists"
+        raise RequestError(rule, path, "Check the path")
     return Path(path)
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-find-product
@@ -463,11 +465,8 @@ def find_product(
     dates = _names_dates(stem) or _names_dates(main.parent.name)
     turned = dates[0] > dates[1] if dates else FORMATS[kind].younger_first
     if turned and FORMATS[kind].hint:
-        raise WorkError(
-            "A plain file's name must have its older date first",
-            main.name,
-            "Rename it if its sign is LiCSAR's for the older date first; else turn its sign too",
-        )
+        cure = "Rename it if its sign is LiCSAR's for the older date first; else turn its sign too"
+        raise WorkError("A plain file's name must have its older date first", main.name, cure)
     pass_ = _names_pass(main) or _parameters_pass(main.parent, stem)
     in_order = tuple(sorted(dates)) if dates else None
     return Product(kind, stem, files, layers[0], in_order, pass_, turned)
@@ -485,11 +484,8 @@ class UnwrappedPhase:
         self.wavelength_m = wavelength_m
         self.metres = metres
         if layer.dtype == np.uint8:
-            raise WorkError(
-                "Unwrapped phase and displacement must not be 8-bit numbers",
-                layer.path,
-                "If it is wrapped phase in bytes, say kind phase",
-            )
+            rule = "Unwrapped phase and displacement must not be 8-bit numbers"
+            raise WorkError(rule, layer.path, "If it is wrapped phase in bytes, say kind phase")
         found = value_range(layer, zero_is_data=metres)
         gaps = layer.nodata is not None or found.count < layer.shape[0] * layer.shape[1]
         self.zero_is_data = metres and gaps
@@ -499,15 +495,13 @@ class UnwrappedPhase:
         self.valid_px = found.count  # pixels with data
         top = max(-found.low, found.high)
         if metres and top > MAX_DISPLACEMENT_M:
-            raise WorkError(
-                f"Displacement must be in metres, {MAX_DISPLACEMENT_M:g} at most",
-                f"{layer.path} reaches {top:.4g}",
-                "Convert it to metres, or say kind unwrapped if it is phase",
-            )
+            rule = f"Displacement must be in metres, {MAX_DISPLACEMENT_M:g} at most"
+            cure = "Convert it to metres, or say kind unwrapped if it is phase"
+            raise WorkError(rule, f"{layer.path} reaches {top:.4g}", cure)
 
     def unwrapped(self, first: int, last: int) -> np.ndarray:
         "(last - first, W) radians, away positive if the older date comes first; NaN = no data."
-        values = read_values(self.layer, first, last, self.zero_is_data)
+        values = self.layer.values(first, last, self.zero_is_data)
         if not self.metres:
             return values
         return phase_from_los(values.astype(np.float64), self.wavelength_m)
@@ -516,88 +510,93 @@ class UnwrappedPhase:
         "(last - first, W) float32 radians in [-pi, pi), NaN = no data."
         return wrap(self.unwrapped(first, last)).astype(np.float32)
 
-# %% ../../nbs/2_interferograms/21_products.ipynb #x-product-reader
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-source
 @dataclass(frozen=True)
-class ProductReader:
-    "Phase and coherence of an open product, in LiCSAR's sign."
+class Source(Georeferenced):
+    "One wrapped interferogram that is read by rows."
 
-    product: Product
-    layer: Layer  # the phase is made from it; it says the grid
-    phase: WrappedPhase | UnwrappedPhase
-    coherence: Coherence | None
-    wavelength_m: float  # radar wavelength, metres
-    held: bool  # True if the layers are in memory
-
-    def read(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray | None]:
-        "Phase (last - first, W) float32 radians and coherence or None; NaN = no data."
-        phase = self.phase.rows(first, last)
-        if self.product.turned:
-            phase = wrap(-phase)
-        return phase, None if self.coherence is None else self.coherence.rows(first, last)
-
-    def whole(self, unwrapped: bool = False) -> Interferogram:  # True: with unwrapped phase, if any
-        "All rows in memory."
-        phase, coherence = self.read(0, self.layer.shape[0])
-        return Interferogram(
-            phase,
-            self.layer.crs,
-            self.layer.transform,
-            coherence,
-            self._unwrapped() if unwrapped else None,
-            self.product.name,
-            self.wavelength_m,
-            self.product.dates,
-            self.product.pass_,
-        )
-
-    def _unwrapped(self):
-        source = self.phase
-        if isinstance(source, WrappedPhase):
-            if "unwrapped" not in self.product.files:
-                return None
-            beside = GeoTiff(self.product.files["unwrapped"])
-            check_grid(beside, self.layer)
-            source = UnwrappedPhase(beside, self.wavelength_m)
-        values = source.unwrapped(0, self.layer.shape[0]).astype(np.float32)
-        return -values if self.product.turned else values
+    shape: tuple  # (H, W), pixels
+    crs: CRS  # coordinate reference system
+    transform: Affine  # (column, row) of a pixel's upper left corner -> coordinates
+    # function (first, last) -> phase (n, W) float32 radians, LiCSAR's sign, NaN = no data;
+    # coherence (n, W) float32 or None
+    read: Callable[[int, int], tuple] = field(repr=False)
+    has_coherence: bool = False
+    valid_px: int = 0  # pixels with data
+    kind: str = ""  # one of `PRODUCTS`; empty for a scene from memory
+    name: str = ""  # file stem, such as the pair
+    wavelength_m: float = WAVELENGTH_M  # radar wavelength, metres
+    dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
+    pass_: str = ""  # ascending, descending, or empty if not known
+    held: bool = True  # all of it is in memory
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-open-product
+HELD_BYTES = 1 << 28  # a file whose blocks, side by side, are larger is held
+
+
 def open_product(
     product: Product,
     coherence: str | Path | None = None,  # GeoTIFF on the same grid; default: the product's own
     # radar wavelength, metres; None: the product's own where it states one, else Sentinel-1's
     wavelength_m: float | None = None,
     hold_px: float = np.inf,  # scenes with fewer pixels are held in memory
-) -> ProductReader:
+) -> Source:
     """A product ready to be read. Raises `RequestError` for a coherence that is not there,
     `WorkError` for a damaged, empty or mismatched file, or one whose numbers cannot be its layer's.
     """
-    layers = [_open_layer(product, product.layer)]
-    if coherence:
-        layers.append(GeoTiff(coherence))
-    elif "coherence" in product.files:
-        layers.append(_open_layer(product, "coherence"))
-    main = layers[0]
-    for other in layers[1:]:
-        check_grid(other, main)
-    held = np.prod(main.shape) < hold_px or any(layer.tall for layer in layers)
+    main = _open_layer(product, product.layer)
+    beside = GeoTiff(coherence) if coherence else _open_layer(product, "coherence")
+    layers = [main]
+    if beside:
+        check_grid(beside, main)
+        layers.append(beside)
+    height, width = main.shape
+    held = height * width < hold_px
+    held |= any(x.block_rows * width * x.dtype.itemsize > HELD_BYTES for x in layers)
     if held:
         for layer in layers:
-            layer.whole()
+            layer.rows(0, height)
     wavelength_m = wavelength_m or main.wavelength_m or WAVELENGTH_M
-    phase: WrappedPhase | UnwrappedPhase
-    if product.layer == "wrapped":
-        phase = WrappedPhase(main)
-    else:
-        phase = UnwrappedPhase(main, wavelength_m, metres=product.layer == "los")
-    beside = Coherence(layers[1]) if layers[1:] else None
-    return ProductReader(product, main, phase, beside, wavelength_m, held)
+    phase = _phase_of(product.layer, main, wavelength_m)
+    gamma = Coherence(beside) if beside else None
 
+    def read(first, last):
+        values = phase.rows(first, last)
+        if product.turned:
+            values = wrap(-values)
+        return values, gamma.rows(first, last) if gamma else None
 
+    numbers = (read, gamma is not None, phase.valid_px)
+    facts: tuple = (product.kind, product.name, wavelength_m, product.dates, product.pass_, held)
+    return Source(main.shape, main.crs, main.transform, *numbers, *facts)
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-phase-of
 def _open_layer(product, layer):
-    path = product.files[layer]
+    "A layer of a product, or None if it has none."
+    path = product.files.get(layer)
     open_ = FORMATS[product.kind].open
+    if path is None:
+        return None
     return open_(path, layer) if open_ else GeoTiff(path)
+
+
+def _phase_of(name, layer, wavelength_m):
+    "Phase out of a layer called wrapped, unwrapped or los."
+    if name == "wrapped":
+        return WrappedPhase(layer)
+    return UnwrappedPhase(layer, wavelength_m, metres=name == "los")
+
+
+def _unwrapped(product, source):
+    "(H, W) float32 radians, positive away from the satellite; None if the product has none."
+    name = "unwrapped" if product.layer == "wrapped" else product.layer
+    layer = _open_layer(product, name)
+    if layer is None:
+        return None
+    check_grid(layer, source)
+    phase = _phase_of(name, layer, source.wavelength_m)
+    values = phase.unwrapped(0, layer.shape[0]).astype(np.float32)
+    return -values if product.turned else values
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-read-product
 def read_product(
@@ -616,4 +615,16 @@ def read_product(
     if wavelength_m is not None and not 0.01 < wavelength_m < 1:
         rule = "A radar wavelength must be 0.01 to 1 m"
         raise RequestError(rule, wavelength_m, "Give it in metres")
-    return open_product(find_product(path, kind), coherence, wavelength_m).whole(unwrapped)
+    product = find_product(path, kind)
+    source = open_product(product, coherence, wavelength_m)
+    return whole_scene(source, _unwrapped(product, source) if unwrapped else None)
+
+
+def whole_scene(
+    source: Source,
+    unwrapped: np.ndarray | None = None,  # (H, W) radians, unwrapped phase to go with it
+) -> Interferogram:
+    "All rows of a source in memory."
+    phase, coherence = source.read(0, source.shape[0])
+    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_)
+    return Interferogram(phase, source.crs, source.transform, coherence, unwrapped, *facts)

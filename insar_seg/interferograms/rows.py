@@ -5,48 +5,19 @@
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-imports
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from ..core.base import WAVELENGTH_M
-from insar_seg.interferograms.interferogram import (
-    STRIP_PX,
-    Georeferenced,
-    Interferogram,
-    RowBuffer,
-    multilook,
-)
-from .products import find_product, open_product
+from .interferogram import STRIP_PX, Interferogram, RowBuffer, multilook
+from .products import Source, find_product, open_product, whole_scene
 
 # %% auto #0
-__all__ = ['HOLD_PX', 'Source', 'source_of', 'open_source', 'overview']
+__all__ = ['HOLD_PX', 'source_of', 'open_source', 'overview']
 
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-source
 _Lines = RowBuffer  # the former name
-
-
-@dataclass(frozen=True)
-class Source(Georeferenced):
-    "One wrapped interferogram that is read by rows."
-
-    shape: tuple  # (H, W), pixels
-    crs: CRS  # coordinate reference system
-    transform: Affine  # (column, row) of a pixel's upper left corner -> coordinates
-    # function (first, last) -> phase (n, W) float32 radians, LiCSAR's sign, NaN = no data;
-    # coherence (n, W) float32 or None
-    read: Callable[[int, int], tuple] = field(repr=False)
-    has_coherence: bool = False
-    valid_px: int = 0  # pixels with data
-    kind: str = ""  # one of `PRODUCTS`; empty for a scene from memory
-    name: str = ""  # file stem, such as the pair
-    wavelength_m: float = WAVELENGTH_M  # radar wavelength, metres
-    dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
-    pass_: str = ""  # ascending, descending, or empty if not known
 
 
 def source_of(
@@ -85,23 +56,8 @@ def open_source(
     hold_px: int = HOLD_PX,  # scenes with fewer pixels are read at once and held
 ) -> Source:
     "A product as a source, in LiCSAR's sign. Raises what `read_product` raises."
-    product = find_product(path, kind)
-    reader = open_product(product, coherence, hold_px=hold_px)
-    if reader.held:
-        return source_of(reader.whole(), product.kind)
-    return Source(
-        reader.layer.shape,
-        reader.layer.crs,
-        reader.layer.transform,
-        reader.read,
-        reader.coherence is not None,
-        reader.phase.valid_px,
-        product.kind,
-        product.name,
-        reader.wavelength_m,
-        product.dates,
-        product.pass_,
-    )
+    source = open_product(find_product(path, kind), coherence, hold_px=hold_px)
+    return source_of(whole_scene(source), source.kind) if source.held else source
 
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-overview
 def overview(
@@ -116,15 +72,8 @@ def overview(
     for first in range(0, height, step):
         phase, coherence = source.read(first, min(first + step, height))
         parts.append(multilook(Interferogram(phase, source.crs, source.transform, coherence), n))
-    small = Interferogram(
-        np.concatenate([p.phase for p in parts]),
-        source.crs,
-        source.transform * Affine.scale(n),
-        np.concatenate([p.coherence for p in parts]) if source.has_coherence else None,
-        None,
-        source.name,
-        source.wavelength_m,
-        source.dates,
-        source.pass_,
-    )
-    return small, n
+    phase = np.concatenate([p.phase for p in parts])
+    coherence = np.concatenate([p.coherence for p in parts]) if source.has_coherence else None
+    grid = source.transform * Affine.scale(n)
+    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_)
+    return Interferogram(phase, source.crs, grid, coherence, None, *facts), n

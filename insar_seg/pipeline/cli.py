@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
 
 import typer
@@ -17,8 +18,7 @@ from typer import Argument, Option
 from typer.core import TyperGroup
 
 # %% auto #0
-__all__ = ['app', 'QUIET', 'PROFILE', 'FRESH', 'HOST', 'WORKERS', 'RUN', 'SCENES', 'MAPS', 'MODELS', 'VERSIONS', 'KIND', 'study',
-           'simulate', 'mask', 'events', 'download', 'train', 'evaluate', 'map_scenes', 'info', 'main', 'call']
+__all__ = ['main', 'call']
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x--bar
 class _Commands(TyperGroup):
@@ -66,41 +66,32 @@ HOST = Option([], help="Further host that may be asked; repeatable.")
 WORKERS = Option(1, min=1, help="Processes.")
 
 
-def _networks():
-    from insar_seg.core.base import silent_start
+def _names(module, registry):
+    "A function that looks the names of a registry up in its owner's module."
 
-    with silent_start():
-        from insar_seg.networks.build import NETWORKS
-    return list(NETWORKS)
+    def names():
+        from insar_seg.core.base import silent_start
 
+        with silent_start():
+            owner = import_module(f"insar_seg.{module}")
+        return list(getattr(owner, registry))
 
-def _rules():
-    from insar_seg.maps.predictor import RULES
-
-    return list(RULES)
-
-
-def _test_time_sets():
-    from insar_seg.maps.ensemble import TEST_TIME
-
-    return list(TEST_TIME)
+    return names
 
 
-def _products():
-    from insar_seg.interferograms.products import PRODUCTS
+_networks = _names("networks.build", "NETWORKS")
+_rules = _names("maps.predictor", "RULES")
+_test_time_sets = _names("maps.ensemble", "TEST_TIME")
+_products = _names("interferograms.products", "PRODUCTS")
 
-    return list(PRODUCTS)
 
-
-def _check_known(option, names, known):
-    "Raises `RequestError`, which lists what is known, for other names."
+def _check_known(option, name, known):
+    "Raises `RequestError`, which lists what is known, for another name."
     from insar_seg.core.base import RequestError
 
-    unknown = ", ".join(name for name in names if name not in known)
-    if unknown:
-        raise RequestError(
-            f"{option} must be among {', '.join(known)}", unknown, "Choose from them"
-        )
+    if name not in known:
+        rule = f"{option} must be one of {', '.join(known)}"
+        raise RequestError(rule, repr(name), "Choose one of them")
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-study
 RUN = Option(Path("insar-seg-study"), help="Folder of the run; it resumes where it stopped.")
@@ -110,9 +101,7 @@ RUN = Option(Path("insar-seg-study"), help="Folder of the run; it resumes where 
 def study(
     profile: str = PROFILE,
     archive: Path | None = Option(None, help="Archive to train on. Default: one is simulated."),
-    test_archive: Path | None = Option(
-        None, help="Second archive: scored only, under experiments.transfer."
-    ),
+    test_archive: Path | None = Option(None, help="Second archive: scored only, as transfer."),
     out: Path = RUN,
     fresh: bool = FRESH,
     quiet: bool = QUIET,
@@ -134,9 +123,7 @@ def study(
 def simulate(
     out: Path = Option(..., help="Folder of the new archive."),
     profile: str = PROFILE,
-    events: int | None = Option(
-        None, help="Number of earthquakes; default: the profile's. Interferograms scale with it."
-    ),
+    events: int | None = Option(None, help="Earthquakes; pairs scale. Default: the profile's."),
     seed: int | None = Option(None, help="Seed; default: the profile's."),
     workers: int = WORKERS,
     quiet: bool = QUIET,
@@ -178,18 +165,12 @@ def mask(
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-events
 @app.command(
-    epilog=(
-        "Example: insar-seg events --start 2019-01-01 --end 2021-12-31 --min-magnitude 6 --out"
-        " events.csv"
-    )
+    epilog="Example: insar-seg events --start 2019-01-01 --end 2021-12-31 --out events.csv"
 )
 def events(
     out: Path = Option(Path("events.csv"), help="Table to write; one that exists is replaced."),
-    start: str | None = Option(
-        None,
-        help="First day, UTC. Without --start and --end: the built-in table of 29 earthquakes.",
-    ),
-    end: str | None = Option(None, help="Last day, UTC."),
+    start: str | None = Option(None, help="First day, UTC. Default: the built-in table."),
+    end: str | None = Option(None, help="Last day, UTC; goes with --start."),
     min_magnitude: float = Option(5.5, help="Smallest magnitude."),
     max_magnitude: float | None = Option(None, help="Largest magnitude."),
     max_depth: float | None = Option(None, help="Greatest depth, km."),
@@ -214,21 +195,16 @@ def events(
         table = comcat.built_in_events()
     else:
         client = Client(extra_hosts=host, pause_s=pause)
+        root = root or comcat.COMCAT
+        where = {"box": _numbers(box, 4, "box"), "circle": _numbers(circle, 3, "circle")}
+        limits = {"max_depth_km": max_depth, **where}
         table = comcat.query_events(
-            start,
-            end,
-            min_magnitude,
-            max_magnitude,
-            max_depth_km=max_depth,
-            box=_numbers(box, 4, "box"),
-            circle=_numbers(circle, 3, "circle"),
-            root=root or comcat.COMCAT,
-            client=client,
+            start, end, min_magnitude, max_magnitude, **limits, root=root, client=client
         )
         if licsar:
             table = table[comcat.in_licsar_rule(table)]
         if planes:
-            table = comcat.with_planes(table, client, _bar(quiet), root or comcat.COMCAT)
+            table = comcat.with_planes(table, client, _bar(quiet), root)
     comcat.write_events(out, table)
     if not quiet:
         print(f"{len(table)} earthquakes in {out}")
@@ -257,17 +233,13 @@ def _numbers(text, n, name):
 def download(
     events: Path = Option(..., help="Table of earthquakes, from insar-seg events."),
     out: Path = Option(..., help="Folder of the archive; what is there already is kept."),
-    root: list[str] = Option(
-        [],
-        help="Address of a folder that holds COMET's tracks; repeatable. Default: the known ones.",
-    ),
-    pairs_per_event: int = Option(16, min=1, help="Co-seismic pairs for each earthquake, at most."),
+    root: list[str] = Option([], help="Address of COMET's tracks; repeatable. Default: the known."),
+    pairs_per_event: int = Option(16, min=1, help="Co-seismic pairs of an earthquake, at most."),
     negatives: int = Option(0, min=0, help="Pairs before and after each earthquake, at most."),
     max_days: int = Option(30, min=1, help="Longest pair."),
     frame: list[str] = Option([], help="Use this frame only; repeatable."),
     product: list[str] = Option(
-        ["diff_pha", "cc", "unw"],
-        help="Product to fetch; repeatable. A pair without the first one is passed over.",
+        ["diff_pha", "cc", "unw"], help="Product to fetch; the first one must be there; repeatable."
     ),
     workers: int = Option(2, min=1, max=4, help="Connections at a time."),
     host: list[str] = HOST,
@@ -282,17 +254,9 @@ def download(
 
     table = read_events(events)
     client = Client(extra_hosts=host, pause_s=pause)
-    plan = plan_download(
-        table,
-        client,
-        tuple(root) or ROOTS,
-        tuple(product),
-        pairs_per_event,
-        negatives,
-        tuple(frame) or None,
-        max_days,
-        progress=_bar(quiet),
-    )
+    where = (tuple(root) or ROOTS, tuple(product))
+    limits = (pairs_per_event, negatives, tuple(frame) or None, max_days)
+    plan = plan_download(table, client, *where, *limits, progress=_bar(quiet))
     if not quiet:
         _tell_plan(plan)
     if not dry_run:
@@ -367,7 +331,7 @@ def train(
     from insar_seg.core.profile import load_profile
 
     chosen = load_profile(profile)
-    _check_known("--model", [model], _networks())
+    _check_known("--model", model, _networks())
     from insar_seg.pipeline.stages import train_one
 
     folder = train_one(chosen, out, archive, model, target.value, fresh, quiet)
@@ -375,40 +339,20 @@ def train(
         print(f"Trained: {folder / 'best.weights.h5'}")
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-evaluate
-@app.command(
-    epilog=(
-        "Example: insar-seg evaluate --predictions my-maps --archive twin --splits splits.csv --out"
-        " scores"
-    )
-)
+@app.command(epilog="Example: insar-seg evaluate --archive twin --predictions my-maps --out scores")
 def evaluate(
     archive: Path = Option(..., help="Archive with masks; its whole scenes are scored."),
-    model: str | None = Option(
-        None,
-        help=(
-            "pretrained, a trained network's folder, or a .weights.h5 file with its card.json"
-            " beside it."
-        ),
-    ),
+    model: str | None = Option(None, help="pretrained, a network's folder, or its .weights.h5."),
     predictions: Path | None = Option(
-        None,
-        help=(
-            "Instead of --model: a folder of probability rasters, <frame>/<pair>.probability.tif on"
-            " each scene's grid."
-        ),
+        None, help="Instead: a folder of <frame>/<pair>.probability.tif on the scenes' grids."
     ),
-    out: Path = Option(
-        Path("insar-seg-scores"),
-        help="Folder for scores.json, scenes.csv, figures, report.html and a network's maps.",
-    ),
+    out: Path = Option(Path("insar-seg-scores"), help="Folder of scores, report.html and maps."),
     name: str = Option("", help="What to call the model. Default: its folder's name."),
     target: _Target | None = Option(
         None, help="Mask that counts as truth. Default: the one the network learnt, else margin."
     ),
     threshold: float = Option(0.5, help="Probability above which a pixel counts as affected."),
-    splits: Path | None = Option(
-        None, help="A splits.csv (frame, pair, split): score only the scenes of --split."
-    ),
+    splits: Path | None = Option(None, help="A splits.csv: only the scenes of --split count."),
     split: str = Option("test", help="Split to score, with --splits."),
     quiet: bool = QUIET,
 ) -> None:
@@ -430,25 +374,12 @@ def evaluate(
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-map-options
 SCENES = Argument(
-    ...,
-    help=(
-        "Wrapped interferograms: LiCSAR .geo.diff_pha.tif, HyP3, ARIA GUNW, plain GeoTIFF;"
-        " product folders; archives."
-    ),
+    ..., help="Files, product folders, archives: LiCSAR, HyP3, ARIA GUNW, plain GeoTIFF."
 )
-MAPS = Option(
-    Path("maps"),
-    help=(
-        "Folder of the maps: <stem>.probability.tif, .mask.tif, .geojson, .png. Finished scenes"
-        " are skipped."
-    ),
-)
-MODELS = Option(
-    ["box"],  # the former name of pretrained
-    help=(
-        "pretrained, a trained network's folder or .weights.h5 file; repeatable, then they are"
-        " combined."
-    ),
+# box is the former name of pretrained
+MODELS = Option(["box"], help="pretrained, or a network's folder or .weights.h5; repeatable.")
+RULE = Option(
+    "mean", help="How models are combined: mean, intersection, union.", autocompletion=_rules
 )
 VERSIONS = Option(
     [],
@@ -457,10 +388,7 @@ VERSIONS = Option(
 )
 KIND = Option(
     None,
-    help=(
-        "What the file holds, where its name does not say: phase, unwrapped, los or a product."
-        " Default: detected."
-    ),
+    help="If the name does not say: phase, unwrapped, los or a product. Default: detected.",
     autocompletion=_products,
 )
 
@@ -469,17 +397,11 @@ KIND = Option(
 def map_scenes(
     context: typer.Context,
     scenes: list[Path] = SCENES,
-    out: Path = MAPS,
-    coherence: Path | None = Option(
-        None, help="GeoTIFF of coherence on the scene's grid. Default: the product's own, if any."
-    ),
+    out: Path = Option(Path("maps"), help="Folder of the maps; finished scenes are skipped."),
+    coherence: Path | None = Option(None, help="GeoTIFF. Default: the product's own, if any."),
     model: list[str] = MODELS,
-    combine: str = Option(
-        "mean", help="How models are combined: mean, intersection, union.", autocompletion=_rules
-    ),
-    threshold: float | None = Option(
-        None, help="Probability above which a pixel counts as affected. Default: the model's own."
-    ),
+    combine: str = RULE,
+    threshold: float | None = Option(None, help="Least probability. Default: the model's own."),
     min_km2: float | None = Option(None, help="Smallest area, km². Default: the model's own."),
     test_time: list[str] = VERSIONS,
     kind: str | None = KIND,
@@ -487,9 +409,7 @@ def map_scenes(
     gpkg: bool = Option(False, "--gpkg", help="Also a GeoPackage."),
     stac: bool = Option(False, "--stac", help="Also a STAC item."),
     workers: int = WORKERS,
-    cluster: str | None = Option(
-        None, help="Address of a Dask scheduler whose workers share the scenes."
-    ),
+    cluster: str | None = Option(None, help="Address of a Dask scheduler, to share the scenes."),
     quiet: bool = QUIET,
 ) -> None:
     """Map the area an earthquake has affected: for each scene a raster of probability, a mask,
@@ -497,11 +417,10 @@ def map_scenes(
     """
     from insar_seg.maps.mapper import MapOptions, map_files
 
-    _check_known("--combine", [combine], _rules())
-    _check_known("--test-time", test_time, _test_time_sets())
-    _check_known("--kind", [kind] if kind else [], _products())
-    sets = tuple(test_time)
-    options = MapOptions(tuple(model), combine, sets, threshold, min_km2, kind, html, gpkg, stac)
+    if kind is not None:
+        _check_known("--kind", kind, _products())
+    names = (tuple(model), combine, tuple(test_time))
+    options = MapOptions(*names, threshold, min_km2, kind, html, gpkg, stac)
     # the error of a scene that is alone is told at the end
     alone = len(scenes) == 1 and not (scenes[0] / "pairs.csv").is_file()
 
@@ -544,9 +463,7 @@ def _check_mapped(rows):
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-info
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")
 def info(
-    path: Path = Argument(
-        ..., help="A scene, an archive, a run, a trained network's folder or a .keras model."
-    ),
+    path: Path = Argument(..., help="A scene, an archive, a run, a network or a .keras file."),
     quiet: bool = Option(False, "--quiet", help="Only the exit code: 0 if it can be read."),
 ) -> None:
     "What a scene, an archive, a run or a weights file is."
@@ -598,7 +515,7 @@ def call(
     words = [str(a) for a in arguments]
     out = io.StringIO()
     errors = io.StringIO()
-    got = 0
+    got: str | int = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
             main(words)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.base import RequestError, WorkError
 from ..interferograms.archive import Archive
-from ..interferograms.products import find_product, open_product
+from ..interferograms.products import detect_product, read_product
 
 # %% auto #0
 __all__ = ['describe_path']
@@ -33,11 +33,7 @@ def describe_path(
         if path.name.endswith(".weights.h5"):
             return _weights(path.parent, path)
         return _model(path) if path.suffix == ".keras" else _scene(path)
-    for name, facts_of in (
-        ("results.json", _run),
-        ("pairs.csv", _archive),
-        ("card.json", _network),
-    ):
+    for name, facts_of in (("results.json", _run), ("pairs.csv", _archive), ("card.json", _network)):
         if (path / name).is_file():
             return facts_of(path)
     rule = "A folder must be an archive (pairs.csv), a run (results.json) or a model (card.json)"
@@ -45,12 +41,12 @@ def describe_path(
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-scene
 def _scene(path):
-    product = find_product(path)
-    scene = open_product(product).whole()
+    product = detect_product(path)
+    scene = read_product(path, product)
     west, south, east, north = scene.bounds_lonlat
     coherence = scene.coherence
     return {
-        "kind": f"interferogram, {product.kind}",
+        "kind": f"interferogram, {product}",
         "name": scene.name,
         "size": f"{scene.shape[0]} rows x {scene.shape[1]} columns",
         "pixel": f"{scene.pixel_m[0]:.1f} m x {scene.pixel_m[1]:.1f} m",
@@ -92,7 +88,7 @@ def _run(path):
         raise WorkError(rule, f"{path} ({type(e).__name__})", "Run the study again") from None
     return {"kind": "run of the study", **facts}
 
-
+# %% ../../nbs/9_pipeline/95_describe.ipynb #x-weights
 def _network(folder):
     return _weights(folder, folder / "best.weights.h5")
 
