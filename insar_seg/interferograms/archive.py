@@ -108,9 +108,7 @@ def read_pairs(
 
 
 def _read_table(path, columns):
-    """A csv file as text. Raises `RequestError` if absent, `WorkError` if it is not a table with
-    `columns`.
-    """
+    "A csv file as text. Raises `RequestError` if it is absent, `WorkError` if it lacks columns."
     path = Path(path)
     if not path.is_file():
         cure = "Check the folder, or make an archive with insar-seg simulate"
@@ -270,9 +268,7 @@ def write_tables(
     pairs: pd.DataFrame,  # with PAIR_COLUMNS; coseismic boolean
     provenance: Mapping[str, object],  # what made it; anything JSON can hold
 ) -> None:
-    """Write events.csv, pairs.csv and provenance.json; the package version is added to the
-    provenance.
-    """
+    "Write events.csv, pairs.csv and, with the package's version added, provenance.json."
     flags = pairs.coseismic.map({True: "true", False: "false"})
     for name, table in (
         ("events.csv", events[list(EVENT_COLUMNS)]),

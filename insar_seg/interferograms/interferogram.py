@@ -36,9 +36,7 @@ def pixel_metres(
     # (row, column) size of a pixel, degrees; default: LiCSAR's
     size_deg: tuple[float, float] = (1e-3, 1e-3),
 ) -> tuple[float, float]:  # (row, column) size of a pixel, metres
-    """Size of a pixel of a geographic grid on the WGS 84 ellipsoid (series of the meridian and
-    parallel arcs).
-    """
+    "Pixel of a geographic grid on the WGS 84 ellipsoid (series of meridian and parallel arcs)."
     p = np.radians(latitude)
     north = 111132.92 - 559.82 * np.cos(2 * p) + 1.175 * np.cos(4 * p)
     east = 111412.84 * np.cos(p) - 93.5 * np.cos(3 * p)
@@ -208,9 +206,7 @@ class GeoTiff(Layer):
     "The first band of a GeoTIFF."
 
     def __init__(self, path: str | Path) -> None:
-        """Raises `RequestError` if there is no such file, `WorkError` if it is not a readable,
-        georeferenced GeoTIFF of real numbers.
-        """
+        "Raises `RequestError` if absent, `WorkError` unless georeferenced and of real numbers."
         self.path = Path(path)
         if not self.path.is_file():
             raise RequestError("A raster must be a file that exists", path, "Check the path")
@@ -509,9 +505,7 @@ def plot_phase(
     ax: Axes | None = None,  # where to draw; default: new axes
     title: str = "",  # default: the scene's name
 ) -> Axes:  # the same
-    """Wrapped phase with a cyclic colour map, no data in light grey, axes in the scene's
-    coordinates.
-    """
+    "Wrapped phase in cyclic colours, no data in light grey, axes in the scene's coordinates."
     import matplotlib.pyplot as plt
 
     if ax is None:

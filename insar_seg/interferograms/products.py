@@ -36,7 +36,7 @@ from insar_seg.interferograms.interferogram import (
 )
 
 # %% auto #0
-__all__ = ['FORMATS', 'PRODUCTS', 'MAX_DISPLACEMENT_M', 'HELD_BYTES', 'Format', 'Product', 'detect_product', 'find_product',
+__all__ = ['FORMATS', 'PRODUCTS', 'MAX_DISPLACEMENT_M', 'HELD_BYTES', 'Format', 'ProductFiles', 'detect_product', 'find_product',
            'UnwrappedPhase', 'Source', 'open_product', 'read_product', 'whole_scene']
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-format
@@ -62,9 +62,7 @@ _FETCH = "Fetch the product again"
 
 
 def _dataset(file, name, path):
-    """A layer of the file itself. Raises `WorkError` if it is absent, a link out of the file, or
-    virtual.
-    """
+    "A layer of the file itself. Raises `WorkError` if it is absent, a link, or virtual."
     at = file
     for part in name.strip("/").split("/"):
         link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
@@ -189,6 +187,8 @@ _HYP3_OTHERS = (
     r"_(corr|amp|dem|conncomp|water_mask|lv_theta|lv_phi|inc_map|inc_map_ell|vert_disp)"
     r"(_clip(ped)?)?"
 )
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-formats-table
 FORMATS = {
     "licsar": Format(
         endings={
@@ -324,7 +324,7 @@ def _kind_of_file(path):
         return hints[0]
     return _kind_of_values(path)
 
-
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--content
 def _by_content(path):
     "(kind, layers) of a file that is known by what it holds; a pair of empty ones if none."
     for kind, form in FORMATS.items():
@@ -410,7 +410,7 @@ def _find(path, kind):
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-product
 @dataclass(frozen=True)
-class Product:
+class ProductFiles:
     "What a product is: all that is known before its numbers are read."
 
     kind: str  # one of `PRODUCTS`
@@ -442,7 +442,7 @@ def _existing(path):
 def find_product(
     path: str | Path,  # a file, or the folder of one product
     kind: str | None = None,  # one of PRODUCTS; None: detected
-) -> Product:
+) -> ProductFiles:
     """A product by its path. Raises what `detect_product` raises, `RequestError` for a kind that it
     cannot be, `WorkError` for a plain file whose name has the younger date first, because its sign
     is then unknown.
@@ -469,7 +469,7 @@ def find_product(
         raise WorkError("A plain file's name must have its older date first", main.name, cure)
     pass_ = _names_pass(main) or _parameters_pass(main.parent, stem)
     in_order = tuple(sorted(dates)) if dates else None
-    return Product(kind, stem, files, layers[0], in_order, pass_, turned)
+    return ProductFiles(kind, stem, files, layers[0], in_order, pass_, turned)
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-unwrapped-phase
 MAX_DISPLACEMENT_M = 30.0  # no earthquake has moved the ground by more along a line of sight
@@ -535,7 +535,7 @@ HELD_BYTES = 1 << 28  # a file whose blocks, side by side, are larger is held
 
 
 def open_product(
-    product: Product,
+    product: ProductFiles,
     coherence: str | Path | None = None,  # GeoTIFF on the same grid; default: the product's own
     # radar wavelength, metres; None: the product's own where it states one, else Sentinel-1's
     wavelength_m: float | None = None,

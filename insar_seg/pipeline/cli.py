@@ -196,11 +196,9 @@ def events(
     else:
         client = Client(extra_hosts=host, pause_s=pause)
         root = root or comcat.COMCAT
-        where = {"box": _numbers(box, 4, "box"), "circle": _numbers(circle, 3, "circle")}
-        limits = {"max_depth_km": max_depth, **where}
-        table = comcat.query_events(
-            start, end, min_magnitude, max_magnitude, **limits, root=root, client=client
-        )
+        limits: dict = {"max_depth_km": max_depth, "root": root, "client": client}
+        limits |= {"box": _numbers(box, 4, "box"), "circle": _numbers(circle, 3, "circle")}
+        table = comcat.query_events(start, end, min_magnitude, max_magnitude, **limits)
         if licsar:
             table = table[comcat.in_licsar_rule(table)]
         if planes:
@@ -254,9 +252,9 @@ def download(
 
     table = read_events(events)
     client = Client(extra_hosts=host, pause_s=pause)
-    where = (tuple(root) or ROOTS, tuple(product))
-    limits = (pairs_per_event, negatives, tuple(frame) or None, max_days)
-    plan = plan_download(table, client, *where, *limits, progress=_bar(quiet))
+    limits: dict = {"pairs_per_event": pairs_per_event, "negatives": negatives}
+    limits |= {"frames": tuple(frame) or None, "max_days": max_days, "progress": _bar(quiet)}
+    plan = plan_download(table, client, tuple(root) or ROOTS, tuple(product), **limits)
     if not quiet:
         _tell_plan(plan)
     if not dry_run:
@@ -266,14 +264,12 @@ def download(
 def _tell_plan(plan):
     pairs = plan.pairs()
     earthquakes = pairs[pairs.event_id != ""].event_id.nunique()
-    print(
-        f"{len(pairs)} pairs of {earthquakes} earthquakes are offered, {len(plan.products)} files;"
-        f" {len(plan.notes)} notes"
-    )
+    offered = f"{len(pairs)} pairs of {earthquakes} earthquakes are offered"
+    print(f"{offered}, {len(plan.products)} files; {len(plan.notes)} notes")
     for n in plan.notes[:10]:
         print(f"  {' '.join(filter(None, (n.event_id, n.frame, n.pair)))}: {n.text}")
 
-
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x-fetch-plan
 def _fetch(plan, out, client, table, workers, quiet):
     "Fetch what is planned. Raises `WorkError` if nothing is offered or something did not arrive."
     import pandas as pd
@@ -291,10 +287,8 @@ def _fetch(plan, out, client, table, workers, quiet):
     bar = DownloadBar(len(plan.products), disable=True if quiet else None, file=sys.stderr)
     with contextlib.closing(bar):
         done = download_archive(plan.products, out, client, table, workers, bar)
-    columns = ["event_id", "frame", "pair", "note"]
-    notes = pd.DataFrame(
-        [(n.event_id, n.frame, n.pair, n.text) for n in plan.notes], columns=columns
-    )
+    notes = pd.DataFrame(list(plan.notes), columns=["event_id", "frame", "pair", "text"])
+    notes = notes.rename(columns={"text": "note"})
     write_text(out / "notes.csv", notes.to_csv(index=False, lineterminator="\n"))
     if not quiet:
         print(done.text())

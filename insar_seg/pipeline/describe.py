@@ -33,7 +33,11 @@ def describe_path(
         if path.name.endswith(".weights.h5"):
             return _weights(path.parent, path)
         return _model(path) if path.suffix == ".keras" else _scene(path)
-    for name, facts_of in (("results.json", _run), ("pairs.csv", _archive), ("card.json", _network)):
+    for name, facts_of in (
+        ("results.json", _run),
+        ("pairs.csv", _archive),
+        ("card.json", _network),
+    ):
         if (path / name).is_file():
             return facts_of(path)
     rule = "A folder must be an archive (pairs.csv), a run (results.json) or a model (card.json)"
