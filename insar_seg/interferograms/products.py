@@ -387,7 +387,7 @@ def _in_folder(folder, kind):
     if len(products) == 1:
         return products[0]
     examples = "; ".join(form.example for form in FORMATS.values() if form.example)
-    rule = f"A product folder must hold one product, of kind {kind or 'any'}: {examples}"
+    rule = f"A product folder must hold one product ({kind or examples})"
     stems = ", ".join(stem for _, stem, _ in products[:4])
     cure = "Check the folder, or give the file itself"
     raise RequestError(rule, f"{folder} has {len(products)} {stems}", cure)
