@@ -17,60 +17,49 @@ import pandas as pd
 
 from ..core.base import RequestError, WorkError, code_version, write_text
 from insar_seg.interferograms.interferogram import (
+    GeoTiff,
     Interferogram,
-    read_band,
+    check_grid,
     read_interferogram,
     write_raster,
 )
 
 # %% auto #0
-__all__ = ['FRAME', 'PAIR', 'EVENT_COLUMNS', 'PAIR_COLUMNS', 'LICSAR_CREDIT', 'pair_dates', 'check_frame', 'read_events',
-           'read_pairs', 'Pair', 'Archive', 'write_scene', 'read_mask', 'write_tables']
+__all__ = ['FRAME', 'EVENT_COLUMNS', 'PAIR_COLUMNS', 'LICSAR_CREDIT', 'pair_dates', 'check_frame', 'read_events', 'read_pairs',
+           'Pair', 'Archive', 'write_scene', 'read_mask', 'write_tables']
 
 # %% ../../nbs/2_interferograms/23_archive.ipynb #x-pair-dates
-# the letter marks frames of another resolution
+# the last figure of a place may be H or M, in frames of another resolution
 FRAME = re.compile(r"[0-9]{3}[AD]_[0-9]{4}[0-9HM]_[0-9]{6}")
-PAIR = re.compile(r"([0-9]{8})_([0-9]{8})")
+_PAIR = re.compile(r"[0-9]{8}_[0-9]{8}")
 
 
 def pair_dates(
     pair: str,  # such as 20210218_20210303
 ) -> tuple[datetime.date, datetime.date]:  # older, younger
     "The two dates of a pair. Raises `WorkError` unless it is YYYYMMDD_YYYYMMDD, older date first."
-    match = PAIR.fullmatch(str(pair))
     try:
-        first, second = (
-            datetime.date(int(d[:4]), int(d[4:6]), int(d[6:]))
-            for d in (match.groups() if match else ())
-        )
+        if not _PAIR.fullmatch(str(pair)):
+            raise ValueError
+        first, second = (datetime.datetime.strptime(d, "%Y%m%d").date() for d in pair.split("_"))
     except ValueError:
-        raise WorkError(
-            "A pair must be YYYYMMDD_YYYYMMDD", repr(pair), "Correct pairs.csv or the folder's name"
-        ) from None
+        cure = "Correct pairs.csv or the folder's name"
+        raise WorkError("A pair must be YYYYMMDD_YYYYMMDD", repr(pair), cure) from None
     if first >= second:
-        raise WorkError(
-            "A pair must name its older date first",
-            repr(pair),
-            "Swap the dates and the sign of the phase",
-        )
+        cure = "Swap the dates and the sign of the phase"
+        raise WorkError("A pair must name its older date first", repr(pair), cure)
     return first, second
 
 
 def check_frame(frame: str) -> str:  # such as 021D_04972_131213
     "The frame itself. Raises `WorkError` unless it is a LiCSAR frame id."
     if not FRAME.fullmatch(str(frame)):
-        raise WorkError(
-            "A frame must look like 021D_04972_131213",
-            repr(frame),
-            "Correct pairs.csv or the folder's name",
-        )
+        cure = "Correct pairs.csv or the folder's name"
+        raise WorkError("A frame must look like 021D_04972_131213", repr(frame), cure)
     return frame
 
 # %% ../../nbs/2_interferograms/23_archive.ipynb #x-read-events
-EVENT_COLUMNS = (
-    "event_id",
-    "name",
-    "time_utc",
+_EVENT_NUMBERS = (
     "latitude",
     "longitude",
     "depth_km",
@@ -78,8 +67,8 @@ EVENT_COLUMNS = (
     "strike_deg",
     "dip_deg",
     "rake_deg",
-    "source",
 )
+EVENT_COLUMNS = ("event_id", "name", "time_utc", *_EVENT_NUMBERS, "source")
 PAIR_COLUMNS = ("frame", "pair", "event_id", "coseismic", "pass", "origin")
 
 
@@ -90,61 +79,49 @@ def read_events(
     `WorkError` for a bad table.
     """
     table = _read_table(path, EVENT_COLUMNS)
-    for column in EVENT_COLUMNS[3:10]:
+    for column in _EVENT_NUMBERS:
         try:
             table[column] = pd.to_numeric(table[column].replace("", np.nan))
         except ValueError as e:
-            raise WorkError(
-                f"events.csv: {column} must be a number or blank", f"{path} ({e})", "Correct it"
-            ) from None
+            rule = f"events.csv: {column} must be a number or blank"
+            raise WorkError(rule, f"{path} ({e})", "Correct it") from None
     if table.event_id.duplicated().any() or (table.event_id == "").any():
         raise WorkError("events.csv: every event_id must be given once", path, "Correct it")
     return table.set_index("event_id", drop=False).rename_axis(None)
 
-
+# %% ../../nbs/2_interferograms/23_archive.ipynb #x-read-pairs
 def read_pairs(
     path: str | Path,  # of pairs.csv
 ) -> pd.DataFrame:  # PAIR_COLUMNS and any further ones
     "pairs.csv as a table; `coseismic` is boolean. Raises `WorkError` for a bad name or value."
     table = _read_table(path, PAIR_COLUMNS)
-    for row in table.itertuples():
-        check_frame(row.frame), pair_dates(row.pair)
+    for frame, pair in zip(table.frame, table.pair):
+        check_frame(frame)
+        pair_dates(pair)
     flags = table.coseismic.str.lower()
     if not flags.isin(["true", "false"]).all():
-        raise WorkError(
-            "pairs.csv: coseismic must be true or false",
-            f"{path} ({sorted(set(flags))[:3]})",
-            "Correct it",
-        )
+        received = f"{path} ({sorted(set(flags))[:3]})"
+        raise WorkError("pairs.csv: coseismic must be true or false", received, "Correct it")
     if table.duplicated(["frame", "pair"]).any():
         raise WorkError("pairs.csv: every pair of a frame must be given once", path, "Correct it")
     return table.assign(coseismic=flags == "true")
 
 
 def _read_table(path, columns):
-    """A csv file as text. Raises `RequestError` if absent, `WorkError` if it is not a table with
-    `columns`.
-    """
+    "A csv file as text. Raises `RequestError` if it is absent, `WorkError` if it lacks columns."
     path = Path(path)
     if not path.is_file():
-        raise RequestError(
-            f"An archive must hold {path.name}",
-            path,
-            "Check the folder, or make an archive with insar-seg simulate",
-        )
+        cure = "Check the folder, or make an archive with insar-seg simulate"
+        raise RequestError(f"An archive must hold {path.name}", path, cure)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (ValueError, OSError) as e:
-        raise WorkError(
-            f"{path.name} must be a comma-separated table", f"{path} ({e})", "Correct it"
-        ) from None
+        rule = f"{path.name} must be a comma-separated table"
+        raise WorkError(rule, f"{path} ({e})", "Correct it") from None
     missing = [c for c in columns if c not in table]
     if missing:
-        raise WorkError(
-            f"{path.name} must have the columns {', '.join(columns)}",
-            f"{path} lacks {', '.join(missing)}",
-            "Add them",
-        )
+        rule = f"{path.name} must have the columns {', '.join(columns)}"
+        raise WorkError(rule, f"{path} lacks {', '.join(missing)}", "Add them")
     return table
 
 # %% ../../nbs/2_interferograms/23_archive.ipynb #x-pair
@@ -187,48 +164,7 @@ class Archive:
         if not self.root.is_dir():
             raise RequestError("An archive must be a folder that exists", root, "Check the path")
         self.events = read_events(self.root / "events.csv")
-        table = read_pairs(self.root / "pairs.csv")
-        if table.empty:
-            raise RequestError(
-                "An archive must list at least one pair in pairs.csv",
-                root,
-                "Make one with insar-seg simulate",
-            )
-        unknown = sorted(set(table.event_id) - set(self.events.event_id) - {""})
-        if unknown:
-            raise WorkError(
-                "Every event_id in pairs.csv must be in events.csv",
-                ", ".join(unknown[:5]),
-                f"Correct {self.root}",
-            )
-        self.pairs = [
-            Pair(
-                r.frame,
-                r.pair,
-                r.event_id,
-                bool(r.coseismic),
-                r._4,
-                r.origin,
-                self._phase_path(r.frame, r.pair),
-            )
-            for r in table[list(PAIR_COLUMNS)].itertuples(index=False)
-        ]
-
-    def _phase_path(self, frame, pair):
-        "Path of a pair's wrapped phase, the track's folder with or without leading zeros."
-        tracks = (str(int(frame[:3])), frame[:3])
-        paths = [
-            self.root / t / frame / "interferograms" / pair / f"{pair}.geo.diff_pha.tif"
-            for t in tracks
-        ]
-        for path in paths:
-            if path.is_file():
-                return path
-        raise WorkError(
-            "Every pair in pairs.csv must have its wrapped phase",
-            paths[0],
-            "Fetch it, or take the row out of pairs.csv",
-        )
+        self.pairs = _pairs_of(self.root, set(self.events.event_id))
 
     def mask_path(
         self,
@@ -241,15 +177,42 @@ class Archive:
 
     def files(self) -> list[Path]:
         "Every file the archive's content depends on, sorted."
-        folders = [self.root / "masks", *{p.path.parent for p in self.pairs}]
-        found = {
-            p
-            for f in folders
-            if f.is_dir()
-            for p in f.rglob("*")
-            if p.is_file() and not p.name.startswith(".")
-        }
-        return sorted(found | {self.root / "events.csv", self.root / "pairs.csv"})
+        found = {self.root / "events.csv", self.root / "pairs.csv"}
+        for folder in {self.root / "masks", *(pair.path.parent for pair in self.pairs)}:
+            files = (path for path in folder.rglob("*") if path.is_file())
+            found |= {path for path in files if not path.name.startswith(".")}
+        return sorted(found)
+
+# %% ../../nbs/2_interferograms/23_archive.ipynb #x-pairs-of
+def _pairs_of(root, events):
+    "The pairs of an archive whose earthquakes are known. Raises as `Archive`."
+    table = read_pairs(root / "pairs.csv")
+    if table.empty:
+        rule = "An archive must list at least one pair in pairs.csv"
+        raise RequestError(rule, root, "Make one with insar-seg simulate")
+    unknown = sorted(set(table.event_id) - events - {""})
+    if unknown:
+        rule = "Every event_id in pairs.csv must be in events.csv"
+        raise WorkError(rule, ", ".join(unknown[:5]), f"Correct {root}")
+    columns = table[list(PAIR_COLUMNS)].rename(columns={"pass": "pass_"})
+    rows = columns.to_dict("records")
+    return [Pair(**row, path=_phase_path(root, row["frame"], row["pair"])) for row in rows]
+
+
+def _phase_path(root, frame, pair):
+    "Path of a pair's wrapped phase, the track's folder with or without leading zeros."
+    inside = Path(frame, "interferograms", pair, f"{pair}.geo.diff_pha.tif")
+    paths = [root / track / inside for track in (_track(frame), frame[:3])]
+    for path in paths:
+        if path.is_file():
+            return path
+    rule = "Every pair in pairs.csv must have its wrapped phase"
+    raise WorkError(rule, paths[0], "Fetch it, or take the row out of pairs.csv")
+
+
+def _track(frame):
+    "The track of a frame: its orbit without leading zeros."
+    return str(int(frame[:3]))
 
 # %% ../../nbs/2_interferograms/23_archive.ipynb #x-write-scene
 def write_scene(
@@ -259,41 +222,31 @@ def write_scene(
     scene: Interferogram,  # its phase and, if there is one, its coherence are kept
 ) -> None:
     """Write phase (float32 radians, 0 = no data, untagged) and coherence (uint8, 255 = 1, 0 = no
-    data) where LiCSAR would.
+    data) where LiCSAR would. Raises `WorkError` for a bad name.
     """
-    check_frame(frame), pair_dates(pair)
-    folder = Path(root) / str(int(frame[:3])) / frame / "interferograms" / pair
+    pair_dates(pair)
+    folder = Path(root, _track(check_frame(frame)), frame, "interferograms", pair)
     # 0 means no data on disk
     phase = np.where(scene.valid & (scene.phase == 0), np.float32(1e-6), scene.phase)
-    write_raster(
-        folder / f"{pair}.geo.diff_pha.tif", np.nan_to_num(phase).astype(np.float32), scene
-    )
+    write_raster(folder / f"{pair}.geo.diff_pha.tif", np.nan_to_num(phase), scene)
     if scene.coherence is not None:
-        stored = np.where(
-            np.isfinite(scene.coherence), np.round(scene.coherence * 255).clip(1, 255), 0
-        ).astype(np.uint8)
+        bytes_ = np.round(scene.coherence * 255).clip(1, 255)
+        stored = np.where(np.isfinite(scene.coherence), bytes_, 0).astype(np.uint8)
         write_raster(folder / f"{pair}.geo.cc.tif", stored, scene)
 
 
 def read_mask(
-    path: str | Path,
-    like: Interferogram,  # GeoTIFF  # the scene it belongs to
+    path: str | Path,  # GeoTIFF
+    like: Interferogram,  # the scene it belongs to
 ) -> np.ndarray:  # (H, W) uint8 0/1
     "A mask of a scene. Raises `WorkError` unless it is a 0/1 GeoTIFF on the grid of `like`."
-    band, crs, transform, _ = read_band(path)
-    if band.shape != like.shape:
-        raise WorkError(
-            f"A mask must have its scene's shape {like.shape}",
-            f"{path} has {band.shape}",
-            "Draw or make it again",
-        )
-    if crs != like.crs or not transform.almost_equals(
-        like.transform, precision=abs(like.transform.a) / 2
-    ):
-        raise WorkError("A mask must lie on its scene's grid", path, "Draw or make it again")
-    if not np.isin(band, (0, 1)).all():
-        raise WorkError("A mask must hold 0 and 1 only", path, "Draw or make it again")
-    return band.astype(np.uint8)
+    layer = GeoTiff(path)
+    cure = "Draw or make it again"
+    check_grid(layer, like, "A mask must have its scene's {}", cure)
+    mask = layer.rows(0, layer.shape[0])
+    if not np.isin(mask, (0, 1)).all():
+        raise WorkError("A mask must hold 0 and 1 only", path, cure)
+    return mask.astype(np.uint8)
 
 # %% ../../nbs/2_interferograms/23_archive.ipynb #x-write-tables
 LICSAR_CREDIT = (
@@ -315,19 +268,12 @@ def write_tables(
     pairs: pd.DataFrame,  # with PAIR_COLUMNS; coseismic boolean
     provenance: Mapping[str, object],  # what made it; anything JSON can hold
 ) -> None:
-    """Write events.csv, pairs.csv and provenance.json; the package version is added to the
-    provenance.
-    """
-    root = Path(root)
-    write_text(
-        root / "events.csv", events[list(EVENT_COLUMNS)].to_csv(index=False, lineterminator="\n")
-    )
+    "Write events.csv, pairs.csv and, with the package's version added, provenance.json."
     flags = pairs.coseismic.map({True: "true", False: "false"})
-    write_text(
-        root / "pairs.csv",
-        pairs.assign(coseismic=flags)[list(PAIR_COLUMNS)].to_csv(index=False, lineterminator="\n"),
-    )
-    write_text(
-        root / "provenance.json",
-        json.dumps({"package": "insar_seg", "version": code_version(), **provenance}, indent=1),
-    )
+    for name, table in (
+        ("events.csv", events[list(EVENT_COLUMNS)]),
+        ("pairs.csv", pairs.assign(coseismic=flags)[list(PAIR_COLUMNS)]),
+    ):
+        write_text(Path(root, name), table.to_csv(index=False, lineterminator="\n"))
+    provenance = {"package": "insar_seg", "version": code_version(), **provenance}
+    write_text(Path(root, "provenance.json"), json.dumps(provenance, indent=1))

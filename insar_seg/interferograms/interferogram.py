@@ -5,15 +5,19 @@
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
+from rasterio.crs import CRS
 from rasterio.transform import Affine
+from rasterio.warp import transform, transform_bounds
 
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, atomic_path, wrap
 
@@ -21,8 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['MAX_PIXELS', 'COMPANIONS', 'pixel_metres', 'Interferogram', 'read_band', 'scene_name', 'read_interferogram',
-           'write_raster', 'multilook', 'multilook_mask', 'upsample', 'plot_phase']
+__all__ = ['STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'Georeferenced', 'Interferogram', 'RowBuffer', 'Layer', 'ValueRange',
+           'value_range', 'GeoTiff', 'read_band', 'check_grid', 'check_some_data', 'check_wrapped', 'WrappedPhase',
+           'Coherence', 'scene_name', 'read_interferogram', 'write_raster', 'multilook', 'multilook_mask', 'upsample',
+           'plot_phase']
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
@@ -30,21 +36,54 @@ def pixel_metres(
     # (row, column) size of a pixel, degrees; default: LiCSAR's
     size_deg: tuple[float, float] = (1e-3, 1e-3),
 ) -> tuple[float, float]:  # (row, column) size of a pixel, metres
-    """Size of a pixel of a geographic grid on the WGS 84 ellipsoid (series of the meridian and
-    parallel arcs).
-    """
+    "Pixel of a geographic grid on the WGS 84 ellipsoid (series of meridian and parallel arcs)."
     p = np.radians(latitude)
     north = 111132.92 - 559.82 * np.cos(2 * p) + 1.175 * np.cos(4 * p)
     east = 111412.84 * np.cos(p) - 93.5 * np.cos(3 * p)
     return float(size_deg[0] * north), float(size_deg[1] * east)
 
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-georeferenced
+class Georeferenced:
+    "Size and place of a raster, which follow from its shape, coordinate system and transform."
+
+    shape: tuple[int, int]  # (H, W), rows and columns
+    crs: CRS  # coordinate reference system
+    transform: Affine  # (column, row) of a pixel's upper left corner -> coordinates
+
+    @property
+    def pixel_m(self) -> tuple[float, float]:
+        "Pixel size (down, right) in metres; for a geographic grid at the scene's middle latitude."
+        right = abs(self.transform.a)
+        down = abs(self.transform.e)
+        if self.crs.is_geographic:
+            middle = self.transform.f + self.transform.e * self.shape[0] / 2
+            return pixel_metres(middle, (down, right))
+        unit = self.crs.linear_units_factor[1]
+        return down * unit, right * unit
+
+    @property
+    def bounds_lonlat(self) -> tuple[float, float, float, float]:
+        "(west, south, east, north) of the grid in degrees of WGS84."
+        corners = rasterio.transform.array_bounds(*self.shape, self.transform)
+        return transform_bounds(self.crs, "EPSG:4326", *corners)
+
+    def pixel_of(
+        self,
+        latitude: float,  # degrees
+        longitude: float,  # degrees
+    ) -> tuple[float, float]:
+        "(row, column), fractional and possibly outside, of a WGS84 position."
+        (x,), (y,) = transform("EPSG:4326", self.crs, [longitude], [latitude])
+        column, row = ~self.transform * (x, y)
+        return row, column
+
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-interferogram
 @dataclass(frozen=True)
-class Interferogram:
+class Interferogram(Georeferenced):
     "One wrapped interferogram on its grid."
 
     phase: np.ndarray  # (H, W) float32 radians in [-pi, pi), NaN = no data, LiCSAR's sign
-    crs: rasterio.crs.CRS  # coordinate reference system
+    crs: CRS  # coordinate reference system
     transform: Affine  # (column, row) of a pixel's upper left corner -> coordinates
     # (H, W) float32 0 to 1, NaN = no data; None if the product has none
     coherence: np.ndarray | None = None
@@ -61,126 +100,250 @@ class Interferogram:
         return np.isfinite(self.phase)
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, int]:  # type: ignore[override]  # it follows from the phase
         "(H, W), rows and columns."
         h, w = self.phase.shape
         return h, w
 
-    @property
-    def pixel_m(self) -> tuple[float, float]:
-        "Pixel size (down, right) in metres; for a geographic grid at the scene's middle latitude."
-        right = abs(self.transform.a)
-        down = abs(self.transform.e)
-        if not self.crs.is_geographic:
-            unit = self.crs.linear_units_factor[1]
-            return down * unit, right * unit
-        return pixel_metres(self.transform.f + self.transform.e * self.shape[0] / 2, (down, right))
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-row-buffer
+class RowBuffer:
+    "Rows of a tall array: added at the end, dropped from the start, taken by their number."
+
+    def __init__(self, width: int, dtype: np.dtype | type, first: int = 0) -> None:
+        "No row yet; the next one will have the number `first`."
+        self.first = first
+        self.rows = np.empty((0, width), dtype)
 
     @property
-    def bounds_lonlat(self) -> tuple[float, float, float, float]:
-        "(west, south, east, north) of the grid in degrees of WGS84."
-        from rasterio.warp import transform_bounds
+    def last(self) -> int:
+        "Number of the row after the last one."
+        return self.first + len(self.rows)
 
-        h, w = self.shape
-        corners = rasterio.transform.array_bounds(h, w, self.transform)
-        return transform_bounds(self.crs, "EPSG:4326", *corners)
+    def add(self, rows: np.ndarray) -> None:  # (n, W), those after the last one
+        "Rows at the end."
+        self.rows = np.concatenate([self.rows, rows]) if len(self.rows) else rows
 
-    def pixel_of(
-        self,
-        latitude: float,
-        longitude: float,  # degrees  # degrees
-    ) -> tuple[float, float]:
-        "(row, column), fractional and possibly outside, of a WGS84 position."
-        from rasterio.warp import transform
+    def drop(self, first: int) -> None:  # number of the first row that stays
+        "Forget the rows above."
+        n = min(max(first - self.first, 0), len(self.rows))
+        self.first += n
+        self.rows = self.rows[n:]
 
-        (x,), (y,) = transform("EPSG:4326", self.crs, [longitude], [latitude])
-        column, row = ~self.transform * (x, y)
-        return row, column
+    def take(self, first: int, last: int) -> np.ndarray:  # (last - first, W), a view
+        "Rows by their number, `last` not included."
+        return self.rows[first - self.first : last - self.first]
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-layer
+class Layer(Georeferenced, ABC):
+    "One layer of a scene as a file stores it: the protocol of all readers."
+
+    path: Path  # the file
+    dtype: np.dtype  # of the stored numbers
+    nodata: float | None = None  # the number that the file tags as no data
+    block_rows: int = 1  # rows that are unpacked together
+    wavelength_m: float | None = None  # radar wavelength, metres, if the file states it
+    _buffer: RowBuffer | None = None  # rows of the blocks unpacked last
+
+    @abstractmethod
+    def load(self, first: int, last: int) -> np.ndarray:
+        "Rows (last - first, W) from the file, as stored. Raises `WorkError` if it is damaged."
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        "Rows (last - first, W) as stored; those of the last blocks stay in memory."
+        buffer = self._buffer
+        if buffer is None or not buffer.first <= first <= buffer.last:
+            buffer = self._buffer = RowBuffer(self.shape[1], self.dtype, first)
+        if last > buffer.last:
+            buffer.drop(first)
+            end = min(-(-last // self.block_rows) * self.block_rows, self.shape[0])
+            buffer.add(self.load(buffer.last, end))
+        return buffer.take(first, last)
+
+    def values(self, first: int, last: int, zero_is_data: bool = False) -> np.ndarray:
+        "Rows (last - first, W) as float32, NaN = no data: not finite, tagged or exact 0."
+        stored = self.rows(first, last)
+        missing = ~np.isfinite(stored)
+        if self.nodata is not None:
+            missing |= stored == self.nodata
+        if not zero_is_data:
+            missing |= stored == 0
+        values = stored.astype(np.float32)
+        values[missing] = np.nan
+        return values
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-value-range
+STRIP_PX = 1 << 21  # pixels of a scene that are handled at once
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    "The numbers of a layer where there is data."
+
+    count: int = 0  # pixels with data
+    low: float = np.inf  # the smallest number
+    high: float = -np.inf  # the largest number
+
+
+def value_range(
+    layer: Layer,  # as stored
+    zero_is_data: bool = False,  # True: exact 0 is a value
+) -> ValueRange:
+    "One pass over a layer, in whole blocks of about `STRIP_PX` pixels."
+    found = ValueRange()
+    height, width = layer.shape
+    step = max(1, STRIP_PX // width // layer.block_rows) * layer.block_rows
+    for first in range(0, height, step):
+        values = layer.values(first, min(first + step, height), zero_is_data)
+        good = values[np.isfinite(values)]
+        if good.size:
+            low = min(found.low, float(good.min()))
+            high = max(found.high, float(good.max()))
+            found = ValueRange(found.count + good.size, low, high)
+    return found
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-geotiff
+class GeoTiff(Layer):
+    "The first band of a GeoTIFF."
+
+    def __init__(self, path: str | Path) -> None:
+        "Raises `RequestError` if absent, `WorkError` unless georeferenced and of real numbers."
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise RequestError("A raster must be a file that exists", path, "Check the path")
+        with self._opened() as src:
+            _check_raster(src, path)
+            self.shape = src.shape
+            self.crs = src.crs
+            self.transform = src.transform
+            self.dtype = np.dtype(src.dtypes[0])
+            self.nodata = src.nodata
+            self.block_rows = src.block_shapes[0][0]
+            self.unit = (src.units[0] or "").lower()  # as the file states it, or empty
+
+    @contextlib.contextmanager
+    def _opened(self):
+        # where coordinates are those of pixels' centres GDAL moves them, unless told otherwise
+        env = rasterio.Env(GTIFF_POINT_GEO_IGNORE="FALSE")
+        try:
+            with warnings.catch_warnings(), env:
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                with rasterio.open(self.path, driver="GTiff", sharing=False) as src:
+                    yield src
+        except rasterio.errors.RasterioError as e:
+            cure = "The file is damaged or of another kind: fetch it again"
+            rule = "A raster must be a readable GeoTIFF"
+            raise WorkError(rule, f"{self.path} ({e})", cure) from None
+
+    def load(self, first: int, last: int) -> np.ndarray:
+        "See `Layer.load`."
+        with self._opened() as src:
+            return src.read(1, window=((first, last), (0, self.shape[1])))
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-read-band
 MAX_PIXELS = 1_000_000_000  # larger rasters are refused before memory is asked for
 
 
+def _check_raster(src, path):
+    "Raises `WorkError` unless an open raster is of a bearable size, has a place and real numbers."
+    if src.width * src.height > MAX_PIXELS:
+        rule = f"A raster may hold {MAX_PIXELS:,} pixels at most"
+        raise WorkError(rule, f"{path} ({src.width} x {src.height})", "Cut it into pieces")
+    if src.crs is None or src.transform.is_identity:
+        rule = "A raster must have a coordinate reference system and a transform"
+        raise WorkError(rule, path, "Give it one with gdal_edit.py -a_srs and -a_ullr")
+    if src.dtypes[0].startswith("complex"):
+        rule = "A raster must hold real numbers (phase in radians)"
+        cure = "Export the phase of the complex interferogram"
+        raise WorkError(rule, f"{path} ({src.dtypes[0]})", cure)
+
+
 def read_band(
     path: str | Path,  # GeoTIFF
     # (H, W) array as stored, crs, transform, no-data value or None
-) -> tuple[np.ndarray, rasterio.crs.CRS, Affine, float | None]:
-    """The first band. Raises `RequestError` if there is no such file, `WorkError` if it is not a
-    readable, georeferenced GeoTIFF.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise RequestError("A raster must be a file that exists", path, "Check the path")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(path, driver="GTiff", sharing=False) as src:
-                if src.width * src.height > MAX_PIXELS:
-                    raise WorkError(
-                        f"A raster may hold {MAX_PIXELS:,} pixels at most",
-                        f"{path} ({src.width} x {src.height})",
-                        "Cut it into pieces",
-                    )
-                if src.crs is None or src.transform.is_identity:
-                    raise WorkError(
-                        "A raster must have a coordinate reference system and a transform",
-                        path,
-                        "Give it one with gdal_edit.py -a_srs and -a_ullr",
-                    )
-                if src.dtypes[0].startswith("complex"):
-                    raise WorkError(
-                        "A raster must hold real numbers (phase in radians)",
-                        f"{path} ({src.dtypes[0]})",
-                        "Export the phase of the complex interferogram",
-                    )
-                return src.read(1), src.crs, src.transform, src.nodata
-    except rasterio.errors.RasterioError as e:
-        raise WorkError(
-            "A raster must be a readable GeoTIFF",
-            f"{path} ({e})",
-            "The file is damaged or of another kind: fetch it again",
-        ) from None
+) -> tuple[np.ndarray, CRS, Affine, float | None]:
+    "The first band as it is stored. Raises what `GeoTiff` raises."
+    layer = GeoTiff(path)
+    return layer.rows(0, layer.shape[0]), layer.crs, layer.transform, layer.nodata
 
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x--decode-phase
-def _decode_phase(band, nodata, path):
-    "Stored numbers -> float32 radians in [-pi, pi) with NaN for no data."
-    missing = (band == 0) | ~np.isfinite(band)
-    if nodata is not None and np.isfinite(nodata):
-        missing |= band == nodata
-    if band.dtype == np.uint8:  # COMET's compressed form: 1..255 spans -pi..pi
-        phase = (band.astype(np.float32) - 1) / 254 * (2 * np.pi) - np.pi
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-check-grid
+def check_grid(
+    layer: Layer,  # what shall lie on the grid
+    like: Georeferenced,  # the scene, or another of its layers
+    # what is said, with "shape" or "grid" in place of {}
+    rule: str = "Rasters of one scene must have one {}",
+    cure: str = "Resample it onto the phase's grid",  # what is advised
+) -> None:
+    "Raises `WorkError` unless a layer has the shape, coordinate system and transform of `like`."
+    if layer.shape != like.shape:
+        received = f"{layer.path} has {layer.shape}"
+        raise WorkError(f"{rule.format('shape')} {like.shape}", received, cure)
+    near = layer.transform.almost_equals(like.transform, precision=abs(like.transform.a) / 2)
+    if layer.crs != like.crs or not near:
+        raise WorkError(rule.format("grid"), layer.path, cure)
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-check-wrapped
+def check_some_data(count: int, path: Path) -> None:  # count: pixels with data
+    "Raises `WorkError` if no pixel of a file has data."
+    if not count:
+        received = f"{path} has none: every pixel is 0, NaN or the no-data value"
+        cure = "Fetch the product again or leave it out"
+        raise WorkError("A scene must hold some data", received, cure)
+
+
+def check_wrapped(found: ValueRange, path: Path) -> None:
+    "Raises `WorkError` unless the numbers of a file can be wrapped phase in radians."
+    rule = "Wrapped phase must lie within -pi and pi radians"
+    signed = found.low >= -180.5 and found.high <= 180.5
+    unsigned = found.low >= 0 and found.high <= 360.5
+    if found.high - found.low > 350 and (signed or unsigned):
+        rule += ", and these values fill a turn in degrees"
+        shift = ", subtract 360 above 180" if unsigned else ""
+        cure = f"Convert them{shift} and multiply by pi / 180"
+    elif 0 < found.low < 0.1 and 6.1 < found.high < 6.284:
+        rule += ", and these values fill 0 to 2 pi"
+        cure = "Subtract 2 pi above pi"
+    elif found.low < -3.1417 or found.high > 3.1417:  # pi, and what 32 bits may add to it
+        cure = "Give the wrapped product (for LiCSAR .geo.diff_pha.tif), not the unwrapped one"
     else:
-        phase = band.astype(np.float32)
-    phase[missing] = np.nan
-    if missing.all():
-        raise WorkError(
-            "A scene must hold some data",
-            f"{path} has none: every pixel is 0, NaN or the no-data value",
-            "Fetch the product again or leave it out",
-        )
-    low = float(np.nanmin(phase))
-    high = float(np.nanmax(phase))
-    if low < -3.1417 or high > 3.1417:
-        raise WorkError(
-            "Wrapped phase must lie within -pi and pi radians",
-            f"{path} spans {low:.3g} to {high:.3g}",
-            "Give the wrapped product (for LiCSAR .geo.diff_pha.tif), not the unwrapped one",
-        )
-    return wrap(phase)
+        return
+    raise WorkError(rule, f"{path} spans {found.low:.4g} to {found.high:.4g}", cure)
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-quantities
+class WrappedPhase:
+    "Wrapped phase by rows."
+
+    def __init__(self, layer: Layer) -> None:
+        "Raises `WorkError` if the layer does not hold that."
+        self.layer = layer
+        found = value_range(layer)
+        check_some_data(found.count, layer.path)
+        if layer.dtype != np.uint8:
+            check_wrapped(found, layer.path)
+        self.valid_px = found.count  # pixels with data
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        "(last - first, W) float32 radians in [-pi, pi), NaN = no data."
+        phase = self.layer.values(first, last)
+        if self.layer.dtype == np.uint8:  # COMET's compact form
+            phase = (phase - 1) / 254 * (2 * np.pi) - np.pi
+        return wrap(phase)
 
 
-def _decode_coherence(band, nodata):
-    "Stored numbers -> float32 from 0 to 1, NaN for no data (0 in LiCSAR)."
-    coherence = band.astype(np.float32)
-    if nodata is not None:
-        coherence[band == nodata] = np.nan
-    coherence[band == 0] = np.nan
-    if band.dtype == np.uint8 or np.nanmax(coherence, initial=0) > 2:
-        coherence /= 255
-    return np.clip(coherence, 0, 1)
+class Coherence:
+    "Coherence by rows, stored from 0 to 1 or from 0 to 255."
+
+    def __init__(self, layer: Layer) -> None:
+        "Bytes are from 0 to 255; of other numbers, the largest one says it."
+        self.layer = layer
+        in_255 = layer.dtype == np.uint8 or value_range(layer).high > 2
+        self.full = 255 if in_255 else 1  # the number that stands for 1
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        "(last - first, W) float32 from 0 to 1, NaN = no data."
+        return np.clip(self.layer.values(first, last) / self.full, 0, 1)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-scene-name
-COMPANIONS = {
+_COMPANIONS = {  # ending of the phase: endings of coherence and unwrapped phase
     ".geo.diff_pha.tif": (".geo.cc.tif", ".geo.unw.tif"),
     ".geo.diff_unfiltered_pha.tif": (".geo.cc.tif", ".geo.unw.tif"),
     "_wrapped_phase.tif": ("_corr.tif", "_unw_phase.tif"),
@@ -190,7 +353,7 @@ COMPANIONS = {
 def scene_name(path: str | Path) -> str:  # a raster of the scene
     "The scene's name: the file name without the product's ending."
     name = Path(path).name
-    for ending in (*COMPANIONS, ".tiff", ".tif"):
+    for ending in (*_COMPANIONS, ".tiff", ".tif"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name
@@ -198,10 +361,11 @@ def scene_name(path: str | Path) -> str:  # a raster of the scene
 
 def _companion(path, which):
     "Path of the coherence (0) or unwrapped phase (1) beside `path`, or None."
-    for ending, others in COMPANIONS.items():
+    for ending, others in _COMPANIONS.items():
         if path.name.endswith(ending):
             other = path.with_name(path.name[: -len(ending)] + others[which])
             return other if other.is_file() else None
+    return None
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-read-interferogram
 def read_interferogram(
@@ -216,43 +380,26 @@ def read_interferogram(
     or mismatched file.
     """
     path = Path(path)
-    band, crs, transform, nodata = read_band(path)
-    phase = _decode_phase(band, nodata, path)
-    parts = {}
-    coherence = Path(coherence) if coherence else _companion(path, 0)
+    layer = _held(path)
+    height = layer.shape[0]
+    facts: dict[str, Any] = {"name": scene_name(path), "wavelength_m": wavelength_m}
+    phase = WrappedPhase(layer).rows(0, height)
+    coherence = coherence or _companion(path, 0)
     if coherence:
-        parts["coherence"] = _decode_coherence(
-            *_same_grid(coherence, path, phase.shape, crs, transform)
-        )
+        facts["coherence"] = Coherence(_held(coherence, layer)).rows(0, height)
     companion = _companion(path, 1) if unwrapped else None
     if companion:
-        band, nodata = _same_grid(companion, path, phase.shape, crs, transform)
-        unw = band.astype(np.float32)
-        unw[(band == 0) | ~np.isfinite(band) | (band == (np.nan if nodata is None else nodata))] = (
-            np.nan
-        )
-        parts["unwrapped"] = unw
-    return Interferogram(
-        phase, crs, transform, name=scene_name(path), wavelength_m=wavelength_m, **parts
-    )
+        facts["unwrapped"] = _held(companion, layer).values(0, height)
+    return Interferogram(phase, layer.crs, layer.transform, **facts)
 
 
-def _same_grid(path, other, shape, crs, transform):
-    "Band and no-data value of `path`. Raises `WorkError` unless it lies on the grid of `other`."
-    band, crs2, transform2, nodata = read_band(path)
-    if band.shape != shape:
-        raise WorkError(
-            f"Rasters of one scene must have one shape ({other.name} has {shape})",
-            f"{path} has {band.shape}",
-            "Resample it onto the phase's grid",
-        )
-    if crs2 != crs or not transform2.almost_equals(transform, precision=abs(transform.a) / 2):
-        raise WorkError(
-            f"Rasters of one scene must lie on one grid ({other.name})",
-            path,
-            "Resample it onto the phase's grid",
-        )
-    return band, nodata
+def _held(path, like=None):
+    "A layer in memory, where a check and a decoding unpack it once; on the grid of `like`."
+    layer = GeoTiff(path)
+    if like is not None:
+        check_grid(layer, like)
+    layer.rows(0, layer.shape[0])
+    return layer
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-write-raster
 def write_raster(
@@ -265,44 +412,30 @@ def write_raster(
 ) -> None:
     "Write a one-band GeoTIFF on the grid of `like`. Raises `WorkError` if the shapes differ."
     if array.shape != like.shape:
-        raise WorkError(
-            "A raster must have its scene's shape",
-            f"{array.shape} against {like.shape}",
-            "Give the array of this scene",
-        )
-    predictor = 3 if np.issubdtype(array.dtype, np.floating) else 2
+        received = f"{array.shape} against {like.shape}"
+        cure = "Give the array of this scene"
+        raise WorkError("A raster must have its scene's shape", received, cure)
+    options: dict[str, object] = {"predictor": 2}
+    if np.issubdtype(array.dtype, np.floating):
+        options["predictor"] = 3
     if half:
-        if (
-            not np.issubdtype(array.dtype, np.floating)
-            or np.nanmax(np.abs(array), initial=0) > 65504
-        ):
-            raise WorkError(
-                "Half precision holds floating-point numbers up to 65504",
-                f"{array.dtype}, {np.nanmax(np.abs(array), initial=0):g}",
-                "Store them whole",
-            )
-        array, predictor = array.astype(np.float16).astype(np.float32), 1
-    options = {"nbits": 16} if half else {}
-    with (
-        atomic_path(path) as tmp,
-        rasterio.open(
-            tmp,
-            "w",
-            driver="GTiff",
-            height=array.shape[0],
-            width=array.shape[1],
-            count=1,
-            dtype=array.dtype,
-            crs=like.crs,
-            transform=like.transform,
-            nodata=nodata,
-            compress="deflate",
-            predictor=predictor,
-            **options,
-        ) as dst,
-    ):
+        array = _rounded_to_half(array)
+        options = {"predictor": 1, "nbits": 16}  # GDAL predicts no numbers of 16 bits
+    options |= {"driver": "GTiff", "compress": "deflate", "count": 1, "nodata": nodata}
+    options |= {"height": array.shape[0], "width": array.shape[1], "dtype": array.dtype}
+    options |= {"crs": like.crs, "transform": like.transform}
+    with atomic_path(path) as tmp, rasterio.open(tmp, "w", **options) as dst:
         dst.write(array, 1)
         dst.update_tags(**{k: str(v) for k, v in tags.items()})
+
+
+def _rounded_to_half(array):
+    "float32 with eleven bits of mantissa. Raises `WorkError` for numbers beyond half precision."
+    top = np.nanmax(np.abs(array), initial=0)
+    if not np.issubdtype(array.dtype, np.floating) or top > 65504:
+        rule = "Half precision holds floating-point numbers up to 65504"
+        raise WorkError(rule, f"{array.dtype}, {top:g}", "Store them whole")
+    return array.astype(np.float16).astype(np.float32)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-multilook
 def multilook(
@@ -312,50 +445,41 @@ def multilook(
     "Complex average over n x n blocks, weighted by coherence where there is one."
     if n == 1:
         return scene
-    h = scene.shape[0] // n
-    w = scene.shape[1] // n
-    if min(h, w) < 1:
-        raise WorkError(
-            f"A scene must have at least {n} x {n} pixels for this multilook",
-            scene.shape,
-            "Lower patches.multilook",
-        )
+    if min(scene.shape) < n:
+        rule = f"A scene must have at least {n} x {n} pixels for this multilook"
+        raise WorkError(rule, scene.shape, "Lower patches.multilook")
     weight = scene.valid.astype(np.float32)
     if scene.coherence is not None:
         weight = weight * np.nan_to_num(scene.coherence, nan=0.05).clip(0.05)
-    phasor = (
-        np.where(scene.valid, np.exp(1j * np.nan_to_num(scene.phase)).astype(np.complex64), 0)
-        * weight
-    )
-
-    def blocks(a):
-        return a[: h * n, : w * n].reshape(h, n, w, n)
-
-    keep = blocks(scene.valid).mean((1, 3)) >= 0.5
-    phase = np.where(keep, wrap(np.angle(blocks(phasor).sum((1, 3)))), np.nan).astype(np.float32)
+    unit = np.exp(1j * np.nan_to_num(scene.phase)).astype(np.complex64)
+    phasor = np.where(scene.valid, unit, 0) * weight
+    with_data = _blocks(scene.valid, n).mean((1, 3)) >= 0.5
+    phase = np.where(with_data, wrap(np.angle(_blocks(phasor, n).sum((1, 3)))), np.nan)
     coherence = None
     if scene.coherence is not None:
-        has = np.isfinite(scene.coherence)
-        count = blocks(has).sum((1, 3))
-        mean = blocks(np.nan_to_num(scene.coherence)).sum((1, 3)) / np.maximum(count, 1)
-        coherence = np.where(keep & (count > 0), mean, np.nan).astype(np.float32)
+        count = _blocks(np.isfinite(scene.coherence), n).sum((1, 3))
+        total = _blocks(np.nan_to_num(scene.coherence), n).sum((1, 3))
+        mean = np.where(with_data & (count > 0), total / np.maximum(count, 1), np.nan)
+        coherence = mean.astype(np.float32)
+    grid = scene.transform * Affine.scale(n)
     return dataclasses.replace(
-        scene,
-        phase=phase,
-        coherence=coherence,
-        unwrapped=None,
-        transform=scene.transform * Affine.scale(n),
+        scene, phase=phase.astype(np.float32), coherence=coherence, unwrapped=None, transform=grid
     )
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-multilook-mask
+def _blocks(array, n):
+    "(H // n, n, W // n, n): whole blocks of n x n pixels; what is left over is cut off."
+    h = array.shape[0] // n
+    w = array.shape[1] // n
+    return array[: h * n, : w * n].reshape(h, n, w, n)
 
 
 def multilook_mask(
-    mask: np.ndarray,
-    n: int,  # (H, W) 0/1  # pixels a side that become one
+    mask: np.ndarray,  # (H, W) 0/1
+    n: int,  # pixels a side that become one
 ) -> np.ndarray:  # (H // n, W // n) uint8
     "A 0/1 mask over n x n blocks: 1 where at least half of the block is 1."
-    h = mask.shape[0] // n
-    w = mask.shape[1] // n
-    return (mask[: h * n, : w * n].reshape(h, n, w, n).mean((1, 3)) >= 0.5).astype(np.uint8)
+    return (_blocks(mask, n).mean((1, 3)) >= 0.5).astype(np.uint8)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-upsample
 def upsample(
@@ -381,27 +505,20 @@ def plot_phase(
     ax: Axes | None = None,  # where to draw; default: new axes
     title: str = "",  # default: the scene's name
 ) -> Axes:  # the same
-    """Wrapped phase with a cyclic colour map, no data in light grey, axes in the scene's
-    coordinates.
-    """
+    "Wrapped phase in cyclic colours, no data in light grey, axes in the scene's coordinates."
     import matplotlib.pyplot as plt
 
     if ax is None:
         ax = plt.subplots(figsize=(5, 4), layout="constrained")[1]
-    h, w = scene.shape
-    west, south, east, north = rasterio.transform.array_bounds(h, w, scene.transform)
+    west, south, east, north = rasterio.transform.array_bounds(*scene.shape, scene.transform)
+    down, right = scene.pixel_m
+    extent = (west, east, south, north)
     ax.set_facecolor("0.9")
     image = ax.imshow(
-        scene.phase,
-        cmap="hsv",
-        vmin=-np.pi,
-        vmax=np.pi,
-        extent=(west, east, south, north),
-        interpolation="nearest",
+        scene.phase, cmap="hsv", vmin=-np.pi, vmax=np.pi, extent=extent, interpolation="nearest"
     )
-    ax.set_aspect(
-        scene.pixel_m[0] / abs(scene.transform.e) / (scene.pixel_m[1] / scene.transform.a)
-    )
+    # a pixel has the shape that it has on the ground
+    ax.set_aspect(down / abs(scene.transform.e) / (right / scene.transform.a))
     unit = "deg" if scene.crs.is_geographic else "m"
     ax.set(title=title or scene.name, xlabel=f"east ({unit})", ylabel=f"north ({unit})")
     ax.ticklabel_format(useOffset=False, style="plain")

@@ -5,229 +5,360 @@
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import re
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
-import rasterio
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, phase_from_los, wrap
 from insar_seg.interferograms.interferogram import (
     MAX_PIXELS,
+    Coherence,
+    Georeferenced,
+    GeoTiff,
     Interferogram,
-    _decode_coherence,
-    _decode_phase,
-    _same_grid,
-    read_band,
+    Layer,
+    WrappedPhase,
+    check_grid,
+    check_some_data,
+    check_wrapped,
     scene_name,
+    value_range,
 )
 
 # %% auto #0
-__all__ = ['PRODUCTS', 'MAX_DISPLACEMENT_M', 'detect_product', 'read_product']
+__all__ = ['FORMATS', 'PRODUCTS', 'MAX_DISPLACEMENT_M', 'HELD_BYTES', 'Format', 'ProductFiles', 'detect_product', 'find_product',
+           'UnwrappedPhase', 'Source', 'open_product', 'read_product', 'whole_scene']
 
-# %% ../../nbs/2_interferograms/21_products.ipynb #x--split
-PRODUCTS = ("licsar", "hyp3_gamma", "hyp3_isce", "gunw", "phase", "los", "unwrapped")
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-format
+@dataclass(frozen=True)
+class Format:
+    "How a product is recognised and read."
+
+    layer: str = "wrapped"  # what a file holds whose name does not say: wrapped, unwrapped or los
+    # endings of the files of each layer (wrapped, unwrapped, los, coherence), best first
+    endings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stem: str = ""  # pattern of the whole name before the ending
+    others: str = ""  # pattern of the ends of names of files that hold no phase
+    hint: str = ""  # for a plain file: pattern of a word in its name
+    example: str = ""  # names to look for, as a user is told
+    younger_first: bool = False  # the reference is the younger date, where the name has none
+    # for other than GeoTIFFs: layers that a file holds, none if it is not this product
+    layers_in: Callable[[Path], tuple[str, ...]] | None = None
+    open: Callable[[Path, str], Layer] | None = None  # (file, layer) -> its reader; None: GeoTIFF
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--dataset
+_GRID = "/science/grids/data/"
+_FETCH = "Fetch the product again"
+
+
+def _dataset(file, name, path):
+    "A layer of the file itself. Raises `WorkError` if it is absent, a link, or virtual."
+    at = file
+    for part in name.strip("/").split("/"):
+        link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
+        if not isinstance(link, h5py.HardLink):
+            raise WorkError(f"A GUNW must hold {name} in the file itself", path, _FETCH)
+        at = at[part]
+    plain = isinstance(at, h5py.Dataset) and not at.is_virtual and not at.external
+    if not plain or at.dtype.kind not in "fiu":
+        raise WorkError(f"A GUNW's {name} must be a plain array of numbers", path, _FETCH)
+    if at.size > MAX_PIXELS:
+        rule = f"A raster may hold {MAX_PIXELS:,} pixels at most"
+        raise WorkError(rule, f"{path} {at.shape}", "Cut it into pieces")
+    return at
+
+
+@contextlib.contextmanager
+def _opened(path):
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError) as e:
+        rule = "A GUNW must be a readable netCDF-4 file"
+        raise WorkError(rule, f"{path} ({e})", "The file is damaged: fetch it again") from None
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--axis
+def _axis(file, name, path):
+    "(first, step, count) of pixel centres. Raises `WorkError` unless they are evenly spaced."
+    values = np.asarray(_dataset(file, _GRID + name, path)[()], np.float64)
+    steps = np.diff(values)
+    mean = steps.mean() if steps.size else 0.0
+    # the axes are stored with some rounding
+    even = values.ndim == 1 and (np.abs(steps - mean) <= 0.01 * abs(mean)).all()
+    if not even or mean == 0:
+        raise WorkError("A GUNW's longitude and latitude must be evenly spaced", path, _FETCH)
+    return float(values[0]), float(mean), values.size
+
+
+def _grid_crs(file):
+    "Coordinate system of the layers: the one stored, or WGS 84, which the product guide states."
+    stored = file[_GRID + "crs"].attrs if _GRID + "crs" in file else {}
+    text = stored.get("crs_wkt", stored.get("spatial_ref", ""))
+    try:
+        crs = CRS.from_user_input(text.decode() if isinstance(text, bytes) else str(text))
+    except CRSError:
+        return CRS.from_epsg(4326)
+    return CRS.from_epsg(crs.to_epsg()) if crs.to_epsg() else crs
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--gunw-layer
+class _GunwLayer(Layer):
+    "A layer of a GUNW, unwrapped or coherence, north up."
+
+    def __init__(self, path, layer):
+        self.path = path
+        self.name = _GRID + {"unwrapped": "unwrappedPhase"}.get(layer, layer)
+        with _opened(path) as file:
+            west, right, width = _axis(file, "longitude", path)
+            north, down, height = _axis(file, "latitude", path)
+            data = _dataset(file, self.name, path)
+            self.shape = (height, width)
+            if data.shape != self.shape:
+                rule = f"A GUNW's layers must have the shape of its axes {self.shape}"
+                raise WorkError(rule, f"{path} {data.shape}", _FETCH)
+            self.crs = _grid_crs(file)
+            self.dtype = data.dtype
+            self.block_rows = data.chunks[0] if data.chunks else 1
+            if "_FillValue" in data.attrs:
+                self.nodata = float(np.ravel(data.attrs["_FillValue"])[0])
+            self.wavelength_m = _wavelength(file, path)
+        if right < 0:
+            raise WorkError("A GUNW's longitude must grow to the east", path, _FETCH)
+        self.south_up = down > 0
+        if self.south_up:
+            north += down * (height - 1)
+            down = -down
+        # the axes are those of pixel centres
+        self.transform = Affine(right, 0, west - right / 2, 0, down, north - down / 2)
+
+    def load(self, first, last):
+        with _opened(self.path) as file:
+            data = _dataset(file, self.name, self.path)
+            if not self.south_up:
+                return data[first:last]
+            height = self.shape[0]
+            return data[height - last : height - first][::-1]
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--gunw
+def _wavelength(file, path):
+    "Radar wavelength of an open GUNW, metres, or None."
+    if "/science/radarMetaData/wavelength" not in file:
+        return None
+    stored = _dataset(file, "/science/radarMetaData/wavelength", path)
+    wavelength = float(np.ravel(stored[()])[0])
+    if not 0.01 < wavelength < 1:
+        rule = "A radar wavelength must be 0.01 to 1 m"
+        raise WorkError(rule, f"{path} says {wavelength}", _FETCH)
+    return wavelength
+
+
+def _gunw_layers(path):
+    "The layers of a GUNW; none if a file is of another kind."
+    try:
+        with h5py.File(path, "r") as file:
+            if _GRID + "unwrappedPhase" not in file:
+                return ()
+            return ("unwrapped", "coherence") if _GRID + "coherence" in file else ("unwrapped",)
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return ()
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-formats
+def _hyp3(name):
+    "Endings of a layer of HyP3, of the whole scene and of its clipped forms."
+    return (f"_{name}.tif", f"_{name}_clip.tif", f"_{name}_clipped.tif")
+
 
 _HYP3 = {
-    "wrapped": "wrapped_phase",
-    "unwrapped": "unw_phase",
-    "los": "los_disp",
-    "coherence": "corr",
+    "wrapped": _hyp3("wrapped_phase"),
+    "unwrapped": _hyp3("unw_phase"),
+    "los": _hyp3("los_disp"),
+    "coherence": _hyp3("corr"),
 }
-_LAYERS = {  # endings of each layer, best first
-    "licsar": {
-        "wrapped": (".geo.diff_pha.tif", ".geo.diff_unfiltered_pha.tif"),
-        "unwrapped": (".geo.unw.tif",),
-        "coherence": (".geo.cc.tif",),
-    },
-    **{
-        kind: {
-            k: tuple(f"_{v}{tail}.tif" for tail in ("", "_clip", "_clipped"))
-            for k, v in _HYP3.items()
-        }
-        for kind in ("hyp3_gamma", "hyp3_isce")
-    },
-}
-_STEMS = {  # how a product's name begins
-    "licsar": re.compile(r".+"),
-    "hyp3_gamma": re.compile(
-        r"S1[A-D]{2}_\d{8}T\d{6}_\d{8}T\d{6}_(VV|VH|HV|HH)[PRO]\d{3}_INT\d+_G_[uw][ec][123F]_[0-9A-Fa-f]{4}"
+_HYP3_OTHERS = (
+    r"_(corr|amp|dem|conncomp|water_mask|lv_theta|lv_phi|inc_map|inc_map_ell|vert_disp)"
+    r"(_clip(ped)?)?"
+)
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-formats-table
+FORMATS = {
+    "licsar": Format(
+        endings={
+            "wrapped": (".geo.diff_pha.tif", ".geo.diff_unfiltered_pha.tif"),
+            "unwrapped": (".geo.unw.tif",),
+            "coherence": (".geo.cc.tif",),
+        },
+        stem=r".+",
+        others=r"\.geo\.(cc|filt\.cc|mag_cc|mli|hgt|[ENU]|landmask|rng|azi)",
+        example="LiCSAR *.geo.diff_pha.tif or *.geo.unw.tif",
     ),
-    "hyp3_isce": re.compile(r"S1[A-D]?_.*_\d{8}_\d{8}_(VV|VH|HV|HH)_INT\d+_[0-9A-Fa-f]{4}"),
+    "hyp3_gamma": Format(
+        endings=_HYP3,
+        stem=(
+            r"S1[A-D]{2}_\d{8}T\d{6}_\d{8}T\d{6}_(VV|VH|HV|HH)[PRO]\d{3}_INT\d+_G_[uw][ec][123F]"
+            r"_[0-9A-Fa-f]{4}"
+        ),
+        others=_HYP3_OTHERS,
+        example="HyP3 S1*_wrapped_phase.tif or S1*_unw_phase.tif",
+    ),
+    "hyp3_isce": Format(
+        endings=_HYP3,
+        stem=r"S1[A-D]?_.*_\d{8}_\d{8}_(VV|VH|HV|HH)_INT\d+_[0-9A-Fa-f]{4}",
+        others=_HYP3_OTHERS,
+    ),
+    "gunw": Format(
+        "unwrapped",
+        example="an ARIA S1-GUNW-*.nc",
+        younger_first=True,
+        layers_in=_gunw_layers,
+        open=_GunwLayer,
+    ),
+    "unwrapped": Format("unwrapped", hint=r"unw"),
+    "los": Format("los", hint=r"(?<![a-z])(los|disp|displacement|deformation)(?![a-z])"),
+    "phase": Format(hint=r"wrapped|diff_pha|phase|(?<![a-z])(pha|ifg)(?![a-z])"),
 }
-_GUNW = re.compile(r"S1-GUNW-([AD])-[RL]-\d{3}-tops-(\d{8})_(\d{8})-")
-_FRAME = re.compile(r"(?<!\d)\d{3}([AD])_\d{4}[\dHM]_\d{6}(?!\d)")
-_PAIR = re.compile(r"(?<!\d)(\d{8})(?:T\d{6})?[_-](\d{8})(?:T\d{6})?(?!\d)")
+PRODUCTS = tuple(FORMATS)
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--split
+@dataclass(frozen=True)
+class _Part:
+    "A file of a known product, by its name."
+
+    kind: str  # one of `FORMATS`
+    stem: str
+    layer: str
 
 
-def _split(name):
-    "(kind, stem, layer, ending) of a file of a known product, or None."
-    for kind, layers in _LAYERS.items():
-        for layer, endings in layers.items():
+def _part_of(name):
+    "What a file's name says, or None if it is no product's."
+    for kind, form in FORMATS.items():
+        for layer, endings in form.endings.items():
             for ending in endings:
-                if name.endswith(ending) and _STEMS[kind].fullmatch(name[: -len(ending)]):
-                    return kind, name[: -len(ending)], layer, ending
+                stem = name.removesuffix(ending)
+                if stem != name and re.fullmatch(form.stem, stem):
+                    return _Part(kind, stem, layer)
     return None
 
+
+def _files_of(folder, part):
+    "The files of a product in a folder, the best one of each layer."
+    files = {}
+    for layer, endings in FORMATS[part.kind].endings.items():
+        for ending in reversed(endings):  # the best one comes last, and stays
+            path = folder / (part.stem + ending)
+            if path.is_file():
+                files[layer] = path
+    return files
+
 # %% ../../nbs/2_interferograms/21_products.ipynb #x--names-dates
+_PAIR = re.compile(r"(?<!\d)(\d{8})(?:T\d{6})?[_-](\d{8})(?:T\d{6})?(?!\d)")
+_PASS = re.compile(r"S1-GUNW-([AD])-|(?<!\d)\d{3}([AD])_\d{4}[\dHM]_\d{6}(?!\d)")
+
+
 def _names_dates(text):
     "The two dates in a name, in its order, or None."
     for match in _PAIR.finditer(text):
         try:
-            dates = tuple(datetime.datetime.strptime(d, "%Y%m%d").date() for d in match.groups())
+            first, second = (datetime.datetime.strptime(d, "%Y%m%d").date() for d in match.groups())
         except ValueError:
             continue
-        if dates[0] != dates[1] and all(1990 < d.year < 2100 for d in dates):
-            return dates
+        if first != second and min(first, second).year > 1990 and max(first, second).year < 2100:
+            return first, second
     return None
 
 
 def _names_pass(path):
-    """ascending or descending, from a GUNW's name or a LiCSAR frame anywhere in the path; else
-    empty.
-    """
-    found = _GUNW.match(path.name)
+    "ascending or descending, from a GUNW's name or a LiCSAR frame in the path; else empty."
+    for part in reversed(path.absolute().parts):
+        found = _PASS.search(part)
+        if found:
+            return "ascending" if "A" in found.groups() else "descending"
+    return ""
+
+
+def _parameters_pass(folder, stem):
+    "The same from HyP3's `<stem>.txt`; without a direction, as in older ones, from the heading."
+    file = folder / f"{stem}.txt"
+    if not file.is_file() or file.stat().st_size > 1_000_000:
+        return ""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"^Reference Pass Direction:\s*(ASCENDING|DESCENDING)", text, re.M | re.I)
+    if found:
+        return found[1].lower()
+    found = re.search(r"^Heading:\s*(-?\d+\.?\d*)", text, re.M)
     if not found:
-        for part in reversed(path.absolute().parts):
-            found = _FRAME.search(part)
-            if found:
-                break
-    return {"A": "ascending", "D": "descending"}[found[1]] if found else ""
-
-# %% ../../nbs/2_interferograms/21_products.ipynb #x--products-in
-_LOOKED_FOR = (
-    "LiCSAR *.geo.diff_pha.tif or *.geo.unw.tif; HyP3 S1*_wrapped_phase.tif or S1*_unw_phase.tif;"
-    " an ARIA S1-GUNW-*.nc"
-)
-_HINTS = {
-    "unwrapped": r"unw",
-    "los": r"(?<![a-z])(los|disp|displacement|deformation)(?![a-z])",
-    "phase": r"wrapped|diff_pha|phase|(?<![a-z])(pha|ifg)(?![a-z])",
-}
-_NOT_PHASE = re.compile(
-    r"(\.geo\.(cc|filt\.cc|mag_cc|mli|hgt|[ENU]|landmask|rng|azi)"
-    r"|_(corr|amp|dem|conncomp|water_mask|lv_theta|lv_phi|inc_map|inc_map_ell|vert_disp))(_clip(ped)?)?\.tiff?$",
-    re.I,
-)
-_METRES = ("m", "metre", "meter", "metres", "meters")
-
-
-def _products_in(folder):
-    """The products a folder holds: {(kind, stem): {layer: path}}. At most 20,000 entries are looked
-    at.
-    """
-    found = {}
-    for path in sorted(p for p in itertools.islice(folder.iterdir(), 20_000) if p.is_file()):
-        part = _split(path.name)
-        if part:
-            found.setdefault(part[:2], {}).setdefault(part[2], []).append(
-                (_LAYERS[part[0]][part[2]].index(part[3]), path)
-            )
-        elif path.suffix == ".nc" and _is_gunw(path):
-            found[("gunw", path.stem)] = {"unwrapped": [(0, path)]}
-    found = {
-        key: {layer: min(options)[1] for layer, options in layers.items()}
-        for key, layers in found.items()
-    }
-    return {key: layers for key, layers in found.items() if set(layers) - {"coherence"}}
-
-
-def _magic(path):
-    "tiff, hdf5, netcdf3, empty or other, from the first bytes of a file."
-    with open(path, "rb") as f:
-        start = f.read(8)
-    if not start:
-        return "empty"
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
-    return (
-        "hdf5" if start == b"\x89HDF\r\n\x1a\n" else "netcdf3" if start[:3] == b"CDF" else "other"
-    )
-
-
-def _is_gunw(path):
-    "True for an HDF5 file that holds a GUNW's unwrapped phase."
-    try:
-        with h5py.File(path, "r") as f:
-            return "/science/grids/data/unwrappedPhase" in f
-    except (OSError, RuntimeError, KeyError, ValueError):
-        return False
+        return ""
+    return "ascending" if np.cos(np.radians(float(found[1]))) > 0 else "descending"
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-detect-product
-def detect_product(
-    path: str | Path,  # a file, or the folder of one product
-) -> str:  # one of PRODUCTS
-    """The kind of a product. A folder and a file of a known product go by their names; other files
-    by their first bytes, then a GeoTIFF by its name, its unit and its values. Raises
-    `RequestError`, naming what was looked for, if that leaves the kind open, `WorkError` for a
-    damaged file.
-    """
-    path = Path(path)
-    if path.is_dir():
-        found = _products_in(path)
-        if len(found) == 1:
-            return next(iter(found))[0]
-        if not found:
-            raise RequestError(
-                f"A product folder must hold one of: {_LOOKED_FOR}",
-                path,
-                "Check the folder, or give the file itself",
-            )
-        names = ", ".join(stem for _, stem in list(found)[:4])
-        raise RequestError(
-            "A product folder must hold one product",
-            f"{path} has {len(found)}: {names}",
-            "Give the file itself",
-        )
-    if not path.is_file():
-        raise RequestError(
-            "A product must be a file or a folder that exists", path, "Check the path"
-        )
-    content = _magic(path)
-    if content == "hdf5" and _is_gunw(path):
-        return "gunw"
+def _kind_of_file(path):
+    "The kind of a file, by content, name, unit and values. Raises as `detect_product`."
+    kind, _ = _by_content(path)
+    if kind:
+        return kind
+    content = _content(path)
     if content != "tiff":
+        netcdf = f"an ARIA S1-GUNW netCDF-4 file with {_GRID}unwrappedPhase"
+        cure = "The file is damaged or of another kind: fetch it again"
         raise WorkError(
-            "A product must be a GeoTIFF, or an ARIA S1-GUNW netCDF-4 file with"
-            " /science/grids/data/unwrappedPhase",
-            f"{path} ({content} content)",
-            "The file is damaged or of another kind: fetch it again",
+            f"A product must be a GeoTIFF, or {netcdf}", f"{path} ({content} content)", cure
         )
-    part = _split(path.name)
-    if part and part[2] != "coherence":
-        return "los" if part[2] == "los" else part[0]
-    if part or _NOT_PHASE.search(path.name):
-        raise RequestError(
-            "A product must be phase or displacement, and this name is that of another layer",
-            path.name,
-            "Give the phase beside it, or the kind",
-        )
-    return _plain_kind(path)
+    part = _part_of(path.name)
+    if part and part.layer != "coherence":
+        return "los" if part.layer == "los" else part.kind
+    others = "|".join(form.others for form in FORMATS.values() if form.others)
+    if part or re.search(rf"({others})\.tiff?$", path.name, re.I):
+        rule = "A product must be phase or displacement, and this name is that of another layer"
+        raise RequestError(rule, path.name, "Give the phase beside it, or the kind")
+    name = path.stem.lower()
+    hints = [k for k, form in FORMATS.items() if form.hint and re.search(form.hint, name)]
+    if hints and (hints == ["los"] or "los" not in hints):
+        return hints[0]
+    return _kind_of_values(path)
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--content
+def _by_content(path):
+    "(kind, layers) of a file that is known by what it holds; a pair of empty ones if none."
+    for kind, form in FORMATS.items():
+        layers = form.layers_in(path) if form.layers_in else ()
+        if layers:
+            return kind, layers
+    return "", ()
 
 
-def _plain_kind(path):
-    "phase, unwrapped or los for a GeoTIFF whose name is no product's."
-    kinds = [k for k, pattern in _HINTS.items() if re.search(pattern, path.stem.lower())]
-    if kinds and (kinds == ["los"] or "los" not in kinds):
-        return kinds[0]
-    band, _, _, nodata = read_band(path)
-    with rasterio.open(path, driver="GTiff", sharing=False) as src:
-        unit = (src.units[0] or "").lower()
-    if unit in _METRES:
+def _content(path):
+    "tiff, hdf5, netcdf3, empty or other, from the first bytes of a file."
+    with open(path, "rb") as f:
+        start = f.read(4)
+    if start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "tiff"
+    known = {b"": "empty", b"\x89HDF": "hdf5", b"CDF\x01": "netcdf3", b"CDF\x02": "netcdf3"}
+    return known.get(start, "other")
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--kind-of-values
+def _kind_of_values(path):
+    "phase, unwrapped or los for a GeoTIFF whose name says nothing. Raises as `detect_product`."
+    layer = GeoTiff(path)
+    if layer.unit in ("m", "metre", "meter", "metres", "meters"):
         return "los"
-    if band.dtype == np.uint8:
+    if layer.dtype == np.uint8:  # only COMET stores phase, and nobody displacement, in bytes
         return "phase"
-    good = band[np.isfinite(band) & (band != 0) & (band != (0 if nodata is None else nodata))]
-    top = float(np.abs(good).max()) if good.size else 0.0
-    if top > 3.1417 and unit.startswith("rad"):
+    found = value_range(layer)
+    top = max(-found.low, found.high, 0)
+    if top > 3.1417 and layer.unit.startswith("rad"):
         return "unwrapped"
     if 3.0 <= top <= 3.1417:
         return "phase"
+    if 350 < found.high - found.low < 361:
+        check_wrapped(found, path)  # which says what degrees are to become
     raise RequestError(
         "A GeoTIFF must be known to hold wrapped phase, unwrapped phase or displacement; looked"
         " for: a product's name; unwrapped, los, disp or phase in the name; a unit of metres or"
@@ -236,218 +367,236 @@ def _plain_kind(path):
         "Say which: kind phase, unwrapped or los",
     )
 
-# %% ../../nbs/2_interferograms/21_products.ipynb #x--dataset
-_GRID = "/science/grids/data/"
+# %% ../../nbs/2_interferograms/21_products.ipynb #x--find
+def _in_folder(folder, kind):
+    "(kind, stem, files) of the one product in a folder. Raises `RequestError` if it has not one."
+    found = {}
+    # at most so many: a folder may be that of a whole archive
+    for path in sorted(p for p in itertools.islice(folder.iterdir(), 20_000) if p.is_file()):
+        part = _part_of(path.name)
+        if part:
+            found[part.kind, part.stem] = _files_of(folder, part)
+        elif path.suffix == ".nc":
+            in_it, layers = _by_content(path)
+            found[in_it, path.stem] = dict.fromkeys(layers, path)
+    products = [
+        (*key, files)
+        for key, files in found.items()
+        if set(files) - {"coherence"} and kind in (None, key[0])
+    ]
+    if len(products) == 1:
+        return products[0]
+    examples = "; ".join(form.example for form in FORMATS.values() if form.example)
+    rule = f"A product folder must hold one product ({kind or examples})"
+    stems = ", ".join(stem for _, stem, _ in products[:4])
+    cure = "Check the folder, or give the file itself"
+    raise RequestError(rule, f"{folder} has {len(products)} {stems}", cure)
 
 
-def _dataset(f, name, path):
-    """A layer of the file itself. Raises `WorkError` if it is absent, a link out of the file, or
-    virtual.
+def _find(path, kind):
+    "(kind, stem, files) of a file or a folder, where `kind` is None or wins."
+    if path.is_dir():
+        return _in_folder(path, kind)
+    kind = kind or _kind_of_file(path)
+    form = FORMATS[kind]
+    part = _part_of(path.name)
+    if part is None or not form.endings:
+        layers = form.layers_in(path) if form.layers_in else ()
+        stem = path.stem if path.suffix == ".nc" else scene_name(path)
+        return kind, stem, dict.fromkeys(layers or (form.layer,), path)
+    beside = ("coherence", "unwrapped") if part.layer == "wrapped" else ("coherence",)
+    files = {k: p for k, p in _files_of(path.parent, part).items() if k in beside}
+    return kind, part.stem, files | {part.layer: path}
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-product
+@dataclass(frozen=True)
+class ProductFiles:
+    "What a product is: all that is known before its numbers are read."
+
+    kind: str  # one of `PRODUCTS`
+    name: str  # what its files' names begin with
+    files: dict[str, Path]  # layer (wrapped, unwrapped, los, coherence) -> its file
+    layer: str  # the one that the phase is made from
+    dates: tuple | None  # (first, second) datetime.date, older first; None if not known
+    pass_: str  # ascending, descending, or empty if not known
+    turned: bool  # True if the sign of its phase is not LiCSAR's
+
+
+def detect_product(
+    path: str | Path,  # a file, or the folder of one product
+) -> str:  # one of PRODUCTS
+    """The kind of a product. A file goes by its content, its name, its unit and its values, a
+    folder by the names in it. Raises `RequestError`, naming what was looked for, if that leaves the
+    kind open, `WorkError` for a damaged file.
     """
-    at = f
-    for part in name.strip("/").split("/"):
-        link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
-        if not isinstance(link, h5py.HardLink):
-            raise WorkError(
-                f"A GUNW must hold {name} in the file itself", path, "Fetch the product again"
-            )
-        at = at[part]
-    if (
-        not isinstance(at, h5py.Dataset)
-        or at.is_virtual
-        or at.external
-        or at.dtype.kind not in "fiu"
-    ):
-        raise WorkError(
-            f"A GUNW's {name} must be a plain array of numbers", path, "Fetch the product again"
-        )
-    if at.size > MAX_PIXELS:
-        raise WorkError(
-            f"A raster may hold {MAX_PIXELS:,} pixels at most",
-            f"{path} {at.shape}",
-            "Cut it into pieces",
-        )
-    return at
+    return _find(_existing(path), None)[0]
 
 
-def _axis(values, path):
-    "(first, step) of pixel centres. Raises `WorkError` unless they are evenly spaced."
-    steps = np.diff(values.astype(np.float64))
-    if (
-        values.ndim != 1
-        or not len(steps)
-        or not np.isfinite(steps).all()
-        or steps[0] == 0
-        or np.abs(steps - steps.mean()).max() > 0.01 * abs(steps.mean())
-    ):
-        raise WorkError(
-            "A GUNW's longitude and latitude must be evenly spaced", path, "Fetch the product again"
-        )
-    return float(values[0]), float(steps.mean())
+def _existing(path):
+    if not Path(path).exists():
+        rule = "A product must be a file or a folder that exists"
+        raise RequestError(rule, path, "Check the path")
+    return Path(path)
 
-
-def _grid_crs(f):
-    "Coordinate system of the layers: the one stored, or WGS 84, which the product guide states."
-    stored = f[_GRID + "crs"].attrs if _GRID + "crs" in f else {}
-    text = stored.get("crs_wkt", stored.get("spatial_ref", ""))
-    try:
-        crs = rasterio.crs.CRS.from_user_input(
-            text.decode() if isinstance(text, bytes) else str(text)
-        )
-    except rasterio.errors.CRSError:
-        crs = rasterio.crs.CRS.from_epsg(4326)
-    return rasterio.crs.CRS.from_epsg(crs.to_epsg()) if crs.to_epsg() else crs
-
-# %% ../../nbs/2_interferograms/21_products.ipynb #x--read-gunw
-def _read_gunw(path):
-    """Unwrapped phase with the file's own sign, coherence or None, crs, transform, wavelength or
-    None.
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-find-product
+def find_product(
+    path: str | Path,  # a file, or the folder of one product
+    kind: str | None = None,  # one of PRODUCTS; None: detected
+) -> ProductFiles:
+    """A product by its path. Raises what `detect_product` raises, `RequestError` for a kind that it
+    cannot be, `WorkError` for a plain file whose name has the younger date first, because its sign
+    is then unknown.
     """
-    try:
-        with h5py.File(path, "r") as f:
+    if kind is not None and kind not in FORMATS:
+        rule = "A product's kind must be one of " + ", ".join(PRODUCTS)
+        raise RequestError(rule, repr(kind), "Choose one of them, or leave it out")
+    given = _existing(path)
+    if given.is_dir() and kind and FORMATS[kind].hint:
+        rule = f"A product of kind {kind} must be a file"
+        raise RequestError(rule, path, "Give the GeoTIFF itself")
+    kind, stem, files = _find(given, kind)
+    layers = [k for k in ("wrapped", "unwrapped", "los") if k in files]
+    if given.is_file():  # it wins over the others of its product
+        layers = [k for k in layers if files[k] == given]
+    if not layers:
+        rule = f"A product read as {kind} must have phase"
+        raise RequestError(rule, path, "Give the phase, not the coherence")
+    main = files[layers[0]]
+    dates = _names_dates(stem) or _names_dates(main.parent.name)
+    turned = dates[0] > dates[1] if dates else FORMATS[kind].younger_first
+    if turned and FORMATS[kind].hint:
+        cure = "Rename it if its sign is LiCSAR's for the older date first; else turn its sign too"
+        raise WorkError("A plain file's name must have its older date first", main.name, cure)
+    pass_ = _names_pass(main) or _parameters_pass(main.parent, stem)
+    in_order = tuple(sorted(dates)) if dates else None
+    return ProductFiles(kind, stem, files, layers[0], in_order, pass_, turned)
 
-            def layer(name):
-                return _dataset(f, _GRID + name, path)
-
-            west, dx = _axis(layer("longitude")[()], path)
-            north, dy = _axis(layer("latitude")[()], path)
-            shape = (layer("latitude").size, layer("longitude").size)
-            crs = _grid_crs(f)
-            bands = [
-                layer(n)
-                for n in ("unwrappedPhase", "coherence")
-                if n == "unwrappedPhase" or _GRID + n in f
-            ]
-            if any(b.shape != shape for b in bands):
-                raise WorkError(
-                    f"A GUNW's layers must have the shape of its axes {shape}",
-                    f"{path} {[b.shape for b in bands]}",
-                    "Fetch the product again",
-                )
-            arrays = [_filled(b[()], b.attrs.get("_FillValue")) for b in bands]
-            at = "/science/radarMetaData/wavelength"
-            wavelength = float(np.ravel(_dataset(f, at, path)[()])[0]) if at in f else None
-    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError) as e:
-        raise WorkError(
-            "A GUNW must be a readable netCDF-4 file",
-            f"{path} ({e})",
-            "The file is damaged: fetch it again",
-        ) from None
-    if dx < 0:
-        raise WorkError("A GUNW's longitude must grow to the east", path, "Fetch the product again")
-    if dy > 0:
-        arrays, north, dy = [a[::-1] for a in arrays], north + dy * (shape[0] - 1), -dy
-    if wavelength is not None and not 0.01 < wavelength < 1:
-        raise WorkError(
-            "A radar wavelength must be 0.01 to 1 m",
-            f"{path} says {wavelength}",
-            "Fetch the product again",
-        )
-    return (
-        arrays[0],
-        (arrays[1] if len(arrays) > 1 else None),
-        crs,
-        Affine(dx, 0, west - dx / 2, 0, dy, north - dy / 2),
-        wavelength,
-    )
-
-
-def _filled(band, fill):
-    "float32 with NaN where the file says there is nothing, or exact 0."
-    missing = (band == 0) | ~np.isfinite(band)
-    if fill is not None:
-        missing |= band == np.ravel(fill)[0]
-    return np.where(missing, np.nan, band).astype(np.float32)
-
-# %% ../../nbs/2_interferograms/21_products.ipynb #x--decode-values
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-unwrapped-phase
 MAX_DISPLACEMENT_M = 30.0  # no earthquake has moved the ground by more along a line of sight
 
 
-def _decode_values(band, nodata, path, zero_is_data=False):
-    """Stored numbers -> float32 with NaN for no data. Raises `WorkError` if there is no data, or if
-    bytes are given.
+class UnwrappedPhase:
+    "Unwrapped phase by rows, and wrapped, from radians or from metres toward the satellite."
+
+    def __init__(self, layer: Layer, wavelength_m: float, metres: bool = False) -> None:
+        "Raises `WorkError` if the layer does not hold that."
+        self.layer = layer
+        self.wavelength_m = wavelength_m
+        self.metres = metres
+        if layer.dtype == np.uint8:
+            rule = "Unwrapped phase and displacement must not be 8-bit numbers"
+            raise WorkError(rule, layer.path, "If it is wrapped phase in bytes, say kind phase")
+        found = value_range(layer, zero_is_data=metres)
+        gaps = layer.nodata is not None or found.count < layer.shape[0] * layer.shape[1]
+        self.zero_is_data = metres and gaps
+        if metres and not gaps:
+            found = value_range(layer)
+        check_some_data(found.count, layer.path)
+        self.valid_px = found.count  # pixels with data
+        top = max(-found.low, found.high)
+        if metres and top > MAX_DISPLACEMENT_M:
+            rule = f"Displacement must be in metres, {MAX_DISPLACEMENT_M:g} at most"
+            cure = "Convert it to metres, or say kind unwrapped if it is phase"
+            raise WorkError(rule, f"{layer.path} reaches {top:.4g}", cure)
+
+    def unwrapped(self, first: int, last: int) -> np.ndarray:
+        "(last - first, W) radians, away positive if the older date comes first; NaN = no data."
+        values = self.layer.values(first, last, self.zero_is_data)
+        if not self.metres:
+            return values
+        return phase_from_los(values.astype(np.float64), self.wavelength_m)
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        "(last - first, W) float32 radians in [-pi, pi), NaN = no data."
+        return wrap(self.unwrapped(first, last)).astype(np.float32)
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-source
+@dataclass(frozen=True)
+class Source(Georeferenced):
+    "One wrapped interferogram that is read by rows."
+
+    shape: tuple  # (H, W), pixels
+    crs: CRS  # coordinate reference system
+    transform: Affine  # (column, row) of a pixel's upper left corner -> coordinates
+    # function (first, last) -> phase (n, W) float32 radians, LiCSAR's sign, NaN = no data;
+    # coherence (n, W) float32 or None
+    read: Callable[[int, int], tuple] = field(repr=False)
+    has_coherence: bool = False
+    valid_px: int = 0  # pixels with data
+    kind: str = ""  # one of `PRODUCTS`; empty for a scene from memory
+    name: str = ""  # file stem, such as the pair
+    wavelength_m: float = WAVELENGTH_M  # radar wavelength, metres
+    dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
+    pass_: str = ""  # ascending, descending, or empty if not known
+    held: bool = True  # all of it is in memory
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-open-product
+HELD_BYTES = 1 << 28  # a file whose blocks, side by side, are larger is held
+
+
+def open_product(
+    product: ProductFiles,
+    coherence: str | Path | None = None,  # GeoTIFF on the same grid; default: the product's own
+    # radar wavelength, metres; None: the product's own where it states one, else Sentinel-1's
+    wavelength_m: float | None = None,
+    hold_px: float = np.inf,  # scenes with fewer pixels are held in memory
+) -> Source:
+    """A product ready to be read. Raises `RequestError` for a coherence that is not there,
+    `WorkError` for a damaged, empty or mismatched file, or one whose numbers cannot be its layer's.
     """
-    if band.dtype == np.uint8:
-        raise WorkError(
-            "Unwrapped phase and displacement must not be 8-bit numbers",
-            path,
-            "If it is wrapped phase in bytes, say kind phase",
-        )
-    missing = ~np.isfinite(band)
-    if nodata is not None and np.isfinite(nodata):
-        missing |= band == nodata
-    if not zero_is_data or (nodata is None and not missing.any()):
-        missing |= band == 0
-    if missing.all():
-        raise WorkError(
-            "A scene must hold some data",
-            f"{path} has none: every pixel is 0, NaN or the no-data value",
-            "Fetch the product again or leave it out",
-        )
-    return np.where(missing, np.nan, band).astype(np.float32)
+    main = _open_layer(product, product.layer)
+    beside = GeoTiff(coherence) if coherence else _open_layer(product, "coherence")
+    layers = [main]
+    if beside:
+        check_grid(beside, main)
+        layers.append(beside)
+    height, width = main.shape
+    held = height * width < hold_px
+    held |= any(x.block_rows * width * x.dtype.itemsize > HELD_BYTES for x in layers)
+    if held:
+        for layer in layers:
+            layer.rows(0, height)
+    wavelength_m = wavelength_m or main.wavelength_m or WAVELENGTH_M
+    phase = _phase_of(product.layer, main, wavelength_m)
+    gamma = Coherence(beside) if beside else None
+
+    def read(first, last):
+        values = phase.rows(first, last)
+        if product.turned:
+            values = wrap(-values)
+        return values, gamma.rows(first, last) if gamma else None
+
+    numbers = (read, gamma is not None, phase.valid_px)
+    facts: tuple = (product.kind, product.name, wavelength_m, product.dates, product.pass_, held)
+    return Source(main.shape, main.crs, main.transform, *numbers, *facts)
+
+# %% ../../nbs/2_interferograms/21_products.ipynb #x-phase-of
+def _open_layer(product, layer):
+    "A layer of a product, or None if it has none."
+    path = product.files.get(layer)
+    open_ = FORMATS[product.kind].open
+    if path is None:
+        return None
+    return open_(path, layer) if open_ else GeoTiff(path)
 
 
-def _decode_layer(layer, band, nodata, path, wavelength_m):
-    "(wrapped, unwrapped or None), both in the layer's own sense of time, away positive."
-    if layer == "wrapped":
-        return _decode_phase(band, nodata, path), None
-    values = _decode_values(band, nodata, path, layer == "los")
-    if layer == "unwrapped":
-        return wrap(values), values
-    top = float(np.nanmax(np.abs(values)))
-    if top > MAX_DISPLACEMENT_M:
-        raise WorkError(
-            f"Displacement must be in metres, {MAX_DISPLACEMENT_M:g} at most",
-            f"{path} reaches {top:.4g}",
-            "Convert it to metres, or say kind unwrapped if it is phase",
-        )
-    phase = phase_from_los(values.astype(np.float64), wavelength_m)
-    return wrap(phase).astype(np.float32), phase.astype(np.float32)
-
-# %% ../../nbs/2_interferograms/21_products.ipynb #x--companions
-def _companions(path, kind):
-    """Layers of the product that `path` (a folder, or one of its files) is, best first, the file
-    itself before all: {layer: path}, and its stem.
-    """
-    if path.is_dir():
-        found = [(stem, layers) for (k, stem), layers in _products_in(path).items() if k == kind]
-        if len(found) != 1:
-            raise RequestError(
-                f"A folder read as {kind} must hold one such product",
-                f"{path} has {len(found)}",
-                "Give the file itself",
-            )
-        return found[0][1], found[0][0]
-    part = _split(path.name)
-    if kind not in _LAYERS or part is None:
-        layer = {"gunw": "unwrapped", "unwrapped": "unwrapped", "los": "los"}.get(kind, "wrapped")
-        return {layer: path}, path.stem if path.suffix == ".nc" else scene_name(path)
-    folder = _products_in(path.parent).get((part[0], part[1]), {})
-    return {
-        **{
-            k: p
-            for k, p in folder.items()
-            if k == "coherence" or (k == "unwrapped" and part[2] == "wrapped")
-        },
-        part[2]: path,
-    }, part[1]
+def _phase_of(name, layer, wavelength_m):
+    "Phase out of a layer called wrapped, unwrapped or los."
+    if name == "wrapped":
+        return WrappedPhase(layer)
+    return UnwrappedPhase(layer, wavelength_m, metres=name == "los")
 
 
-def _parameters(path, stem):
-    """pass from a HyP3 parameter file `<stem>.txt` (direction, or heading where older products have
-    no direction), else empty.
-    """
-    file = (path if path.is_dir() else path.parent) / f"{stem}.txt"
-    if not file.is_file() or file.stat().st_size > 1_000_000:
-        return ""
-    text = file.read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"^Reference Pass Direction:\s*(ASCENDING|DESCENDING)", text, re.M | re.I)
-    if found:
-        return found[1].lower()
-    found = re.search(r"^Heading:\s*(-?\d+\.?\d*)", text, re.M)
-    return (
-        ("ascending" if np.cos(np.radians(float(found[1]))) > 0 else "descending") if found else ""
-    )
+def _unwrapped(product, source):
+    "(H, W) float32 radians, positive away from the satellite; None if the product has none."
+    name = "unwrapped" if product.layer == "wrapped" else product.layer
+    layer = _open_layer(product, name)
+    if layer is None:
+        return None
+    check_grid(layer, source)
+    phase = _phase_of(name, layer, source.wavelength_m)
+    values = phase.unwrapped(0, layer.shape[0]).astype(np.float32)
+    return -values if product.turned else values
 
 # %% ../../nbs/2_interferograms/21_products.ipynb #x-read-product
 def read_product(
@@ -461,95 +610,21 @@ def read_product(
 ) -> Interferogram:
     """Read a product in LiCSAR's sign. Signs and layouts: HyP3 InSAR, Burst InSAR and ARIA
     Sentinel-1 GUNW Product Guides (hyp3-docs.asf.alaska.edu) and the table of this page. Raises
-    `RequestError` for a kind or a path that cannot be, `WorkError` for a damaged, empty or
-    mismatched file, for unwrapped phase given as wrapped, and for a plain file whose name has the
-    younger date first, because its sign is then unknown.
+    what `find_product` and `open_product` raise, `RequestError` for a wavelength out of range.
     """
-    path = Path(path)
-    if kind is not None and kind not in PRODUCTS:
-        raise RequestError(
-            "A product's kind must be one of " + ", ".join(PRODUCTS),
-            repr(kind),
-            "Choose one of them, or leave it out",
-        )
     if wavelength_m is not None and not 0.01 < wavelength_m < 1:
-        raise RequestError(
-            "A radar wavelength must be 0.01 to 1 m", wavelength_m, "Give it in metres"
-        )
-    if kind is None:
-        kind = detect_product(path)
-    elif not path.exists():
-        raise RequestError(
-            "A product must be a file or a folder that exists", path, "Check the path"
-        )
-    elif path.is_dir() and kind in ("phase", "los", "unwrapped"):
-        raise RequestError(
-            f"A product of kind {kind} must be a file", path, "Give the GeoTIFF itself"
-        )
-    # a point's coordinates are its pixel's centre, whatever the environment says
-    with rasterio.Env(GTIFF_POINT_GEO_IGNORE="FALSE"):
-        scene, main, stem = _read_layers(path, kind, coherence, unwrapped, wavelength_m)
-    dates = _names_dates(stem) or _names_dates(main.parent.name)
-    pass_ = _names_pass(main) or _parameters(path, stem)
-    younger_first = dates[0] > dates[1] if dates else kind == "gunw"
-    if younger_first and kind in ("phase", "los", "unwrapped"):
-        raise WorkError(
-            "A plain file's name must have its older date first",
-            main.name,
-            "Rename it if its sign is LiCSAR's for the older date first; else turn its sign too",
-        )
-    if younger_first:
-        scene = replace(
-            scene,
-            phase=wrap(-scene.phase),
-            unwrapped=None if scene.unwrapped is None else -scene.unwrapped,
-        )
-    return replace(scene, dates=tuple(sorted(dates)) if dates else None, pass_=pass_)
+        rule = "A radar wavelength must be 0.01 to 1 m"
+        raise RequestError(rule, wavelength_m, "Give it in metres")
+    product = find_product(path, kind)
+    source = open_product(product, coherence, wavelength_m)
+    return whole_scene(source, _unwrapped(product, source) if unwrapped else None)
 
 
-def _read_layers(path, kind, coherence, unwrapped, wavelength_m):
-    "The scene in the sense of time of its files, its main file, and the product's stem."
-    layers, stem = _companions(path, kind)
-    order = (
-        ("wrapped", "unwrapped", "los")
-        if path.is_dir()
-        else [k for k, p in layers.items() if p == path]
-    )
-    layer = next((k for k in order if k in layers), "coherence")
-    if layer == "coherence":
-        raise RequestError(
-            f"A product read as {kind} must have phase", path, "Give the phase, not the coherence"
-        )
-    main = layers[layer]
-    if kind == "gunw":
-        unw, cc, crs, transform, own = _read_gunw(main)
-        wavelength_m, phase = wavelength_m or own or WAVELENGTH_M, wrap(unw)
-        if np.isnan(unw).all():
-            raise WorkError(
-                "A scene must hold some data",
-                f"{main} has none",
-                "Fetch the product again or leave it out",
-            )
-        cc = None if cc is None else np.clip(cc, 0, 1)
-    else:
-        wavelength_m = wavelength_m or WAVELENGTH_M
-        band, crs, transform, nodata = read_band(main)
-        phase, unw = _decode_layer(layer, band, nodata, main, wavelength_m)
-
-        def on_grid(p):
-            return _same_grid(Path(p), main, phase.shape, crs, transform)
-
-        cc = (
-            _decode_coherence(*on_grid(layers["coherence"]))
-            if "coherence" in layers and not coherence
-            else None
-        )
-        if unwrapped and unw is None and "unwrapped" in layers:
-            unw = _decode_values(*on_grid(layers["unwrapped"]), layers["unwrapped"])
-    if coherence:
-        cc = _decode_coherence(*_same_grid(Path(coherence), main, phase.shape, crs, transform))
-    return (
-        Interferogram(phase, crs, transform, cc, unw if unwrapped else None, stem, wavelength_m),
-        main,
-        stem,
-    )
+def whole_scene(
+    source: Source,
+    unwrapped: np.ndarray | None = None,  # (H, W) radians, unwrapped phase to go with it
+) -> Interferogram:
+    "All rows of a source in memory."
+    phase, coherence = source.read(0, source.shape[0])
+    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_)
+    return Interferogram(phase, source.crs, source.transform, coherence, unwrapped, *facts)

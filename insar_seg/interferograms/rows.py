@@ -5,96 +5,30 @@
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-imports
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from rasterio.transform import Affine
 
-from ..core.base import WAVELENGTH_M, RequestError, WorkError, wrap
-from insar_seg.interferograms.interferogram import (
-    MAX_PIXELS,
-    Interferogram,
-    _decode_coherence,
-    _decode_phase,
-    multilook,
-    read_band,
-)
-from insar_seg.interferograms.products import (
-    _HINTS,
-    _METRES,
-    _NOT_PHASE,
-    _companions,
-    _magic,
-    _names_dates,
-    _names_pass,
-    _parameters,
-    _split,
-    detect_product,
-    read_product,
-)
+from .interferogram import STRIP_PX, Interferogram, RowBuffer, multilook
+from .products import Source, find_product, open_product, whole_scene
 
 # %% auto #0
-__all__ = ['STRIP_PX', 'HOLD_PX', 'Source', 'source_of', 'open_source', 'overview']
+__all__ = ['HOLD_PX', 'source_of', 'open_source', 'overview']
 
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-source
-STRIP_PX = 1 << 21  # pixels of a scene that are handled at once
+_Lines = RowBuffer  # the former name
 
 
-@dataclass(frozen=True)
-class Source:
-    "One wrapped interferogram that is read by rows."
-
-    shape: tuple  # (H, W), pixels
-    crs: rasterio.crs.CRS  # coordinate reference system
-    transform: Affine  # (column, row) of a pixel's upper left corner -> coordinates
-    # function (first, last) -> phase (n, W) float32 radians, LiCSAR's sign, NaN = no data;
-    # coherence (n, W) float32 or None
-    read: Callable[[int, int], tuple] = field(repr=False)
-    has_coherence: bool = False
-    valid_px: int = 0  # pixels with data
-    kind: str = ""  # one of `PRODUCTS`; empty for a scene from memory
-    name: str = ""  # file stem, such as the pair
-    wavelength_m: float = WAVELENGTH_M  # radar wavelength, metres
-    dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
-    pass_: str = ""  # ascending, descending, or empty if not known
-
-    @property
-    def _empty(self):
-        """A scene without data on the same grid, in no memory, which knows what follows from the
-        grid alone.
-        """
-        return Interferogram(
-            np.broadcast_to(np.float32(np.nan), self.shape), self.crs, self.transform
-        )
-
-    @property
-    def pixel_m(self) -> tuple:
-        "Pixel size (down, right) in metres; for a geographic grid at the scene's middle latitude."
-        return self._empty.pixel_m
-
-    @property
-    def bounds_lonlat(self) -> tuple:
-        "(west, south, east, north) of the grid in degrees of WGS84."
-        return self._empty.bounds_lonlat
-
-    def pixel_of(self, latitude: float, longitude: float) -> tuple:
-        "(row, column), fractional and possibly outside, of a WGS84 position."
-        return self._empty.pixel_of(latitude, longitude)
-
-
-def source_of(scene: Interferogram, kind: str = "") -> Source:  # one of `PRODUCTS`, for the record
+def source_of(
+    scene: Interferogram,
+    kind: str = "",  # one of `PRODUCTS`, for the record
+) -> Source:
     "A scene in memory as a source."
 
     def read(first, last):
-        return (
-            scene.phase[first:last],
-            None if scene.coherence is None else scene.coherence[first:last],
-        )
+        coherence = None if scene.coherence is None else scene.coherence[first:last]
+        return scene.phase[first:last], coherence
 
     return Source(
         scene.shape,
@@ -110,182 +44,10 @@ def source_of(scene: Interferogram, kind: str = "") -> Source:  # one of `PRODUC
         scene.pass_,
     )
 
-# %% ../../nbs/2_interferograms/22_rows.ipynb #x--lines
-_HELD_BYTES = 1 << 28  # a file whose blocks, side by side, are larger is read as a whole
-
-
-class _Lines:
-    "Rows of a tall array: added at the end, dropped from the start, taken by their number."
-
-    def __init__(self, width, dtype):
-        self.first = 0
-        self.rows = np.empty((0, width), dtype)
-
-    @property
-    def last(self):
-        return self.first + len(self.rows)
-
-    def add(self, rows):
-        self.rows = np.concatenate([self.rows, rows])
-
-    def drop(self, first):
-        n = min(max(first - self.first, 0), len(self.rows))
-        self.first, self.rows = self.first + n, self.rows[n:]
-
-    def take(self, first, last):
-        return self.rows[first - self.first : last - self.first]
-
-# %% ../../nbs/2_interferograms/22_rows.ipynb #x--band
-class _Band:
-    "The first band of a GeoTIFF, by rows. Raises what `read_band` raises."
-
-    def __init__(self, path):
-        self.path = Path(path)
-        try:
-            with warnings.catch_warnings(), rasterio.Env(GTIFF_POINT_GEO_IGNORE="FALSE"):
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                with rasterio.open(self.path, driver="GTiff", sharing=False) as src:
-                    self.shape = src.shape
-                    self.crs = src.crs
-                    self.transform = src.transform
-                    self.nodata = src.nodata
-                    self.dtype = src.dtypes[0]
-                    self.unit = (src.units[0] or "").lower()
-                    self.step = src.block_shapes[0][0]
-            fit = (
-                self.crs is not None
-                and not self.transform.is_identity
-                and self.dtype.startswith(("u", "i", "f"))
-                and self.pixels <= MAX_PIXELS
-            )
-        except rasterio.errors.RasterioError:
-            fit = False
-        if not fit:
-            read_band(self.path)
-            raise WorkError(
-                "A raster must be a GeoTIFF of real numbers",
-                f"{self.path}",
-                "Convert it to float32",
-            )
-        self.dtype = np.dtype(self.dtype)
-        self.tall = self.step * self.shape[1] * self.dtype.itemsize > _HELD_BYTES
-        self._held = _Lines(self.shape[1], self.dtype)
-
-    @property
-    def pixels(self):
-        return self.shape[0] * self.shape[1]
-
-    def rows(self, first, last):
-        "(last - first, W) as stored."
-        if not self._held.first <= first <= self._held.last:
-            self._held = _Lines(self.shape[1], self.dtype)
-            self._held.first = first
-        begin = self._held.last
-        end = min(-(-last // self.step) * self.step, self.shape[0])
-        if last > begin:
-            self._held.drop(first)
-            try:
-                with rasterio.open(self.path, driver="GTiff", sharing=False) as src:
-                    self._held.add(src.read(1, window=((begin, end), (0, self.shape[1]))))
-            except rasterio.errors.RasterioError as e:
-                raise WorkError(
-                    "A raster must be a readable GeoTIFF",
-                    f"{self.path} ({e})",
-                    "The file is damaged or of another kind: fetch it again",
-                ) from None
-        return self._held.take(first, last)
-
-    def strips(self):
-        "All rows, in whole blocks of about `STRIP_PX` pixels."
-        step = max(1, STRIP_PX // self.shape[1] // self.step) * self.step
-        for first in range(0, self.shape[0], step):
-            yield self.rows(first, min(first + step, self.shape[0]))
-
-    def survey(self):
-        """(count, lowest, highest) of what is neither 0, NaN nor the no-data value; (0, inf, -inf)
-        if there is nothing.
-        """
-        count = 0
-        low = np.inf
-        high = -np.inf
-        for strip in self.strips():
-            good = strip[
-                (strip != 0)
-                & ~np.isnan(strip)
-                & (strip != (0 if self.nodata is None else self.nodata))
-            ]
-            if good.size:
-                count, low, high = (
-                    count + good.size,
-                    min(low, float(good.min())),
-                    max(high, float(good.max())),
-                )
-        return count, low, high
-
-# %% ../../nbs/2_interferograms/22_rows.ipynb #x--check-range
+# %% ../../nbs/2_interferograms/22_rows.ipynb #x-open-source
 HOLD_PX = 16_000_000  # smaller scenes are held in memory
 
 
-def _check_range(band, count, low, high):
-    "Raises `WorkError` unless the values of a file can be wrapped phase."
-    # raises: no data
-    if not count:
-        _decode_phase(np.zeros((1, 1), np.float32), None, band.path)
-    if band.dtype == np.uint8:
-        return
-    received = f"{band.path} spans {low:.4g} to {high:.4g}"
-    if high - low > 350 and (max(-low, high) <= 180.5 or low >= 0 and high <= 360.5):
-        raise WorkError(
-            "Wrapped phase must be in radians, from -pi to pi, and these values fill a turn in"
-            " degrees",
-            received,
-            "Convert them"
-            + (", subtract 360 above 180" if low >= 0 else "")
-            + " and multiply by pi / 180",
-        )
-    if 0 < low < 0.1 and 6.1 < high < 6.284:
-        raise WorkError(
-            "Wrapped phase must lie within -pi and pi radians, and these values fill 0 to 2 pi",
-            received,
-            "Subtract 2 pi above pi",
-        )
-    # raises: unwrapped
-    _decode_phase(np.array([[low, high]], np.float32), None, band.path)
-
-
-def _detect(path):
-    "`detect_product`, with the values of a GeoTIFF whose name says nothing looked at by strips."
-    if (
-        not path.is_file()
-        or _magic(path) != "tiff"
-        or _split(path.name)
-        or _NOT_PHASE.search(path.name)
-    ):
-        return detect_product(path)
-    hints = [k for k, pattern in _HINTS.items() if re.search(pattern, path.stem.lower())]
-    if hints and (hints == ["los"] or "los" not in hints):
-        return hints[0]
-    band = _Band(path)
-    if band.unit in _METRES:
-        return "los"
-    if band.dtype == np.uint8:
-        return "phase"
-    count, low, high = band.survey()
-    top = max(-low, high) if count else 0.0
-    if top > 3.1417 and band.unit.startswith("rad"):
-        return "unwrapped"
-    if 3.0 <= top <= 3.1417:
-        return "phase"
-    if 350 < high - low < 361:
-        _check_range(band, count, low, high)
-    raise RequestError(
-        "A GeoTIFF must be known to hold wrapped phase, unwrapped phase or displacement, by its"
-        " name, its unit, or values that fill -pi to pi",
-        f"{path.name}, values up to {top:.3g}",
-        "Say which: kind phase, unwrapped or los",
-    )
-
-# %% ../../nbs/2_interferograms/22_rows.ipynb #x-open-source
 def open_source(
     path: str | Path,  # a file, or the folder of one product
     kind: str | None = None,  # one of `PRODUCTS`; None: detected
@@ -293,123 +55,25 @@ def open_source(
     coherence: str | Path | None = None,
     hold_px: int = HOLD_PX,  # scenes with fewer pixels are read at once and held
 ) -> Source:
-    """A product as a source, in LiCSAR's sign. Raises what `read_product` raises, before the first
-    row is read; and `WorkError` for wrapped phase in degrees or from 0 to 2 pi.
-    """
-    path = Path(path)
-    kind = kind or _detect(path)
-
-    def whole():
-        return source_of(read_product(path, kind, coherence), kind)
-
-    if (
-        kind not in ("licsar", "hyp3_gamma", "hyp3_isce", "phase")
-        or not path.exists()
-        or (path.is_dir() and kind == "phase")
-    ):
-        return whole()
-    layers, stem = _companions(path, kind)
-    if "wrapped" not in layers or (path.is_file() and layers["wrapped"] != path):
-        return whole()
-    band = _Band(layers["wrapped"])
-    count, low, high = band.survey()
-    _check_range(band, count, low, high)
-    if band.pixels < hold_px or band.tall:
-        return whole()
-    other = _coherence_band(coherence or layers.get("coherence"), band)
-    if other is not None and other.tall:
-        return whole()
-    dates = _names_dates(stem) or _names_dates(band.path.parent.name)
-    turned = bool(dates) and dates[0] > dates[1]
-    if turned and kind == "phase":
-        raise WorkError(
-            "A plain file's name must have its older date first",
-            band.path.name,
-            "Rename it if its sign is LiCSAR's for the older date first; else turn its sign too",
-        )
-    return Source(
-        band.shape,
-        band.crs,
-        band.transform,
-        _reader(band, low, other, turned),
-        other is not None,
-        count,
-        kind,
-        stem,
-        dates=tuple(sorted(dates)) if dates else None,
-        pass_=_names_pass(band.path) or _parameters(path, stem),
-    )
-
-
-def _coherence_band(path, band):
-    "The file of coherence, or None. Raises `WorkError` unless it lies on the grid of the phase."
-    if path is None:
-        return None
-    other = _Band(path)
-    if other.shape != band.shape:
-        raise WorkError(
-            f"Rasters of one scene must have one shape ({band.path.name} has {band.shape})",
-            f"{path} has {other.shape}",
-            "Resample it onto the phase's grid",
-        )
-    if other.crs != band.crs or not other.transform.almost_equals(
-        band.transform, precision=abs(band.transform.a) / 2
-    ):
-        raise WorkError(
-            f"Rasters of one scene must lie on one grid ({band.path.name})",
-            path,
-            "Resample it onto the phase's grid",
-        )
-    return other
-
-
-def _reader(band, low, other, turned):
-    """The function `read` of a source. A row that holds a value of the whole file goes through the
-    decoding with every strip, and is dropped.
-    """
-
-    def with_row(b, value, a, z):
-        return np.concatenate([b.rows(a, z), np.full((1, b.shape[1]), value, b.dtype)])
-
-    # decides if coherence is stored as 0 to 255
-    top = 1 if other is None or other.dtype == np.uint8 else max(other.survey()[2], 0)
-
-    def read(first, last):
-        phase = _decode_phase(with_row(band, low, first, last), band.nodata, band.path)[:-1]
-        if turned:
-            phase = wrap(-phase)
-        return phase, (
-            None
-            if other is None
-            else _decode_coherence(with_row(other, top, first, last), other.nodata)[:-1]
-        )
-
-    return read
+    "A product as a source, in LiCSAR's sign. Raises what `read_product` raises."
+    source = open_product(find_product(path, kind), coherence, hold_px=hold_px)
+    return source_of(whole_scene(source), source.kind) if source.held else source
 
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-overview
 def overview(
     source: Source,
     longest_px: int = 1200,  # pixels of the longest side, at most
-) -> tuple:  # Interferogram averaged over n x n pixels; n
+) -> tuple[Interferogram, int]:  # the scene averaged over n x n pixels; n
     "A scene small enough for a picture."
     n = max(1, min(-(-max(source.shape) // longest_px), *source.shape))
+    height = source.shape[0] // n * n
     step = max(1, STRIP_PX // source.shape[1] // n) * n
     parts = []
-    for first in range(0, source.shape[0] // n * n, step):
-        strip = source.read(first, min(first + step, source.shape[0] // n * n))
-        parts.append(multilook(Interferogram(strip[0], source.crs, source.transform, strip[1]), n))
-    coherence = None if parts[0].coherence is None else np.concatenate([p.coherence for p in parts])
-    return (
-        Interferogram(
-            np.concatenate([p.phase for p in parts]),
-            source.crs,
-            source.transform * Affine.scale(n),
-            coherence,
-            None,
-            source.name,
-            source.wavelength_m,
-            source.dates,
-            source.pass_,
-        ),
-        n,
-    )
+    for first in range(0, height, step):
+        phase, coherence = source.read(first, min(first + step, height))
+        parts.append(multilook(Interferogram(phase, source.crs, source.transform, coherence), n))
+    phase = np.concatenate([p.phase for p in parts])
+    coherence = np.concatenate([p.coherence for p in parts]) if source.has_coherence else None
+    grid = source.transform * Affine.scale(n)
+    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_)
+    return Interferogram(phase, source.crs, grid, coherence, None, *facts), n

@@ -5,17 +5,20 @@
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 # %% auto #0
-__all__ = ['Network', 'Target', 'Rule', 'main', 'call']
+__all__ = ['main', 'call']
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x--bar
 class _Commands(TyperGroup):
@@ -30,41 +33,78 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="Find the area an earthquake has affected in wrapped Sentinel-1 interferograms.",
 )
 
-QUIET = typer.Option(False, "--quiet", help="No messages, no progress bars.")
-DEBUG = typer.Option(False, "--debug", help="Show the traceback of an error.")
-PROFILE = typer.Option("quick", "--profile", help="quick, twin, paper, or a TOML file.")
+
+@app.callback()
+def _shared(
+    context: typer.Context,
+    debug: bool = Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    "Find the area an earthquake has affected in wrapped Sentinel-1 interferograms."
+    context.obj = debug
 
 
 def _bar(quiet):
     "A function that wraps an iterable in a progress bar."
     from tqdm import tqdm
 
-    return lambda items: tqdm(items, disable=True if quiet else None, leave=False, file=sys.stderr)
+    def bar(items):
+        return tqdm(items, disable=True if quiet else None, leave=False, file=sys.stderr)
+
+    return bar
+
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x-options
+QUIET = Option(False, "--quiet", help="No messages, no progress bars.")
+PROFILE = Option("quick", "--profile", help="quick, twin, paper, or a TOML file.")
+FRESH = Option(False, "--fresh", help="Do every stage again.")
+HOST = Option([], help="Further host that may be asked; repeatable.")
+WORKERS = Option(1, min=1, help="Processes.")
+
+
+def _names(module, registry):
+    "A function that looks the names of a registry up in its owner's module."
+
+    def names():
+        from insar_seg.core.base import silent_start
+
+        with silent_start():
+            owner = import_module(f"insar_seg.{module}")
+        return list(getattr(owner, registry))
+
+    return names
+
+
+_networks = _names("networks.build", "NETWORKS")
+_rules = _names("maps.predictor", "RULES")
+_test_time_sets = _names("maps.ensemble", "TEST_TIME")
+_products = _names("interferograms.products", "PRODUCTS")
+
+
+def _check_known(option, name, known):
+    "Raises `RequestError`, which lists what is known, for another name."
+    from insar_seg.core.base import RequestError
+
+    if name not in known:
+        rule = f"{option} must be one of {', '.join(known)}"
+        raise RequestError(rule, repr(name), "Choose one of them")
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-study
+RUN = Option(Path("insar-seg-study"), help="Folder of the run; it resumes where it stopped.")
+
+
 @app.command(epilog="Example: insar-seg study --profile quick --out my-study")
 def study(
     profile: str = PROFILE,
-    archive: Path | None = typer.Option(
-        None, help="Archive to train on; without it one is simulated."
-    ),
-    test_archive: Path | None = typer.Option(
-        None, help="Second archive: scored only, under experiments.transfer."
-    ),
-    out: Path = typer.Option(
-        Path("insar-seg-study"), help="Folder of the run; a run resumes where it stopped."
-    ),
-    fresh: bool = typer.Option(False, "--fresh", help="Do every stage again."),
+    archive: Path | None = Option(None, help="Archive to train on. Default: one is simulated."),
+    test_archive: Path | None = Option(None, help="Second archive: scored only, as transfer."),
+    out: Path = RUN,
+    fresh: bool = FRESH,
     quiet: bool = QUIET,
-    debug: bool = DEBUG,
 ) -> None:
     "The whole study: data, masks, patches, splits, training, scores, report."
     from insar_seg.core.base import RequestError
@@ -72,11 +112,8 @@ def study(
 
     chosen = load_profile(profile)
     if chosen.name == "paper" and archive is None:
-        raise RequestError(
-            "The paper profile needs the real archive",
-            "no --archive",
-            "Give --archive DIR, or use --profile twin for simulated data",
-        )
+        cure = "Give --archive DIR, or use --profile twin for simulated data"
+        raise RequestError("The paper profile needs the real archive", "no --archive", cure)
     from insar_seg.pipeline.stages import run_study
 
     run_study(chosen, out, archive, test_archive, fresh, quiet)
@@ -84,15 +121,12 @@ def study(
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-simulate
 @app.command(epilog="Example: insar-seg simulate --out twin --profile quick --events 6 --seed 1")
 def simulate(
-    out: Path = typer.Option(..., help="Folder of the new archive."),
+    out: Path = Option(..., help="Folder of the new archive."),
     profile: str = PROFILE,
-    events: int | None = typer.Option(
-        None, help="Number of earthquakes; default: the profile's. Interferograms scale with it."
-    ),
-    seed: int | None = typer.Option(None, help="Seed; default: the profile's."),
-    workers: int = typer.Option(1, min=1, help="Processes."),
+    events: int | None = Option(None, help="Earthquakes; pairs scale. Default: the profile's."),
+    seed: int | None = Option(None, help="Seed; default: the profile's."),
+    workers: int = WORKERS,
     quiet: bool = QUIET,
-    debug: bool = DEBUG,
 ) -> None:
     "A simulated archive in LiCSAR's layout, with masks."
     import dataclasses
@@ -101,447 +135,339 @@ def simulate(
     from insar_seg.core.profile import load_profile, profile_from_dict
     from insar_seg.masks.twin import simulate_archive
 
-    chosen = load_profile(profile)
-    values = dataclasses.asdict(chosen)
+    values = dataclasses.asdict(load_profile(profile))
+    data = values["data"]
     if events is not None:
-        each = chosen.data.interferograms / chosen.data.events
-        values["data"] |= {"events": events, "interferograms": max(events, round(each * events))}
+        each = data["interferograms"] / data["events"]
+        data |= {"events": events, "interferograms": max(events, round(each * events))}
     if seed is not None:
         values["seed"] = seed
     chosen = profile_from_dict(values)
     with working_in(out):
         simulate_archive(out, chosen.data, chosen.seed, workers=workers, progress=_bar(quiet))
     if not quiet:
-        print(
-            f"{chosen.data.interferograms} interferograms of {chosen.data.events} simulated"
-            f" earthquakes in {out}"
-        )
+        counts = f"{chosen.data.interferograms} interferograms of {chosen.data.events}"
+        print(f"{counts} simulated earthquakes in {out}")
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-mask
 @app.command(epilog="Example: insar-seg mask my-archive")
 def mask(
-    archive: Path = typer.Argument(..., help="Archive whose pairs need masks."),
-    quiet: bool = QUIET,
-    debug: bool = DEBUG,
+    archive: Path = Argument(..., help="Archive whose pairs need masks."), quiet: bool = QUIET
 ) -> None:
     """Masks for an archive: from drawn polygons, from unwrapped phase or from a dislocation model;
     pairs without an earthquake get empty ones.
     """
     from insar_seg.masks.truth import mask_archive
 
-    told = mask_archive(archive, _bar(quiet))
+    counts = mask_archive(archive, _bar(quiet))
     if not quiet:
-        print(", ".join(f"{n} {source}" for source, n in told.items()))
+        print(", ".join(f"{n} {source}" for source, n in counts.items()))
 
-# %% ../../nbs/9_pipeline/96_cli.ipynb #x--numbers
-def _numbers(text, n, name):
-    "n numbers separated by commas, or None."
-    from insar_seg.core.base import RequestError
-
-    if text is None:
-        return None
-    try:
-        found = tuple(float(v) for v in text.split(","))
-    except ValueError:
-        found = ()
-    if len(found) != n:
-        raise RequestError(
-            f"--{name} must be {n} numbers separated by commas",
-            repr(text),
-            "Write, for example, --box 20,35,30,42 or --circle 39.8,22.2,100",
-        )
-    return found
-
-
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x-events
 @app.command(
-    epilog=(
-        "Example: insar-seg events --start 2019-01-01 --end 2021-12-31 --min-magnitude 6 --out"
-        " events.csv"
-    )
+    epilog="Example: insar-seg events --start 2019-01-01 --end 2021-12-31 --out events.csv"
 )
 def events(
-    out: Path = typer.Option(
-        Path("events.csv"), help="Table to write; one that exists is replaced."
-    ),
-    start: str | None = typer.Option(
-        None,
-        help="First day, UTC. Without --start and --end: the built-in table of 29 earthquakes.",
-    ),
-    end: str | None = typer.Option(None, help="Last day, UTC."),
-    min_magnitude: float = typer.Option(5.5, help="Smallest magnitude."),
-    max_magnitude: float | None = typer.Option(None, help="Largest magnitude."),
-    max_depth: float | None = typer.Option(None, help="Greatest depth, km."),
-    box: str | None = typer.Option(None, help="WEST,SOUTH,EAST,NORTH in degrees."),
-    circle: str | None = typer.Option(None, help="LATITUDE,LONGITUDE,KM."),
-    licsar: bool = typer.Option(
-        True, help="Keep only what is large and shallow enough for COMET to process."
-    ),
-    planes: bool = typer.Option(True, help="Ask for nodal planes, one request an earthquake."),
-    root: str | None = typer.Option(None, help="Address of the ComCat service."),
-    host: list[str] = typer.Option([], help="Further host that may be asked; repeatable."),
-    pause: float = typer.Option(0.6, min=0, help="Seconds between two requests."),
+    out: Path = Option(Path("events.csv"), help="Table to write; one that exists is replaced."),
+    start: str | None = Option(None, help="First day, UTC. Default: the built-in table."),
+    end: str | None = Option(None, help="Last day, UTC; goes with --start."),
+    min_magnitude: float = Option(5.5, help="Smallest magnitude."),
+    max_magnitude: float | None = Option(None, help="Largest magnitude."),
+    max_depth: float | None = Option(None, help="Greatest depth, km."),
+    box: str | None = Option(None, help="WEST,SOUTH,EAST,NORTH in degrees."),
+    circle: str | None = Option(None, help="LATITUDE,LONGITUDE,KM."),
+    licsar: bool = Option(True, help="Only what is large and shallow enough for COMET to process."),
+    planes: bool = Option(True, help="Ask for nodal planes, one request an earthquake."),
+    root: str | None = Option(None, help="Address of the ComCat service."),
+    host: list[str] = HOST,
+    pause: float = Option(0.6, min=0, help="Seconds between two requests."),
     quiet: bool = QUIET,
-    debug: bool = DEBUG,
 ) -> None:
     "A table of earthquakes, from USGS ComCat or the built-in list."
     from insar_seg.core.base import RequestError
     from insar_seg.core.fetching import Client
-    from insar_seg.earthquakes.comcat import (
-        COMCAT,
-        built_in_events,
-        in_licsar_rule,
-        query_events,
-        with_planes,
-        write_events,
-    )
+    from insar_seg.earthquakes import comcat
 
     if (start is None) != (end is None):
-        raise RequestError(
-            "--start and --end must be given together",
-            start or end,
-            "Give both, or neither for the built-in table",
-        )
+        cure = "Give both, or neither for the built-in table"
+        raise RequestError("--start and --end must be given together", start or end, cure)
     if start is None or end is None:
-        table = built_in_events()
+        table = comcat.built_in_events()
     else:
-        client, root = Client(extra_hosts=host, pause_s=pause), root or COMCAT
-        place = {"box": _numbers(box, 4, "box"), "circle": _numbers(circle, 3, "circle")}
-        table = query_events(
-            start,
-            end,
-            min_magnitude,
-            max_magnitude,
-            max_depth_km=max_depth,
-            **place,
-            root=root,
-            client=client,
-        )
+        client = Client(extra_hosts=host, pause_s=pause)
+        root = root or comcat.COMCAT
+        limits: dict = {"max_depth_km": max_depth, "root": root, "client": client}
+        limits |= {"box": _numbers(box, 4, "box"), "circle": _numbers(circle, 3, "circle")}
+        table = comcat.query_events(start, end, min_magnitude, max_magnitude, **limits)
         if licsar:
-            table = table[in_licsar_rule(table)]
+            table = table[comcat.in_licsar_rule(table)]
         if planes:
-            table = with_planes(table, client, _bar(quiet), root)
-    write_events(out, table)
+            table = comcat.with_planes(table, client, _bar(quiet), root)
+    comcat.write_events(out, table)
     if not quiet:
         print(f"{len(table)} earthquakes in {out}")
+
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x--numbers
+def _numbers(text, n, name):
+    "n numbers separated by commas, or None."
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(v) for v in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != n:
+        from insar_seg.core.base import RequestError
+
+        rule = f"--{name} must be {n} numbers separated by commas"
+        cure = "Write, for example, --box 20,35,30,42 or --circle 39.8,22.2,100"
+        raise RequestError(rule, repr(text), cure)
+    return numbers
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-download
 @app.command(
     epilog="Example: insar-seg download --events events.csv --out licsar --pairs-per-event 16"
 )
 def download(
-    events: Path = typer.Option(..., help="Table of earthquakes, from insar-seg events."),
-    out: Path = typer.Option(..., help="Folder of the archive; what is there already is kept."),
-    root: list[str] = typer.Option(
-        [],
-        help="Address of a folder that holds COMET's tracks; repeatable. Default: the known ones.",
+    events: Path = Option(..., help="Table of earthquakes, from insar-seg events."),
+    out: Path = Option(..., help="Folder of the archive; what is there already is kept."),
+    root: list[str] = Option([], help="Address of COMET's tracks; repeatable. Default: built in."),
+    pairs_per_event: int = Option(16, min=1, help="Co-seismic pairs of an earthquake, at most."),
+    negatives: int = Option(0, min=0, help="Pairs before and after each earthquake, at most."),
+    max_days: int = Option(30, min=1, help="Longest pair."),
+    frame: list[str] = Option([], help="Use this frame only; repeatable."),
+    product: list[str] = Option(
+        ["diff_pha", "cc", "unw"], help="Product to fetch; the first one must be there; repeatable."
     ),
-    pairs_per_event: int = typer.Option(
-        16, min=1, help="Co-seismic pairs for each earthquake, at most."
-    ),
-    negatives: int = typer.Option(
-        0, min=0, help="Pairs before and after each earthquake, at most."
-    ),
-    max_days: int = typer.Option(30, min=1, help="Longest pair."),
-    frame: list[str] = typer.Option([], help="Use this frame only; repeatable."),
-    product: list[str] = typer.Option(
-        ["diff_pha", "cc", "unw"],
-        help="Product to fetch; repeatable. A pair without the first one is passed over.",
-    ),
-    workers: int = typer.Option(2, min=1, max=4, help="Connections at a time."),
-    host: list[str] = typer.Option([], help="Further host that may be asked; repeatable."),
-    pause: float = typer.Option(0.5, min=0, help="Seconds between two requests to one host."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be fetched."),
+    workers: int = Option(2, min=1, max=4, help="Connections at a time."),
+    host: list[str] = HOST,
+    pause: float = Option(0.5, min=0, help="Seconds between two requests to one host."),
+    dry_run: bool = Option(False, "--dry-run", help="Only say what would be fetched."),
     quiet: bool = QUIET,
-    debug: bool = DEBUG,
 ) -> None:
     "The real archive: interferograms of the earthquakes, from COMET LiCSAR."
-    import pandas as pd
-
-    from insar_seg.core.base import WorkError, write_text
     from insar_seg.core.fetching import Client
-    from insar_seg.interferograms.archive import LICSAR_CREDIT, read_events
+    from insar_seg.interferograms.archive import read_events
     from insar_seg.interferograms.comet import ROOTS
-    from insar_seg.interferograms.download import DownloadBar, download_archive
     from insar_seg.interferograms.plan import plan_download
 
     table = read_events(events)
     client = Client(extra_hosts=host, pause_s=pause)
-    plan = plan_download(
-        table,
-        client,
-        tuple(root) or ROOTS,
-        tuple(product),
-        pairs_per_event,
-        negatives,
-        tuple(frame) or None,
-        max_days,
-        progress=_bar(quiet),
-    )
-    notes = pd.DataFrame(
-        [(n.event_id, n.frame, n.pair, n.text) for n in plan.notes],
-        columns=["event_id", "frame", "pair", "note"],
-    )
+    limits: dict = {"pairs_per_event": pairs_per_event, "negatives": negatives}
+    limits |= {"frames": tuple(frame) or None, "max_days": max_days, "progress": _bar(quiet)}
+    plan = plan_download(table, client, tuple(root) or ROOTS, tuple(product), **limits)
     if not quiet:
-        pairs = plan.pairs()
-        print(
-            f"{len(pairs)} pairs of {pairs[pairs.event_id != ''].event_id.nunique()} earthquakes"
-            f" are offered, {len(plan.products)} files; {len(notes)} notes"
-        )
-        for n in plan.notes[:10]:
-            print(f"  {' '.join(filter(None, (n.event_id, n.frame, n.pair)))}: {n.text}")
-    if dry_run:
-        return
+        _tell_plan(plan)
+    if not dry_run:
+        _fetch(plan, out, client, table, workers, quiet)
+
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x-fetch
+def _tell_plan(plan):
+    pairs = plan.pairs()
+    earthquakes = pairs[pairs.event_id != ""].event_id.nunique()
+    offered = f"{len(pairs)} pairs of {earthquakes} earthquakes are offered"
+    print(f"{offered}, {len(plan.products)} files; {len(plan.notes)} notes")
+    for n in plan.notes[:10]:
+        print(f"  {' '.join(filter(None, (n.event_id, n.frame, n.pair)))}: {n.text}")
+
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x-fetch-plan
+def _fetch(plan, out, client, table, workers, quiet):
+    "Fetch what is planned. Raises `WorkError` if nothing is offered or something did not arrive."
+    import pandas as pd
+
+    from insar_seg.core.base import WorkError, write_text
+    from insar_seg.interferograms.archive import LICSAR_CREDIT
+    from insar_seg.interferograms.download import DownloadBar, download_archive
+
     if not plan.products:
-        raise WorkError(
-            "COMET must offer at least one pair",
-            f"none for {len(table)} earthquakes",
-            "See the notes; try other earthquakes or --max-days",
-        )
+        cure = "See the notes; try other earthquakes or --max-days"
+        received = f"none for {len(table)} earthquakes"
+        raise WorkError("COMET must offer at least one pair", received, cure)
     if not quiet:
         print("\n".join(LICSAR_CREDIT))
     bar = DownloadBar(len(plan.products), disable=True if quiet else None, file=sys.stderr)
-    try:
+    with contextlib.closing(bar):
         done = download_archive(plan.products, out, client, table, workers, bar)
-    finally:
-        bar.close()
+    notes = pd.DataFrame(list(plan.notes), columns=["event_id", "frame", "pair", "text"])
+    notes = notes.rename(columns={"text": "note"})
     write_text(out / "notes.csv", notes.to_csv(index=False, lineterminator="\n"))
     if not quiet:
         print(done.text())
     if not done.pairs:
-        raise WorkError(
-            "At least one interferogram must arrive",
-            f"none of {len(plan.pairs())} pairs",
-            "See download.csv in the folder; run the same command again",
-        )
+        cure = "See download.csv in the folder; run the same command again"
+        received = f"none of {len(plan.pairs())} pairs"
+        raise WorkError("At least one interferogram must arrive", received, cure)
+    missing = f"{done.count('failed')} failed"
+    if not plan.complete:
+        missing += ", and some pages could not be read"
     if done.count("failed") or not plan.complete:
-        failed = f"{done.count('failed')} failed" + (
-            "" if plan.complete else ", and some pages could not be read"
-        )
-        raise WorkError(
-            "Every file that is offered must arrive",
-            failed,
-            "Run the same command again: what is there is kept",
-        )
+        cure = "Run the same command again: what is there is kept"
+        raise WorkError("Every file that is offered must arrive", missing, cure)
 
-# %% ../../nbs/9_pipeline/96_cli.ipynb #x-choices
-class Network(str, Enum):
-    "The networks of the study."
-
-    unet_inceptionv3 = "unet_inceptionv3"
-    unet_vgg19 = "unet_vgg19"
-    unet_resnet50 = "unet_resnet50"
-    dual_attention_resnet50 = "dual_attention_resnet50"
-
-
-class Target(str, Enum):
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x-train
+class _Target(str, Enum):
     "The two kinds of mask: the wider area that moved, the fringes an eye can see."
 
     margin = "margin"
     visible = "visible"
 
-# %% ../../nbs/9_pipeline/96_cli.ipynb #x-train
+
 @app.command(epilog="Example: insar-seg train --archive my-archive --model unet_vgg19 --out my-run")
 def train(
-    archive: Path = typer.Option(..., help="Archive to train on."),
-    model: Network = typer.Option("unet_inceptionv3", help="Network."),
-    target: Target = typer.Option("margin", help="Masks to learn."),
+    archive: Path = Option(..., help="Archive to train on."),
+    model: str = Option("unet_inceptionv3", help="Network.", autocompletion=_networks),
+    target: _Target = Option("margin", help="Masks to learn."),
     profile: str = PROFILE,
-    out: Path = typer.Option(
-        Path("insar-seg-study"), help="Folder of the run; the study command continues in it."
-    ),
-    fresh: bool = typer.Option(False, "--fresh", help="Do every stage again."),
+    out: Path = RUN,
+    fresh: bool = FRESH,
     quiet: bool = QUIET,
-    debug: bool = DEBUG,
 ) -> None:
     "One network, trained on an archive's patches."
     from insar_seg.core.profile import load_profile
+
+    chosen = load_profile(profile)
+    _check_known("--model", model, _networks())
     from insar_seg.pipeline.stages import train_one
 
-    folder = train_one(load_profile(profile), out, archive, model.value, target.value, fresh, quiet)
+    folder = train_one(chosen, out, archive, model, target.value, fresh, quiet)
     if not quiet:
         print(f"Trained: {folder / 'best.weights.h5'}")
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-evaluate
-@app.command(
-    epilog=(
-        "Example: insar-seg evaluate --predictions my-maps --archive twin --splits splits.csv --out"
-        " scores"
-    )
-)
+@app.command(epilog="Example: insar-seg evaluate --archive twin --predictions my-maps --out scores")
 def evaluate(
-    archive: Path = typer.Option(..., help="Archive with masks; its whole scenes are scored."),
-    model: Path | None = typer.Option(
-        None, help="A trained network's folder, or a .weights.h5 file with its card.json beside it."
+    archive: Path = Option(..., help="Archive with masks; its whole scenes are scored."),
+    model: str | None = Option(None, help="pretrained, a network's folder, or its .weights.h5."),
+    predictions: Path | None = Option(
+        None, help="Instead: a folder of <frame>/<pair>.probability.tif on the scenes' grids."
     ),
-    predictions: Path | None = typer.Option(
-        None,
-        help=(
-            "Instead of --model: a folder of probability rasters, <frame>/<pair>.probability.tif on"
-            " each scene's grid."
-        ),
+    out: Path = Option(Path("insar-seg-scores"), help="Folder of scores, report.html and maps."),
+    name: str = Option("", help="What to call the model. Default: its folder's name."),
+    target: _Target | None = Option(
+        None, help="Mask that counts as truth. Default: the one the network learnt, else margin."
     ),
-    out: Path = typer.Option(
-        Path("insar-seg-scores"),
-        help="Folder for scores.json, scenes.csv, figures, report.html and a network's maps.",
-    ),
-    name: str = typer.Option("", help="What to call the model. Default: its folder's name."),
-    target: Target | None = typer.Option(
-        None,
-        help="Mask that counts as truth. Default: the one the network was trained on, else margin.",
-    ),
-    threshold: float = typer.Option(
-        0.5, help="Probability above which a pixel counts as affected."
-    ),
-    splits: Path | None = typer.Option(
-        None, help="A splits.csv (frame, pair, split): score only the scenes of --split."
-    ),
-    split: str = typer.Option("test", help="Split to score, with --splits."),
+    threshold: float = Option(0.5, help="Probability above which a pixel counts as affected."),
+    splits: Path | None = Option(None, help="A splits.csv: only the scenes of --split count."),
+    split: str = Option("test", help="Split to score, with --splits."),
     quiet: bool = QUIET,
-    debug: bool = DEBUG,
 ) -> None:
     "Any model, scored on the whole scenes of an archive, beside five baselines."
     from insar_seg.pipeline.leaderboard import evaluate_predictions
     from insar_seg.pipeline.report import score_table, text_table
 
-    result = evaluate_predictions(
-        archive,
-        out,
-        model,
-        predictions,
-        name,
-        target.value if target else None,
-        threshold,
-        splits,
-        split,
-        quiet=quiet,
-    )
+    truth = target.value if target else None
+    what = (archive, out, model, predictions, name, truth, threshold, splits, split)
+    result = evaluate_predictions(*what, quiet=quiet)
     if quiet:
         return
     print(text_table(score_table(result["scores"])))
     missing = result["missing"]
     if missing:
-        print(
-            f"PARTIAL: {len(missing)} scenes have no prediction:"
-            f" {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}"
-        )
+        names = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        print(f"PARTIAL: {len(missing)} scenes have no prediction: {names}")
     print(f"Open {out / 'report.html'}")
 
-# %% ../../nbs/9_pipeline/96_cli.ipynb #x-rule
-class Rule(str, Enum):
-    "How several models become one map: mean, smallest or largest probability."
-
-    mean = "mean"
-    intersection = "intersection"
-    union = "union"
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x-map-options
+SCENES = Argument(
+    ..., help="Files, product folders, archives: LiCSAR, HyP3, ARIA GUNW, plain GeoTIFF."
+)
+# box is the former name of pretrained
+MODELS = Option(["box"], help="pretrained, or a network's folder or .weights.h5; repeatable.")
+RULE = Option(
+    "mean", help="How models are combined: mean, intersection, union.", autocompletion=_rules
+)
+VERSIONS = Option(
+    [],
+    help="Mean over versions of the scene: turns, offsets, gains, sign; repeatable.",
+    autocompletion=_test_time_sets,
+)
+KIND = Option(
+    None,
+    help="If the name does not say: phase, unwrapped, los or a product. Default: detected.",
+    autocompletion=_products,
+)
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-map
 @app.command("map", epilog="Example: insar-seg map 20210218_20210303.geo.diff_pha.tif --out maps")
 def map_scenes(
-    scenes: list[Path] = typer.Argument(
-        ...,
-        help=(
-            "Wrapped interferograms: LiCSAR .geo.diff_pha.tif, HyP3, ARIA GUNW, plain GeoTIFF;"
-            " product folders; archives."
-        ),
-    ),
-    out: Path = typer.Option(
-        Path("maps"),
-        help=(
-            "Folder of the maps: <stem>.probability.tif, .mask.tif, .geojson, .png. Finished scenes"
-            " are skipped."
-        ),
-    ),
-    coherence: Path | None = typer.Option(
-        None, help="GeoTIFF of coherence on the scene's grid. Default: the product's own, if any."
-    ),
-    model: list[str] = typer.Option(
-        ["box"],
-        help=(
-            "box, or a trained network's folder or .weights.h5 file; repeatable, then they are"
-            " combined."
-        ),
-    ),
-    combine: Rule = typer.Option("mean", help="How several models are combined."),
-    threshold: float | None = typer.Option(
-        None, help="Probability above which a pixel counts as affected. Default: the model's own."
-    ),
-    min_km2: float | None = typer.Option(
-        None, help="Smallest area, square kilometres. Default: the model's own."
-    ),
-    test_time: list[str] = typer.Option(
-        [], help="Mean over versions of the scene: turns, offsets, gains, sign; repeatable."
-    ),
-    kind: str | None = typer.Option(
-        None,
-        help=(
-            "What the file holds, where its name does not say: phase, unwrapped, los or a product."
-            " Default: detected."
-        ),
-    ),
-    html: bool = typer.Option(False, "--html", help="Also an interactive page that works offline."),
-    gpkg: bool = typer.Option(False, "--gpkg", help="Also a GeoPackage."),
-    stac: bool = typer.Option(False, "--stac", help="Also a STAC item."),
-    workers: int = typer.Option(1, min=1, help="Processes."),
-    cluster: str | None = typer.Option(
-        None, help="Address of a Dask scheduler whose workers share the scenes."
-    ),
+    context: typer.Context,
+    scenes: list[Path] = SCENES,
+    out: Path = Option(Path("maps"), help="Folder of the maps; finished scenes are skipped."),
+    coherence: Path | None = Option(None, help="On the scene's grid. Default: the product's own."),
+    model: list[str] = MODELS,
+    combine: str = RULE,
+    threshold: float | None = Option(None, help="Probability that counts. Default: the model's."),
+    min_km2: float | None = Option(None, help="Smallest area, km². Default: the model's own."),
+    test_time: list[str] = VERSIONS,
+    kind: str | None = KIND,
+    html: bool = Option(False, "--html", help="Also an interactive page that works offline."),
+    gpkg: bool = Option(False, "--gpkg", help="Also a GeoPackage."),
+    stac: bool = Option(False, "--stac", help="Also a STAC item."),
+    workers: int = WORKERS,
+    cluster: str | None = Option(None, help="Address of a Dask scheduler, to share the scenes."),
     quiet: bool = QUIET,
-    debug: bool = DEBUG,
 ) -> None:
     """Map the area an earthquake has affected: for each scene a raster of probability, a mask,
     polygons and a picture.
     """
-    from insar_seg.core.base import WorkError
     from insar_seg.maps.mapper import MapOptions, map_files
 
-    options = MapOptions(
-        tuple(model), combine.value, tuple(test_time), threshold, min_km2, kind, html, gpkg, stac
-    )
-    single = len(scenes) == 1 and not (scenes[0] / "pairs.csv").is_file()
+    if kind is not None:
+        _check_known("--kind", kind, _products())
+    names = (tuple(model), combine, tuple(test_time))
+    options = MapOptions(*names, threshold, min_km2, kind, html, gpkg, stac)
+    # the error of a scene that is alone is told at the end
+    alone = len(scenes) == 1 and not (scenes[0] / "pairs.csv").is_file()
 
     def tell(row):
-        return (
-            None if quiet or single and row["status"] == "failed" else print(_told(row), flush=True)
-        )
+        if not quiet and not (alone and row["status"] == "failed"):
+            print(_outcome(row), flush=True)
 
-    rows = map_files(scenes, out, options, coherence, workers, cluster, tell, _bar(quiet), debug)
-    failed = [r for r in rows if r["status"] == "failed"]
-    if not failed:
-        return
-    if len(rows) == 1:
-        _fail(failed[0]["error"], failed[0]["code"])
-    names = "; ".join(Path(r["stem"]).name for r in failed[:5])
-    raise WorkError(
-        "Every scene must be mapped",
-        f"{len(failed)} of {len(rows)} failed: {names}",
-        "See what is said of each; run the same command again for the rest",
-    )
+    bar = _bar(quiet)
+    rows = map_files(scenes, out, options, coherence, workers, cluster, tell, bar, context.obj)
+    _check_mapped(rows)
 
-
-def _told(row):
+# %% ../../nbs/9_pipeline/96_cli.ipynb #x-outcome
+def _outcome(row):
     "A line about a scene."
     name = Path(row["stem"]).name
     if row["status"] == "failed":
         return f"{name}: FAILED. {row['error']}"
-    found = "deformation found. " * row["deformation"] + "possible deformation. " * (
-        not row["deformation"] and row["doubtful_areas"] > 0
-    )
-    return f"{name}: {found}{row['reason']}" + " Finished before." * (row["status"] == "skipped")
+    found = ""
+    if row["deformation"]:
+        found = "deformation found. "
+    elif row["doubtful_areas"] > 0:
+        found = "possible deformation. "
+    before = " Finished before." if row["status"] == "skipped" else ""
+    return f"{name}: {found}{row['reason']}{before}"
+
+
+def _check_mapped(rows):
+    "Ends the command with the error of the only scene, or raises `WorkError` if scenes failed."
+    failed = [row for row in rows if row["status"] == "failed"]
+    if failed and len(rows) == 1:
+        _fail(failed[0]["error"], failed[0]["code"])
+    if failed:
+        from insar_seg.core.base import WorkError
+
+        names = "; ".join(Path(row["stem"]).name for row in failed[:5])
+        received = f"{len(failed)} of {len(rows)} failed: {names}"
+        cure = "See what is said of each; run the same command again for the rest"
+        raise WorkError("Every scene must be mapped", received, cure)
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-info
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")
 def info(
-    path: Path = typer.Argument(
-        ..., help="A scene, an archive, a run, a trained network's folder or a .keras model."
-    ),
-    quiet: bool = QUIET,
-    debug: bool = DEBUG,
+    path: Path = Argument(..., help="A scene, an archive, a run, a network or a .keras file."),
+    quiet: bool = Option(False, "--quiet", help="Only the exit code: 0 if it can be read."),
 ) -> None:
     "What a scene, an archive, a run or a weights file is."
-    from insar_seg.pipeline.describe import describe
+    from insar_seg.pipeline.describe import describe_path
 
-    for key, value in describe(path).items():
-        print(f"{key + ':':<16}{value}")
+    facts = describe_path(path)
+    if not quiet:
+        for key, value in facts.items():
+            print(f"{key + ':':<16}{value}")
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-main
 def main(
@@ -553,22 +479,20 @@ def main(
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")
     argv = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in argv
+    if debug:  # accepted anywhere; it belongs to the command without a name
+        argv = ["--debug", *(a for a in argv if a != "--debug")]
     try:
         app(argv, standalone_mode=True, prog_name="insar-seg")
-    except KeyboardInterrupt:
-        _fail("Interrupted: what was finished is kept, the same command continues", 1)
     except Exception as e:
-        if "--debug" in argv:
+        if debug:
             raise
         from insar_seg.core.base import InsarSegError
 
         if isinstance(e, InsarSegError):
             _fail(str(e), e.exit_code)
-        _fail(
-            f"Unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}. Run again with"
-            " --debug to see where",
-            1,
-        )
+        text = f"Unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}"
+        _fail(f"{text}. Run again with --debug to see where", 1)
 
 
 def _fail(text: str, code: int):
@@ -583,21 +507,17 @@ def call(
     """Run a command in this process. Raises `RuntimeError`, with what was printed, if it ends with
     another exit code.
     """
-    import contextlib
-
-    told = io.StringIO()
+    words = [str(a) for a in arguments]
+    out = io.StringIO()
     errors = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(errors):
+    got: str | int = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
-            main([*map(str, arguments)])
+            main(words)
         except SystemExit as e:
             got = e.code or 0
-        else:
-            got = 0
-    text = told.getvalue() + errors.getvalue()
+    text = out.getvalue() + errors.getvalue()
     if got != code:
-        raise RuntimeError(
-            f"insar-seg {' '.join(map(str, arguments))} ended with exit code {got}, not {code}:"
-            f" {text}"
-        )
+        ended = f"insar-seg {' '.join(words)} ended with exit code {got}, not {code}"
+        raise RuntimeError(f"{ended}: {text}")
     return text

@@ -16,10 +16,10 @@ from ..interferograms.archive import Archive
 from ..interferograms.products import detect_product, read_product
 
 # %% auto #0
-__all__ = ['describe']
+__all__ = ['describe_path']
 
-# %% ../../nbs/9_pipeline/95_describe.ipynb #x-describe
-def describe(
+# %% ../../nbs/9_pipeline/95_describe.ipynb #x-describe-path
+def describe_path(
     # a scene's GeoTIFF, an archive, a run's folder, a model's folder or .weights.h5, a .keras file
     path: str | Path,
 ) -> dict:  # fact -> text
@@ -29,85 +29,72 @@ def describe(
     path = Path(path)
     if not path.exists():
         raise RequestError("The path must exist", path, "Check it")
-    if path.is_dir():
-        if (path / "results.json").is_file():
-            return _run(path)
-        if (path / "pairs.csv").is_file():
-            return _archive(path)
-        if (path / "card.json").is_file():
-            return _weights(path, path / "best.weights.h5")
-        raise RequestError(
-            "A folder must be an archive (pairs.csv), a run (results.json) or a model (card.json)",
-            path,
-            "Check the path",
-        )
-    if path.name.endswith(".weights.h5"):
-        return _weights(path.parent, path)
-    return _model(path) if path.suffix == ".keras" else _scene(path)
+    if not path.is_dir():
+        if path.name.endswith(".weights.h5"):
+            return _weights(path.parent, path)
+        return _model(path) if path.suffix == ".keras" else _scene(path)
+    for name, facts_of in (
+        ("results.json", _run),
+        ("pairs.csv", _archive),
+        ("card.json", _network),
+    ):
+        if (path / name).is_file():
+            return facts_of(path)
+    rule = "A folder must be an archive (pairs.csv), a run (results.json) or a model (card.json)"
+    raise RequestError(rule, path, "Check the path")
 
-
+# %% ../../nbs/9_pipeline/95_describe.ipynb #x-scene
 def _scene(path):
     product = detect_product(path)
-    s = read_product(path, product)
-    west, south, east, north = s.bounds_lonlat
-    coherence = "none" if s.coherence is None else f"median {np.nanmedian(s.coherence):.2f}"
+    scene = read_product(path, product)
+    west, south, east, north = scene.bounds_lonlat
+    coherence = scene.coherence
     return {
         "kind": f"interferogram, {product}",
-        "name": s.name,
-        "size": f"{s.shape[0]} rows x {s.shape[1]} columns",
-        "pixel": f"{s.pixel_m[0]:.1f} m x {s.pixel_m[1]:.1f} m",
-        "CRS": s.crs.to_string(),
+        "name": scene.name,
+        "size": f"{scene.shape[0]} rows x {scene.shape[1]} columns",
+        "pixel": f"{scene.pixel_m[0]:.1f} m x {scene.pixel_m[1]:.1f} m",
+        "CRS": scene.crs.to_string(),
         "west, east": f"{west:.4f}, {east:.4f}",
         "south, north": f"{south:.4f}, {north:.4f}",
-        "data": f"{s.valid.mean():.1%} of the pixels",
-        "coherence": coherence,
+        "data": f"{scene.valid.mean():.1%} of the pixels",
+        "coherence": "none" if coherence is None else f"median {np.nanmedian(coherence):.2f}",
     }
 
 
 def _archive(path):
-    a = Archive(path)
-    origins = sorted({p.origin for p in a.pairs})
-    masks = sum(
-        a.mask_path(p, "margin").is_file() or a.mask_path(p, "visible", ".geojson").is_file()
-        for p in a.pairs
-    )
+    archive = Archive(path)
+    pairs = archive.pairs
+    stored = [archive.mask_path(p, "margin").is_file() for p in pairs]
+    drawn = [archive.mask_path(p, "visible", ".geojson").is_file() for p in pairs]
     return {
-        "kind": f"archive, {' and '.join(origins)}",
-        "events": len(a.events),
-        "interferograms": len(a.pairs),
-        "co-seismic": sum(p.coseismic for p in a.pairs),
-        "frames": len({p.frame for p in a.pairs}),
-        "with masks": masks,
+        "kind": f"archive, {' and '.join(sorted({p.origin for p in pairs}))}",
+        "events": len(archive.events),
+        "interferograms": len(pairs),
+        "co-seismic": sum(p.coseismic for p in pairs),
+        "frames": len({p.frame for p in pairs}),
+        "with masks": int(np.logical_or(stored, drawn).sum()),
     }
 
-
+# %% ../../nbs/9_pipeline/95_describe.ipynb #x-run
 def _run(path):
     try:
-        r = json.loads((path / "results.json").read_text(encoding="utf-8"))
-
-        def iou(s):
-            return "-" if s["micro"]["iou"] is None else format(s["micro"]["iou"], ".2f")
-
-        scores = {
-            f"{e} {n}": f"micro IoU {iou(s)}"
-            for e, x in r["experiments"].items()
-            for n, s in x.items()
-        }
-        return {
-            "kind": "run of the study",
-            "profile": r["profile"],
-            "archive": r["archive"],
-            "version": r["version"],
-            "seed": r["seed"],
-            "patches": r["dataset"]["patches"],
-            **scores,
-        }
+        results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        facts = {key: results[key] for key in ("profile", "archive", "version", "seed")}
+        facts["patches"] = results["dataset"]["patches"]
+        for experiment, scores in results["experiments"].items():
+            for name, score in scores.items():
+                iou = score["micro"]["iou"]
+                text = "-" if iou is None else f"{iou:.2f}"
+                facts[f"{experiment} {name}"] = f"micro IoU {text}"
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise WorkError(
-            "results.json must be what a study writes",
-            f"{path} ({type(e).__name__})",
-            "Run the study again",
-        ) from None
+        rule = "results.json must be what a study writes"
+        raise WorkError(rule, f"{path} ({type(e).__name__})", "Run the study again") from None
+    return {"kind": "run of the study", **facts}
+
+# %% ../../nbs/9_pipeline/95_describe.ipynb #x-weights
+def _network(folder):
+    return _weights(folder, folder / "best.weights.h5")
 
 
 def _weights(folder, path):
@@ -115,52 +102,42 @@ def _weights(folder, path):
     from insar_seg.networks.weights import read_card
 
     card = read_card(folder)
-    n = card["network"]
-    t = card["training"]
-    d = card["data"]
-    size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "weights missing"
-    scores = {
-        f"score, {k}": f"micro IoU {s['micro']['iou']:.2f}"
-        for k, s in card["scores"].items()
-        if s.get("micro", {}).get("iou") is not None
-    }
-    trained = (
-        f"{t.get('epochs_done', '?')} epochs, profile {t.get('profile', '?')}, seed"
-        f" {t.get('seed', '?')}"
-    )
-    return {
+    training = {"epochs_done": "?", "profile": "?", "seed": "?", **card["training"]}
+    facts = {
         "kind": "trained network",
-        "name": n["name"],
-        "masks": d.get("masks", "?"),
+        "name": card["network"]["name"],
+        "masks": card["data"].get("masks", "?"),
         "channels": ", ".join(card["channels"]),
         "normalisation": card["normalisation"],
-        "trained": trained,
-        "size": size,
+        "trained": "{epochs_done} epochs, profile {profile}, seed {seed}".format(**training),
+        "size": f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "weights missing",
         "version": card["version"],
         "licence": card["licence"],
-        **scores,
     }
+    for name, score in card["scores"].items():
+        iou = score.get("micro", {}).get("iou")
+        if iou is not None:
+            facts[f"score, {name}"] = f"micro IoU {iou:.2f}"
+    return facts
 
-
+# %% ../../nbs/9_pipeline/95_describe.ipynb #x-model
 def _model(path):
     "Read from the file's own configuration; nothing of it is executed."
     try:
         with zipfile.ZipFile(path) as z:
             if sum(i.file_size for i in z.infolist()) > 4e9:
                 raise ValueError("more than 4 GB")
-            config = json.loads(z.read("config.json"))
-            made = json.loads(z.read("metadata.json"))
+            config = json.loads(z.read("config.json"))["config"]
+            saved = json.loads(z.read("metadata.json"))
         return {
             "kind": "Keras model",
-            "name": config["config"]["name"],
-            "layers": len(config["config"]["layers"]),
-            "keras": made.get("keras_version", "?"),
-            "saved": made.get("date_saved", "?"),
+            "name": config["name"],
+            "layers": len(config["layers"]),
+            "keras": saved.get("keras_version", "?"),
+            "saved": saved.get("date_saved", "?"),
             "size": f"{path.stat().st_size / 1e6:.0f} MB",
         }
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
-        raise WorkError(
-            "A model must be a .keras file",
-            f"{path} ({type(e).__name__})",
-            "Give a Keras archive, or the folder of a trained network",
-        ) from None
+        cure = "Give a Keras archive, or the folder of a trained network"
+        rule = "A model must be a .keras file"
+        raise WorkError(rule, f"{path} ({type(e).__name__})", cure) from None
