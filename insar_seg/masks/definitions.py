@@ -5,12 +5,12 @@
 # %% ../../nbs/4_masks/40_definitions.ipynb #x-imports
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 from rasterio import Affine
 from rasterio.crs import CRS
 from scipy import ndimage
@@ -18,17 +18,15 @@ from scipy import ndimage
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, los_from_phase
 
 # %% auto #0
-__all__ = ['CLOSING_M', 'PIECE_M2', 'VISIBLE_M2', 'MARGIN_M', 'STILL_M', 'SMOOTH_M', 'GRADIENT_RATIO', 'GEOJSON_BYTES', 'Masks',
-           'empty_masks', 'dilate', 'close_disc', 'atmosphere_sigma', 'masks_from_displacement',
-           'displacement_from_unwrapped', 'reach_m', 'fringe_gradient', 'masks_from_unwrapped', 'overlap',
-           'masks_from_polygons']
+__all__ = ['MARGIN_M', 'STILL_M', 'Masks', 'empty_masks', 'dilate', 'atmosphere_sigma', 'masks_from_displacement',
+           'displacement_from_unwrapped', 'reach_m', 'masks_from_unwrapped', 'overlap', 'masks_from_polygons']
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x-masks
-CLOSING_M = 1500.0  # radius of the disc that joins the lobes
-PIECE_M2 = 3e6  # smaller pieces of the visible mask are dropped
-VISIBLE_M2 = 5e6  # smallest visible earthquake
 MARGIN_M = 0.005  # displacement that belongs to the margin
 STILL_M = 0.002  # displacement below which the ground counts as still
+_CLOSING_M = 1500.0  # radius of the disc that joins the lobes
+_PIECE_M2 = 3e6  # smaller pieces of the visible mask are dropped
+_VISIBLE_M2 = 5e6  # smallest visible earthquake
 
 
 @dataclass(frozen=True)
@@ -43,18 +41,19 @@ class Masks:
     threshold_m: float
 
 
+def _masks(visible, margin, ignore, hidden, threshold_m=float("nan")):
+    "`Masks` of boolean arrays."
+    layers = [a.astype(np.uint8) for a in (visible, margin, ignore)]
+    return Masks(*layers, bool(hidden), float(threshold_m))
+
+
 def empty_masks(
     valid: np.ndarray,  # (H, W) bool, False where there is no data
 ) -> Masks:  # nothing visible, nothing in the margin
     "The masks of an interferogram without an earthquake."
     valid = np.asarray(valid, bool)
-    return Masks(
-        np.zeros(valid.shape, np.uint8),
-        np.zeros(valid.shape, np.uint8),
-        (~valid).astype(np.uint8),
-        False,
-        float("nan"),
-    )
+    nothing = np.zeros(valid.shape, bool)
+    return _masks(nothing, nothing, ~valid, hidden=False)
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x-dilate
 def dilate(
@@ -65,24 +64,19 @@ def dilate(
     "Dilation with a disc given in metres."
     if not mask.any() or radius_m <= 0:
         return mask.copy()
-    box = _box(mask, radius_m, pixel_m)
+    box = _around(mask, radius_m, pixel_m)
     out = np.zeros(mask.shape, bool)
     out[box] = ndimage.distance_transform_edt(~mask[box], sampling=pixel_m) <= radius_m
     return out
 
 
-def close_disc(
-    mask: np.ndarray,  # (H, W) bool
-    radius_m: float,  # metres
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
-) -> np.ndarray:  # (H, W) bool, contains `mask`
-    """Closing with a disc given in metres; nothing beyond the edge of the scene pulls the mask
-    outward.
-    """
+def _close(mask, radius_m, pixel_m):
+    "Closing with a disc given in metres, (H, W) bool; contains the mask."
     if not mask.any():
         return mask.copy()
-    box = _box(mask, radius_m, pixel_m)
-    pad = [(int(radius_m / p) + 2,) * 2 for p in pixel_m]
+    box = _around(mask, radius_m, pixel_m)
+    # with room all around, nothing beyond the edge of the scene pulls the mask outward
+    pad = [(int(radius_m / size) + 2,) * 2 for size in pixel_m]
     grown = dilate(np.pad(mask[box], pad), radius_m, pixel_m)
     closed = ndimage.distance_transform_edt(grown, sampling=pixel_m) > radius_m
     out = mask.copy()
@@ -90,23 +84,34 @@ def close_disc(
     return out
 
 
-def _box(mask, radius_m, pixel_m):
+def _around(mask, radius_m, pixel_m):
     "Slices around the mask and `radius_m` more."
-    spans = []
-    for axis, size in enumerate(pixel_m):
-        where = np.flatnonzero(mask.any(axis=1 - axis))
-        reach = int(radius_m / size) + 2
-        spans.append(slice(max(0, where[0] - reach), where[-1] + reach + 1))
-    return tuple(spans)
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    reach = [int(radius_m / size) + 2 for size in pixel_m]
+    return tuple(slice(max(0, s.start - k), s.stop + k) for s, k in zip(box, reach))
+
+# %% ../../nbs/4_masks/40_definitions.ipynb #x-outline
+_TOUCHING = np.ones((3, 3))  # sides and corners
 
 
 def _drop_small(mask, area_m2, pixel_m):
-    "The mask without its 8-connected pieces below `area_m2`."
-    labels, n = ndimage.label(mask, np.ones((3, 3)))
+    "The mask without its pieces below `area_m2`."
+    labels, n = ndimage.label(mask, _TOUCHING)
     size = np.bincount(labels.ravel(), minlength=n + 1) * float(np.prod(pixel_m))
-    keep = size >= area_m2
-    keep[0] = False
-    return keep[labels]
+    large = size >= area_m2
+    large[0] = False  # label 0 is the background
+    return large[labels]
+
+
+def _outline(candidates, pixel_m):
+    "The visible mask that candidates make."
+    filled = ndimage.binary_fill_holes(_close(candidates, _CLOSING_M, pixel_m))
+    return _drop_small(filled, _PIECE_M2, pixel_m)
+
+
+def _radius(mask, pixel_m):
+    "Radius of the disc that has the area of the mask, metres."
+    return float(np.sqrt(mask.sum() * np.prod(pixel_m) / np.pi))
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x-atmosphere-sigma
 def atmosphere_sigma(
@@ -120,8 +125,7 @@ def atmosphere_sigma(
     """
     total, pairs = 0.0, 0
     for axis, size in enumerate(pixel_m):
-        n = delay.shape[axis]
-        lag = min(max(1, round(lag_m / size)), n // 2)
+        lag = min(max(1, round(lag_m / size)), delay.shape[axis] // 2)
         if lag < 1:
             continue
         a = np.moveaxis(delay, axis, 0)
@@ -145,53 +149,44 @@ def masks_from_displacement(
     visible_m: float | None = None,
     margin_m: float = MARGIN_M,  # displacement that belongs to the margin, metres
 ) -> Masks:
-    """The definitions above, to the letter. Raises `RequestError` if the arrays do not share one
-    shape.
-    """
-    _same_shape(los=los, valid=valid, atmosphere=atmosphere, coherence=coherence)
+    "The definitions above, to the letter. Raises `RequestError` if the shapes differ."
+    _check_shapes(los=los, valid=valid, atmosphere=atmosphere, coherence=coherence)
     valid = np.asarray(valid, bool) & np.isfinite(los)
-    moved = np.where(valid, los, 0).astype(np.float32)
-    still = valid & (np.abs(moved) < STILL_M)
-    if still.any():
-        moved = moved - np.median(moved[still])
-    moved = np.abs(np.where(valid, moved, 0))
-    pixel_area = float(np.prod(pixel_m))
+    moved = _moved(los, valid)
     threshold = wavelength_m / 4 if visible_m is None else visible_m
     if atmosphere is not None:
-        size = np.sqrt((moved >= threshold).sum() * pixel_area / np.pi)
         known = valid & np.isfinite(atmosphere)
-        threshold = max(threshold, 2 * atmosphere_sigma(atmosphere, known, size, pixel_m))
-    visible = ndimage.binary_fill_holes(close_disc(moved >= threshold, CLOSING_M, pixel_m))
-    visible = _drop_small(visible, PIECE_M2, pixel_m)
+        lag = _radius(moved >= threshold, pixel_m)
+        threshold = max(threshold, 2 * atmosphere_sigma(atmosphere, known, lag, pixel_m))
+    visible = _outline(moved >= threshold, pixel_m)
     margin = moved >= margin_m
     if visible.any():
         margin = visible | (margin & dilate(visible, _radius(visible, pixel_m), pixel_m))
     seen = _is_visible(visible, coherence, pixel_m)
-    ignore = ~valid | (~margin & (moved >= STILL_M))
-    return Masks(
-        (visible & seen).astype(np.uint8),
-        margin.astype(np.uint8),
-        ignore.astype(np.uint8),
-        bool(not seen and (moved >= STILL_M).any()),
-        float(threshold),
-    )
+    swayed = moved >= STILL_M
+    hidden = not seen and swayed.any()
+    return _masks(visible & seen, margin, ~valid | (~margin & swayed), hidden, threshold)
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x--radius
-def _radius(mask, pixel_m):
-    "Radius of the disc that has the area of the mask, metres."
-    return float(np.sqrt(mask.sum() * np.prod(pixel_m) / np.pi))
+def _moved(los, valid):
+    "How far each pixel moved relative to the ground at rest, metres; 0 where there is no data."
+    los = np.where(valid, los, 0).astype(np.float32)
+    still = valid & (np.abs(los) < STILL_M)
+    if still.any():
+        los = los - np.median(los[still])
+    return np.abs(np.where(valid, los, 0))
 
 
 def _is_visible(visible, coherence, pixel_m):
     "Large enough, and coherent in at least half of its area."
-    if visible.sum() * np.prod(pixel_m) < VISIBLE_M2:
+    if visible.sum() * np.prod(pixel_m) < _VISIBLE_M2:
         return False
     return coherence is None or bool((np.nan_to_num(coherence[visible]) >= 0.2).mean() >= 0.5)
 
 
-def _same_shape(**arrays):
-    "All arrays that are given must be (H, W) of one shape."
-    shapes = {k: np.shape(a) for k, a in arrays.items() if a is not None}
+def _check_shapes(**layers):
+    "All layers that are given must be (H, W) of one shape."
+    shapes = {name: np.shape(a) for name, a in layers.items() if a is not None}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 2:
         raise RequestError(
             "All layers of a scene must be (H, W) of one shape", shapes, "Put them on one grid"
@@ -203,22 +198,19 @@ def displacement_from_unwrapped(
     valid: np.ndarray,  # (H, W) bool
     pixel_m: tuple,  # (row, column) size of a pixel, metres
     wavelength_m: float = WAVELENGTH_M,  # radar wavelength, metres
-    epicentre_rc: tuple | None = None,  # (row, column) of the epicentre, where known
+    # (row, column) of the epicentre, where known; unknown: the far field is the whole scene
+    epicentre_rc: tuple | None = None,
     radius_m: float = 0.0,  # the far field begins at this distance from the epicentre
 ) -> np.ndarray:  # (H, W) float32 metres toward the satellite, NaN where there is no data
-    """Displacement relative to the far field, without a planar ramp.
-
-    The far field is all valid pixels beyond `radius_m` of the epicentre (all, if there is none). A plane is fitted to it by least
-    squares, pixels whose residual exceeds 2.5 robust standard deviations (1.4826 x median absolute deviation) are left out, and
-    the fit is repeated until the selection settles, at most 20 times; then the selection's median becomes zero. If fewer than
-    1 % of the valid pixels lie beyond the radius, the whole scene is used. Raises `WorkError` if fewer than 100 pixels are valid.
+    """Displacement relative to the far field, without a planar ramp. Raises `WorkError` if fewer
+    than 100 pixels are valid.
     """
     return _deramped(unw, valid, pixel_m, wavelength_m, epicentre_rc, radius_m)[0]
 
 
 def _deramped(unw, valid, pixel_m, wavelength_m, epicentre_rc, radius_m):
     "Displacement and the far field (H, W) bool that its zero rests on."
-    _same_shape(unw=unw, valid=valid)
+    _check_shapes(unw=unw, valid=valid)
     valid = np.asarray(valid, bool) & np.isfinite(unw)
     if valid.sum() < 100:
         raise WorkError(
@@ -226,37 +218,39 @@ def _deramped(unw, valid, pixel_m, wavelength_m, epicentre_rc, radius_m):
             int(valid.sum()),
             "Check the unwrapped phase and its no-data value",
         )
-    far = (
-        valid & (_distance(unw.shape, epicentre_rc, pixel_m) > radius_m)
-        if epicentre_rc is not None
-        else valid
-    )
+    far = valid
+    if epicentre_rc is not None:
+        far = valid & (_distance(unw.shape, epicentre_rc, pixel_m) > radius_m)
     if far.sum() < max(100, 0.01 * valid.sum()):
         far = valid
-    rows, cols = np.nonzero(far)
-    step = max(1, len(rows) // 50_000)
-    rows, cols = rows[::step], cols[::step]
-
-    def plane(r, c):
-        return np.stack([np.ones_like(r, float), r / unw.shape[0], c / unw.shape[1]], -1)
-
     los = los_from_phase(np.where(valid, unw, 0).astype(np.float64), wavelength_m)
-    x = plane(rows, cols)
-    y = los[rows, cols]
-    keep = np.ones(len(y), bool)
-    for _ in range(20):
-        fit = np.linalg.lstsq(x[keep], y[keep], rcond=None)[0]
-        residual = y - x @ fit
-        centre = np.median(residual[keep])
-        spread = 1.4826 * np.median(np.abs(residual[keep] - centre))
-        new = np.abs(residual - centre) <= 2.5 * spread + 1e-9
-        if (new == keep).all() or new.sum() < 10:
-            break
-        keep = new
-    r, c = np.ogrid[: unw.shape[0], : unw.shape[1]]
-    los = los - (fit[0] + fit[1] * r / unw.shape[0] + fit[2] * c / unw.shape[1]) - centre
-    far = far & (np.abs(los) <= 2.5 * spread + 1e-9) if epicentre_rc is None else far
+    los, limit = _without_plane(los, far)
+    if epicentre_rc is None:
+        far = far & (np.abs(los) <= limit)
     return np.where(valid, los, np.nan).astype(np.float32), far
+
+# %% ../../nbs/4_masks/40_definitions.ipynb #x-fit-plane
+def _without_plane(los, far):
+    "Motion relative to the plane of the far field, and how far a pixel of it may be off, metres."
+    rows, cols = np.nonzero(far)
+    every = max(1, len(rows) // 50_000)  # so many are enough for three numbers
+    rows, cols = rows[::every], cols[::every]
+    h, w = los.shape
+    x = np.stack([np.ones(len(rows)), rows / h, cols / w], -1)
+    y = los[rows, cols]
+    inlier = np.ones(len(y), bool)
+    for _ in range(20):
+        fit = np.linalg.lstsq(x[inlier], y[inlier], rcond=None)[0]
+        residual = y - x @ fit
+        centre = np.median(residual[inlier])
+        spread = 1.4826 * np.median(np.abs(residual[inlier] - centre))
+        limit = 2.5 * spread + 1e-9
+        near = np.abs(residual - centre) <= limit
+        if (near == inlier).all() or near.sum() < 10:
+            break
+        inlier = near
+    r, c = np.ogrid[:h, :w]
+    return los - (fit[0] + fit[1] * r / h + fit[2] * c / w) - centre, limit
 
 
 def _distance(shape, centre_rc, pixel_m):
@@ -270,37 +264,30 @@ def reach_m(
     # half a fringe or more: the inner radius; less: the 5 mm radius
     displacement_m: float = WAVELENGTH_M / 4,
 ) -> float:  # metres
-    """Radius of the area a shallow earthquake moves by half a fringe, or by 5 mm (fit to
-    dislocation models).
-    """
+    "Radius of the area a shallow earthquake moves by half a fringe, or by 5 mm (a fit)."
     if displacement_m >= WAVELENGTH_M / 4:
         return 8.9e3 * 10 ** (0.86 * (magnitude - 6))
     return 16e3 * 10 ** (0.80 * (magnitude - 6))
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x--smooth
-SMOOTH_M = 1500.0  # standard deviation of the Gaussian that the gradient is taken through
-GRADIENT_RATIO = 2.5  # times the far field's median gradient
+_SMOOTH_M = 1500.0  # standard deviation of the Gaussian that the gradient is taken through
+_GRADIENT_RATIO = 2.5  # times the far field's median gradient
 
 
 def _smooth(field, valid, pixel_m):
     "Gaussian mean over valid pixels only (normalised convolution)."
-    sigma = [SMOOTH_M / p for p in pixel_m]
+    sigma = [_SMOOTH_M / p for p in pixel_m]
+    known = np.where(valid, field, 0).astype(np.float32)
     weight = ndimage.gaussian_filter(valid.astype(np.float32), sigma, truncate=3)
-    return ndimage.gaussian_filter(
-        np.where(valid, field, 0).astype(np.float32), sigma, truncate=3
-    ) / np.maximum(weight, 1e-3)
+    return ndimage.gaussian_filter(known, sigma, truncate=3) / np.maximum(weight, 1e-3)
 
 
-def fringe_gradient(
-    los: np.ndarray,  # (H, W) metres
-    valid: np.ndarray,  # (H, W) bool
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
-) -> np.ndarray:  # (H, W) float32, metres per metre
-    "Root mean square gradient of the displacement at a scale of 1.5 km."
+def _fringe_gradient(los, valid, pixel_m):
+    "Root mean square gradient of the displacement at a scale of 1.5 km, metres per metre."
     dr, dc = np.gradient(_smooth(los, valid, pixel_m), *pixel_m)
     return np.sqrt(_smooth(dr**2 + dc**2, valid, pixel_m))
 
-
+# %% ../../nbs/4_masks/40_definitions.ipynb #x-masks-from-unwrapped
 def masks_from_unwrapped(
     # (H, W) unwrapped phase, radians, positive away from the satellite; 0 or NaN: no data
     unw: np.ndarray,
@@ -312,25 +299,16 @@ def masks_from_unwrapped(
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1
 ) -> Masks:
     """Masks of a real interferogram that is known to span an earthquake, from its unwrapped phase.
-
-    Candidates as described above; closed, filled and freed of small pieces as any `V`. With an epicentre, the
-    pieces that come within `reach_m(magnitude)` of it (magnitude 6 if unknown) are kept; without, the piece with the steepest
-    gradient. The margin is `V` grown by half its equivalent radius: beyond `V` the phase cannot tell displacement from
-    atmosphere. For the same reason only pixels without phase are ignored. Raises what `displacement_from_unwrapped` raises.
+    Raises what `displacement_from_unwrapped` raises.
     """
-    _same_shape(unw=unw, phase_valid=phase_valid, coherence=coherence)
+    _check_shapes(unw=unw, phase_valid=phase_valid, coherence=coherence)
     known = np.isfinite(unw) & (unw != 0)
     radius = reach_m(6.0 if magnitude is None else magnitude)
     los, far = _deramped(unw, known, pixel_m, wavelength_m, epicentre_rc, 1.5 * radius)
-    gradient = fringe_gradient(los, known, pixel_m)
-    level = float(np.median(gradient[far]))
-    candidate = (
-        known
-        & (np.abs(np.nan_to_num(los)) >= wavelength_m / 4)
-        & (gradient > GRADIENT_RATIO * level)
-    )
-    pieces = ndimage.binary_fill_holes(close_disc(candidate, CLOSING_M, pixel_m))
-    labels, _ = ndimage.label(_drop_small(pieces, PIECE_M2, pixel_m), np.ones((3, 3)))
+    gradient = _fringe_gradient(los, known, pixel_m)
+    steep = gradient > _GRADIENT_RATIO * float(np.median(gradient[far]))
+    candidates = known & steep & (np.abs(np.nan_to_num(los)) >= wavelength_m / 4)
+    labels, _ = ndimage.label(_outline(candidates, pixel_m), _TOUCHING)
     if epicentre_rc is not None:
         chosen = np.unique(labels[_distance(unw.shape, epicentre_rc, pixel_m) <= radius])
     else:
@@ -338,26 +316,73 @@ def masks_from_unwrapped(
     visible = np.isin(labels, chosen[chosen > 0])
     margin = dilate(visible, 0.5 * _radius(visible, pixel_m), pixel_m)
     seen = _is_visible(visible, coherence, pixel_m)
-    return Masks(
-        (visible & seen).astype(np.uint8),
-        margin.astype(np.uint8),
-        (~np.asarray(phase_valid, bool)).astype(np.uint8),
-        not seen,
-        wavelength_m / 4,
-    )
+    no_data = ~np.asarray(phase_valid, bool)
+    return _masks(visible & seen, margin, no_data, not seen, wavelength_m / 4)
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x-overlap
 def overlap(
-    a: np.ndarray,
-    b: np.ndarray,  # (H, W) 0/1  # (H, W) 0/1
+    a: np.ndarray,  # (H, W) 0/1
+    b: np.ndarray,  # (H, W) 0/1
 ) -> float:  # intersection over union; nan if both are empty
     "How well two masks agree."
     a, b = np.asarray(a, bool), np.asarray(b, bool)
     union = (a | b).sum()
     return float((a & b).sum() / union) if union else float("nan")
 
+# %% ../../nbs/4_masks/40_definitions.ipynb #x--geojson
+_Point = Annotated[list[FiniteFloat], Field(min_length=2)]
+_Ring = Annotated[list[_Point], Field(min_length=4)]
+_Rings = Annotated[list[_Ring], Field(min_length=1)]
+
+
+class _Name(BaseModel, strict=True):
+    # as QGIS and older programs write it (GeoJSON of 2008)
+    name: Annotated[
+        str, Field(pattern=r"^(urn:ogc:def:crs:)?(EPSG:[0-9.]*:?[0-9]+|OGC:1\.3:CRS84|OGC::CRS84)$")
+    ]
+
+
+class _System(BaseModel, strict=True):
+    properties: _Name
+
+
+class _Polygon(BaseModel, strict=True):
+    type: Literal["Polygon"]
+    coordinates: _Rings
+    crs: _System | None = None
+
+
+class _MultiPolygon(BaseModel, strict=True):
+    type: Literal["MultiPolygon"]
+    coordinates: list[_Rings]
+    crs: _System | None = None
+
+# %% ../../nbs/4_masks/40_definitions.ipynb #x--geojson-file
+class _Feature(BaseModel, strict=True):
+    type: Literal["Feature"]
+    geometry: Any  # looked at later: only those of the analyst in question must be polygons
+    properties: dict[str, Any] | None = None
+    crs: _System | None = None
+
+
+class _Collection(BaseModel, strict=True):
+    type: Literal["FeatureCollection"]
+    features: list[Any]  # features or bare geometries
+    crs: _System | None = None
+
+
+_GEOMETRY: TypeAdapter = TypeAdapter(
+    Annotated[_Polygon | _MultiPolygon, Field(discriminator="type")]
+)
+_PART: TypeAdapter = TypeAdapter(
+    Annotated[_Feature | _Polygon | _MultiPolygon, Field(discriminator="type")]
+)
+_FILE: TypeAdapter = TypeAdapter(
+    Annotated[_Collection | _Feature | _Polygon | _MultiPolygon, Field(discriminator="type")]
+)
+
 # %% ../../nbs/4_masks/40_definitions.ipynb #x--polygons
-GEOJSON_BYTES = 10_000_000  # a file of outlines is smaller than this
+_GEOJSON_BYTES = 10_000_000  # a file of outlines is smaller than this
 
 
 def _polygons(path, analyst):
@@ -365,98 +390,68 @@ def _polygons(path, analyst):
     path = Path(path)
     if not path.is_file():
         raise RequestError("A file of polygons must exist", path, "Check the path")
-    if path.stat().st_size > GEOJSON_BYTES:
-        raise WorkError(
-            f"A file of polygons must be at most {GEOJSON_BYTES} bytes",
-            path.stat().st_size,
-            "Simplify the outlines",
-        )
-
-    def bad(what):
-        return WorkError(
-            "A file of outlines must be GeoJSON with polygons in WGS84 degrees",
-            f"{path}: {what}",
-            "Correct the file",
-        )
-
+    size = path.stat().st_size
+    if size > _GEOJSON_BYTES:
+        rule = f"A file of polygons must be at most {_GEOJSON_BYTES} bytes"
+        raise WorkError(rule, size, "Simplify the outlines")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as e:
-        raise bad(str(e)[:200]) from None
-    features = (
-        data.get("features")
-        if isinstance(data, dict) and data.get("type") == "FeatureCollection"
-        else [data]
-    )
-    if not isinstance(features, list):
-        raise bad("'features' is not a list")
-    system = _named_crs(data, bad)
-    shapes = []
-    for f in features:
-        if not isinstance(f, dict):
-            raise bad("a feature is not an object")
-        feature = f.get("type") == "Feature"
-        tags = f.get("properties") if feature and isinstance(f.get("properties"), dict) else {}
-        if analyst is not None and tags.get("analyst") != analyst:
-            continue
-        shapes.append(_checked(f.get("geometry") if feature else f, system.is_geographic, bad))
+        data = _FILE.validate_json(path.read_bytes())
+        parts = data.features if isinstance(data, _Collection) else [data.model_dump()]
+        shapes = [_GEOMETRY.validate_python(g) for g in _geometries(parts, analyst)]
+    except OSError as e:
+        raise _not_outlines(path, e.strerror) from None
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _not_outlines(path, f"{place} {first['msg']}"[:200]) from None
     if analyst is not None and not shapes:
         raise RequestError(
             "The analyst must have drawn a polygon in the file", analyst, "Check the name"
         )
-    return shapes, system
+    system = _system(path, data.crs)
+    for shape in shapes:
+        _check_range(path, shape, system.is_geographic)
+    return [s.model_dump(include={"type", "coordinates"}) for s in shapes], system
 
 
-def _named_crs(data, bad):
-    "The system of a `crs` member (GeoJSON of 2008, QGIS), else WGS84."
+def _geometries(parts, analyst):
+    "What the features of an analyst, or all of them, hold as geometry."
+    for part in map(_PART.validate_python, parts):
+        feature = isinstance(part, _Feature)
+        properties = (part.properties or {}) if feature else {}
+        if analyst is None or properties.get("analyst") == analyst:
+            yield part.geometry if feature else part.model_dump()
+
+# %% ../../nbs/4_masks/40_definitions.ipynb #x--named-crs
+def _not_outlines(path, what):
+    return WorkError(
+        "A file of outlines must be GeoJSON with polygons in WGS84 degrees",
+        f"{path}: {what}",
+        "Correct the file",
+    )
+
+
+def _system(path, named):
+    "The system of a `crs` member, else WGS84."
     from rasterio import Env
-    from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
-    named = data.get("crs") if isinstance(data, dict) else None
-    if named is None:
-        return CRS.from_epsg(4326)
-    properties = named.get("properties") if isinstance(named, dict) else None
-    name = properties.get("name") if isinstance(properties, dict) else None
-    if not isinstance(name, str) or not re.fullmatch(
-        r"(?:urn:ogc:def:crs:)?(?:EPSG:[0-9.]*:?[0-9]+|OGC:1.3:CRS84|OGC::CRS84)", name
-    ):
-        raise bad("a 'crs' that is no EPSG code")
-    if "CRS84" in name:
+    if named is None or "CRS84" in named.properties.name:
         return CRS.from_epsg(4326)
     try:
-        # inside, PROJ does not print its own complaint
-        with Env():
-            return CRS.from_epsg(int(name.split(":")[-1]))
+        with Env():  # inside, PROJ does not print its own complaint
+            return CRS.from_epsg(int(named.properties.name.split(":")[-1]))
     except CRSError:
-        raise bad(f"an unknown 'crs' {name[:40]!r}") from None
+        raise _not_outlines(path, f"an unknown crs {named.properties.name[:40]!r}") from None
 
 
-def _checked(shape, degrees, bad):
-    """A polygon whose rings are lists of coordinates (longitude and latitude, if in degrees), or an
-    error.
-    """
-    kind = shape.get("type") if isinstance(shape, dict) else None
-    if kind not in ("Polygon", "MultiPolygon"):
-        raise bad(f"geometry {str(kind)[:40]!r}")
-    polygons = shape.get("coordinates")
-    try:
-        for polygon in polygons if kind == "MultiPolygon" else [polygons]:
-            for ring in polygon:
-                xy = np.array([p[:2] for p in ring], float)
-                if xy.shape[0] < 4 or xy.shape[1:] != (2,):
-                    raise bad("a ring with fewer than 4 points")
-                if not (np.abs(xy) <= ((180, 90) if degrees else (1e8, 1e8))).all():
-                    raise bad(
-                        "coordinates that are no longitude and latitude"
-                        if degrees
-                        else "coordinates out of range"
-                    )
-            if not len(polygon):
-                raise bad("a polygon without a ring")
-    except (TypeError, ValueError, IndexError, KeyError):
-        raise bad("coordinates that are no numbers") from None
-    return {"type": kind, "coordinates": polygons}
+def _check_range(path, shape, degrees):
+    "Longitude and latitude have bounds, and metres have reasonable ones."
+    polygons = shape.coordinates if shape.type == "MultiPolygon" else [shape.coordinates]
+    for rings in polygons:
+        points = np.array([point[:2] for ring in rings for point in ring])
+        if not (np.abs(points) <= ((180, 90) if degrees else (1e8, 1e8))).all():
+            raise _not_outlines(path, "coordinates out of range")
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x-masks-from-polygons
 def masks_from_polygons(
@@ -468,26 +463,21 @@ def masks_from_polygons(
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
     valid: np.ndarray | None = None,  # (H, W) bool; None: everywhere
-    margin_path: str | Path | None = None,  # outlines of the wider area, where drawn too
+    # outlines of the wider area, where drawn too; None: `V` grown by half its equivalent radius
+    margin_path: str | Path | None = None,
     analyst: str | None = None,  # only the polygons whose property `analyst` is this one
 ) -> Masks:
-    """Masks from drawn outlines: the union of the polygons. Without `margin_path` the margin is `V` grown by half its equivalent radius.
-
-    Raises `RequestError` for a file or an analyst that does not exist, `WorkError` for a file that is no GeoJSON of polygons, or
-    whose polygons lie outside of the scene."""
+    """Masks from drawn outlines: the union of the polygons. Raises `RequestError` for a file or an
+    analyst that does not exist, `WorkError` for a file that is no GeoJSON of polygons, or whose
+    polygons lie outside of the scene.
+    """
     valid = np.ones(shape, bool) if valid is None else np.asarray(valid, bool)
     visible = _rasterised(geojson_path, analyst, crs, transform, shape)
     if margin_path is not None:
         margin = visible | _rasterised(margin_path, analyst, crs, transform, shape)
     else:
         margin = dilate(visible, 0.5 * _radius(visible, pixel_m), pixel_m)
-    return Masks(
-        visible.astype(np.uint8),
-        margin.astype(np.uint8),
-        (~valid).astype(np.uint8),
-        bool(margin.any() and not visible.any()),
-        float("nan"),
-    )
+    return _masks(visible, margin, ~valid, margin.any() and not visible.any())
 
 
 def _rasterised(path, analyst, crs, transform, shape):
@@ -498,13 +488,9 @@ def _rasterised(path, analyst, crs, transform, shape):
     shapes, system = _polygons(path, analyst)
     if not shapes:
         return np.zeros(shape, bool)
-    mask = rasterize(
-        transform_geom(system, crs, shapes), out_shape=shape, transform=transform, dtype="uint8"
-    ).astype(bool)
+    there = transform_geom(system, crs, shapes)
+    mask = rasterize(there, out_shape=shape, transform=transform, dtype="uint8").astype(bool)
     if not mask.any():
-        raise WorkError(
-            "A drawn polygon must touch the scene",
-            path,
-            "Check that the outlines belong to this scene",
-        )
+        cure = "Check that the outlines belong to this scene"
+        raise WorkError("A drawn polygon must touch the scene", path, cure)
     return mask

@@ -5,18 +5,19 @@
 # %% ../../nbs/5_patches/54_augmentation.ipynb #x-imports
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, phase_from_los, rng_for, wrap
-from ..core.profile import AUGMENTATIONS
+from .samples import StreamOptions, samples
 
 # %% auto #0
-__all__ = ['Patch', 'turn', 'sign', 'gain', 'ramp', 'offset', 'decorrelate', 'drop_coherence', 'cut_out', 'check_augmentations',
-           'augment', 'paste', 'Signals', 'simulated_signals']
+__all__ = ['AUGMENTATIONS', 'Patch', 'turn', 'sign', 'gain', 'ramp', 'offset', 'decorrelate', 'drop_coherence', 'cut_out',
+           'check_augmentations', 'augment', 'paste', 'Signals', 'simulated_signals']
 
 # %% ../../nbs/5_patches/54_augmentation.ipynb #x-patch
 class Patch(NamedTuple):
@@ -28,36 +29,32 @@ class Patch(NamedTuple):
 
 # %% ../../nbs/5_patches/54_augmentation.ipynb #x-turn
 def turn(
-    patch: Patch,
-    rng: np.random.Generator,  # any shape  # draws the turn and the flip
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws the turn and the flip
 ) -> Patch:  # a quarter turn exchanges H and W
     "One of the eight quarter turns and flips."
     turns = int(rng.integers(4))
     flip = bool(rng.integers(2))
-
-    def move(a: np.ndarray) -> np.ndarray:
-        a = np.rot90(a, turns)
-        return np.ascontiguousarray(a[:, ::-1] if flip else a)
-
-    return Patch(*map(move, patch))
+    turned = (np.rot90(a, turns) for a in patch)
+    return Patch(*(np.ascontiguousarray(a[:, ::-1] if flip else a) for a in turned))
 
 
 def sign(
-    patch: Patch,
-    rng: np.random.Generator,  # any shape  # draws whether
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether
 ) -> Patch:  # coherence and truth as they were
     "With even chance the other order of the two dates: the phase changes its sign."
     return patch._replace(phase=wrap(-patch.phase)) if rng.random() < 0.5 else patch
 
 
 def gain(
-    patch: Patch,
-    rng: np.random.Generator,  # any shape  # draws whether
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether
 ) -> Patch:  # coherence and truth as they were
     "With a chance of 1 in 4 twice the phase, wrapped again (over-wrapping, Anantrasirichai 2019)."
     return patch._replace(phase=wrap(2 * patch.phase)) if rng.random() < 0.25 else patch
 
-
+# %% ../../nbs/5_patches/54_augmentation.ipynb #x-ramp
 def ramp(
     patch: Patch,  # any shape
     rng: np.random.Generator,  # draws both slopes, -1 to 1 fringe across the patch, and whether
@@ -66,24 +63,22 @@ def ramp(
     slope = rng.uniform(-2 * np.pi, 2 * np.pi, 2)
     if rng.random() < 0.5:
         return patch
-    h, w = patch.phase.shape
-    plane = (
-        slope[0] * np.linspace(-0.5, 0.5, h)[:, None] + slope[1] * np.linspace(-0.5, 0.5, w)[None]
-    )
+    down, right = (np.linspace(-0.5, 0.5, n) for n in patch.phase.shape)
+    plane = slope[0] * down[:, None] + slope[1] * right[None]
     return patch._replace(phase=wrap(patch.phase + plane.astype(np.float32)))
 
 
 def offset(
-    patch: Patch,
-    rng: np.random.Generator,  # any shape  # draws the constant, -pi to pi
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws the constant, -pi to pi
 ) -> Patch:  # coherence and truth as they were
     "A constant phase, any."
     return patch._replace(phase=wrap(patch.phase + np.float32(rng.uniform(-np.pi, np.pi))))
 
 # %% ../../nbs/5_patches/54_augmentation.ipynb #x-decorrelate
 def decorrelate(
-    patch: Patch,
-    rng: np.random.Generator,  # any shape  # draws whether, the level and the noise
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether, the level and the noise
 ) -> Patch:  # truth as it was
     """With a chance of 1 in 3 circular Gaussian noise, smoothed over 3 x 3 pixels as a filter
     would, of s = 0.1 to 1 times the signal's amplitude; coherence falls by 1 / sqrt(1 + s^2).
@@ -93,6 +88,7 @@ def decorrelate(
     if chance >= 1 / 3:
         return patch
     noise = rng.standard_normal((2, *patch.phase.shape), dtype=np.float32)
+    # the mean of nine has a third of the spread
     noise = 3 * uniform_filter(noise, (0, 3, 3), mode="wrap") * np.float32(level / np.sqrt(2))
     phasor = np.exp(1j * patch.phase) + noise[0] + 1j * noise[1]
     return patch._replace(
@@ -102,17 +98,15 @@ def decorrelate(
 
 
 def drop_coherence(
-    patch: Patch,
-    rng: np.random.Generator,  # any shape  # draws whether
+    patch: Patch,  # any shape
+    rng: np.random.Generator,  # draws whether
 ) -> Patch:  # phase and truth as they were
     "With a chance of 1 in 4 coherence is unknown everywhere, as for a product without it."
-    return (
-        patch._replace(coherence=np.full_like(patch.coherence, np.nan))
-        if rng.random() < 0.25
-        else patch
-    )
+    if rng.random() >= 0.25:
+        return patch
+    return patch._replace(coherence=np.full_like(patch.coherence, np.nan))
 
-
+# %% ../../nbs/5_patches/54_augmentation.ipynb #x-cut-out
 def cut_out(
     patch: Patch,  # any shape
     rng: np.random.Generator,  # draws whether, how many, how large and where
@@ -126,16 +120,16 @@ def cut_out(
         return patch
     phase, coherence, truth = (a.copy() for a in patch)
     for _ in range(n):
-        size = [int(rng.integers(max(s // 16, 1), s // 3 + 1)) for s in phase.shape]
-        row, column = (int(rng.integers(0, s - k + 1)) for s, k in zip(phase.shape, size))
-        box = (slice(row, row + size[0]), slice(column, column + size[1]))
+        size = [int(rng.integers(max(side // 16, 1), side // 3 + 1)) for side in phase.shape]
+        corner = [int(rng.integers(0, side - k + 1)) for side, k in zip(phase.shape, size)]
+        box = tuple(slice(start, start + k) for start, k in zip(corner, size))
         phase[box] = np.nan
         coherence[box] = np.nan
         truth[box] = -1
     return Patch(phase, coherence, truth)
 
 # %% ../../nbs/5_patches/54_augmentation.ipynb #x-augment
-_FUNCTIONS = {
+AUGMENTATIONS = {
     "turn": turn,
     "sign": sign,
     "gain": gain,
@@ -147,31 +141,28 @@ _FUNCTIONS = {
 }
 
 
-def check_augmentations(names: Sequence[str]) -> None:  # out of `core.AUGMENTATIONS`
-    "Raises `RequestError` unless `names` is a sequence of names out of `core.AUGMENTATIONS`."
-    unknown = (
-        [n for n in names if n not in _FUNCTIONS] if not isinstance(names, (str, bool)) else [names]
-    )
+def check_augmentations(names: Collection[str]) -> None:  # names out of AUGMENTATIONS
+    "Raises `RequestError` unless `names` is a sequence of names out of `AUGMENTATIONS`."
+    unknown = [names]
+    if not isinstance(names, (str, bool)):
+        unknown = [n for n in names if n not in AUGMENTATIONS]
     if unknown:
-        raise RequestError(
-            "Augmentations must be a sequence of names out of " + ", ".join(_FUNCTIONS),
-            unknown,
-            "Check the names",
-        )
+        rule = "Augmentations must be a sequence of names out of " + ", ".join(AUGMENTATIONS)
+        raise RequestError(rule, unknown, "Check the names")
 
 
 def augment(
     patch: Patch,  # left as it is
-    names: Sequence[str] = AUGMENTATIONS,  # which ones; applied in the order of AUGMENTATIONS
+    names: Collection[str] = tuple(AUGMENTATIONS),  # which ones, in any order
     seed: int = 0,  # 0 or more
     key: tuple = (),  # what the draw is for, e.g. (epoch, row)
 ) -> Patch:  # the same patch for the same names, seed and key
     """A patch changed by the named functions. Each draws from a generator of its own: leaving one
     out leaves the draws of the others as they were.
     """
-    for name in AUGMENTATIONS:
+    for name, change in AUGMENTATIONS.items():
         if name in names:
-            patch = _FUNCTIONS[name](patch, rng_for(seed, "augment", name, *key))
+            patch = change(patch, rng_for(seed, "augment", name, *key))
     return patch
 
 # %% ../../nbs/5_patches/54_augmentation.ipynb #x-paste
@@ -183,18 +174,17 @@ def paste(
     wavelength_m: float = WAVELENGTH_M,  # radar wavelength, metres
 ) -> Patch:
     "The patch as if the ground had moved by `los`. Raises `RequestError` if the shapes differ."
-    if not patch.phase.shape == np.shape(los) == np.shape(truth):
+    shapes = (patch.phase.shape, np.shape(los), np.shape(truth))
+    if len(set(shapes)) > 1:
         raise RequestError(
             "Patch, displacement and truth must have one shape",
-            (patch.phase.shape, np.shape(los), np.shape(truth)),
+            shapes,
             "Make the signals in the patches' size",
         )
-    phase = wrap(
-        patch.phase + phase_from_los(np.asarray(los, np.float32), wavelength_m).astype(np.float32)
-    ).astype(np.float32)
-    return Patch(
-        phase, patch.coherence, np.where(np.isfinite(phase), truth, np.int8(-1)).astype(np.int8)
-    )
+    moved = phase_from_los(np.asarray(los, np.float32), wavelength_m).astype(np.float32)
+    phase = wrap(patch.phase + moved).astype(np.float32)
+    truth = np.where(np.isfinite(phase), truth, np.int8(-1)).astype(np.int8)
+    return Patch(phase, patch.coherence, truth)
 
 # %% ../../nbs/5_patches/54_augmentation.ipynb #x-signals
 class Signals(NamedTuple):
@@ -210,39 +200,31 @@ def simulated_signals(
     size_px: int,  # side of the window, pixels; a multiple of 32, 64 or more
     pixel_m: float,  # size of a pixel, metres
     seed: int = 0,  # 0 or more
-) -> Signals:
+) -> Signals:  # fewer than `number` where nearly all earthquakes leave no mask in the window
     """Displacements of earthquakes from the stream's population, without atmosphere and noise;
     those that leave no mask in the window are passed over. Raises `RequestError` for a number below
     1, `WorkError` where no earthquake leaves a mask in such a window.
     """
-    from insar_seg.patches.samples import StreamOptions, sample
-
     if number < 1:
-        raise RequestError(
-            "The number of signals must be 1 or more", number, "Ask for one at least"
-        )
-    options = StreamOptions(
-        (size_px,) * 2,
-        (pixel_m,) * 2,
-        positive_share=1.0,
-        distractor_share=0.0,
-        layers=("coseismic",),
-    )
-    kept: list[tuple[np.ndarray, ...]] = []
-    k = 0
-    while len(kept) < number and k < 50 * number + 100:
-        s, k = sample(seed, k, options), k + 1
-        if not s.masks.margin.any():
-            continue
-        truth = [
-            np.where(s.masks.ignore > 0, np.int8(-1), m.astype(np.int8))
-            for m in (s.masks.visible, s.masks.margin)
-        ]
-        kept.append((s.los, *truth))
-    if not kept:
+        rule = "The number of signals must be 1 or more"
+        raise RequestError(rule, number, "Ask for one at least")
+    quakes = {"positive_share": 1.0, "distractor_share": 0.0, "layers": ("coseismic",)}
+    options = StreamOptions((size_px,) * 2, (pixel_m,) * 2, **quakes)
+    attempts = 50 * number + 100
+    tried = itertools.islice(samples(seed, options), attempts)
+    with_mask = (s for s in tried if s.masks.margin.any())
+    signals = [_signal(s) for s in itertools.islice(with_mask, number)]
+    if not signals:
         raise WorkError(
             "Signals need an earthquake that leaves a mask in the window",
-            f"none of {k} does in {size_px} pixels of {pixel_m:g} m",
+            f"none of {attempts} does in {size_px} pixels of {pixel_m:g} m",
             "Choose larger pixels or a larger window",
         )
-    return Signals(*(np.stack(part) for part in zip(*kept)))
+    return Signals(*(np.stack(part) for part in zip(*signals)))
+
+
+def _signal(s):
+    "Displacement of a sample, and its masks as 1, 0 and -1."
+    no_count = s.masks.ignore > 0
+    layers = (s.masks.visible, s.masks.margin)
+    return s.los, *(np.where(no_count, np.int8(-1), m.astype(np.int8)) for m in layers)
