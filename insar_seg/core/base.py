@@ -86,8 +86,6 @@ class RequestError(InsarSegError):
 class WorkError(InsarSegError):
     "The work failed on what it met: a damaged file, a scene without data, weights out of reach."
 
-    exit_code = 1
-
 # %% ../../nbs/0_core/00_base.ipynb #x-rng-for
 def rng_for(
     seed: int,  # the profile's seed, 0 or more
@@ -154,11 +152,9 @@ def working_in(
     except (FileExistsError, NotADirectoryError):
         raise RequestError("The output must be a folder, not a file", folder, cure) from None
     except Timeout:
-        raise RequestError(
-            "Only one process may work in an output folder at a time",
-            folder,
-            "Wait for the other one, or choose another --out",
-        ) from None
+        rule = "Only one process may work in an output folder at a time"
+        cure = "Wait for the other one, or choose another --out"
+        raise RequestError(rule, folder, cure) from None
     except OSError as e:
         rule = f"The output folder must be writable ({e.strerror})"
         raise RequestError(rule, folder, cure) from None
@@ -187,9 +183,7 @@ def code_version() -> str:  # e.g. "0.1.0+3f2a91c0"
 # %% ../../nbs/0_core/00_base.ipynb #x-silent-start
 @contextlib.contextmanager
 def silent_start() -> Iterator[None]:
-    """Hides what TensorFlow writes to the standard error stream while it starts, and its warnings
-    afterwards; errors still pass.
-    """
+    "Hides what TensorFlow writes to the error stream while it starts, and its later warnings."
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     stream = os.dup(2)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import fft
+from scipy import signal
 from scipy.optimize import minimize
 
 from ..core.base import RequestError, WorkError, phase_from_los
@@ -47,9 +47,7 @@ _RIGIDITY_PA = 30e9  # of the crust, as in most published models
 
 
 def _fault(values, magnitude, plane, scaling):
-    """The fault of (east, north, depth of its centre, spread of length, spread of width, change of
-    magnitude), km; None if it cannot be.
-    """
+    "The fault of the six numbers, in km; None if it cannot be."
     east, north, depth, length, width, change = values
     if not (abs(length) <= 4 and abs(width) <= 4 and 0.3 <= depth <= 40 and abs(change) <= 0.2):
         return None
@@ -61,13 +59,15 @@ def _fault(values, magnitude, plane, scaling):
     middle = fault.corners_km.mean(0)
     return replace(fault, east_km=east - middle[0], north_km=north - middle[1])
 
-
-def _agreement(phasor, weight, los, wavelength_m):
-    "Weighted agreement of phasors with a displacement, 0 to 1."
-    model = np.exp(-1j * phase_from_los(los, wavelength_m))
-    return float(abs((weight * phasor * model).sum()) / max(weight.sum(), 1e-9))
-
 # %% ../../nbs/4_masks/41_dislocation.ipynb #x--coarse
+def _axes(scene, latitude, longitude):
+    "East of every column and north of every row from a place, metres."
+    row, column = scene.pixel_of(latitude, longitude)
+    h, w = scene.shape
+    down, right = scene.pixel_m
+    return (np.arange(w) + 0.5 - column) * right, -(np.arange(h) + 0.5 - row) * down
+
+# %% ../../nbs/4_masks/41_dislocation.ipynb #x--coarse-scene
 class _Coarse:
     "A scene in coarse pixels about an epicentre."
 
@@ -79,9 +79,7 @@ class _Coarse:
         self.wavelength = scene.wavelength_m
         self.pixel = coarse.pixel_m
         self.row, self.column = coarse.pixel_of(latitude, longitude)
-        h, w = coarse.shape
-        self.north = -(np.arange(h) + 0.5 - self.row) * self.pixel[0]
-        self.east = (np.arange(w) + 0.5 - self.column) * self.pixel[1]
+        self.east, self.north = _axes(coarse, latitude, longitude)
         phasor = np.where(coarse.valid, np.exp(1j * np.nan_to_num(coarse.phase)), 0)
         self.phasor = phasor.astype(np.complex64)
         weight = 1.0 if coarse.coherence is None else np.nan_to_num(coarse.coherence)
@@ -101,14 +99,21 @@ class _Coarse:
         return inside
 
     def agreement(self, fault, part):
-        "Of a fault, or of no motion if it is None, over part of the scene."
+        "Of the phase with a fault, or with no motion if it is None, over part of the scene."
         r, c = np.nonzero(part)
         los = 0.0 if fault is None else self.los(fault, self.east[c], self.north[r])
-        return _agreement(self.phasor[part], self.weight[part], los, self.wavelength)
+        model = np.exp(-1j * phase_from_los(los, self.wavelength))
+        weight = self.weight[part]
+        return float(abs((weight * self.phasor[part] * model).sum()) / max(weight.sum(), 1e-9))
 
 # %% ../../nbs/4_masks/41_dislocation.ipynb #x--search
 _SPREADS = (-3.0, -2.0, -1.0, 0.0, 1.0)  # of the size, standard deviations
 _DEPTHS = (3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 13.0)  # of the centre, km
+
+
+def _correlate(scene, window):
+    "sum over x of scene(x) conj(window(x - centre)) for every centre on the scene's grid."
+    return signal.correlate(scene, window, mode="same", method="fft")
 
 
 class _Places:
@@ -122,33 +127,23 @@ class _Places:
         self.north = -down[:, None] * coarse.pixel[0]
         self.east = right[None] * coarse.pixel[1]
         self.disc = (np.hypot(self.north, self.east) <= coarse.radius).astype(np.float32)
-        self.shape = [fft.next_fast_len(a + b - 1) for a, b in zip((h, w), self.disc.shape)]
-        self.spectrum = fft.fft2(coarse.phasor * coarse.weight, self.shape)
-        total = self._correlate(fft.fft2(coarse.weight, self.shape), self.disc).real
+        self.scene = coarse.phasor * coarse.weight
+        total = _correlate(coarse.weight, self.disc)
         near = np.hypot(coarse.north[:, None], coarse.east[None]) <= within_km * 1e3
         any_data = coarse.weight > 0
         usual = np.median(coarse.weight[any_data]) if any_data.any() else np.inf
         allowed = near & (total >= 0.5 * self.disc.sum() * usual)
         if not allowed.any():
-            raise WorkError(
-                "A scene must have data about the epicentre",
-                f"epicentre at row {coarse.row:.0f}, column {coarse.column:.0f} of {h} x {w}",
-                "Check the event, or use another pair",
-            )
+            place = f"epicentre at row {coarse.row:.0f}, column {coarse.column:.0f} of {h} x {w}"
+            cure = "Check the event, or use another pair"
+            raise WorkError("A scene must have data about the epicentre", place, cure)
         self.scale = np.where(allowed, 1 / np.maximum(total, 1e-6), 0)
-
-    def _correlate(self, spectrum, window):
-        "sum over x of scene(x) conj(window(x - centre)) for every centre on the scene's grid."
-        full = fft.ifft2(spectrum * np.conj(fft.fft2(window, self.shape)))
-        back = [n // 2 for n in window.shape]
-        h, w = self.coarse.weight.shape
-        return np.roll(full, back, (0, 1))[:h, :w]
 
     def best(self, fault):
         "The highest agreement of a fault that is moved about, and where: east and north, km."
         los = self.coarse.los(fault, *np.broadcast_arrays(self.east, self.north))
         model = self.disc * np.exp(1j * phase_from_los(los, self.coarse.wavelength))
-        agree = np.abs(self._correlate(self.spectrum, model.astype(np.complex64))) * self.scale
+        agree = np.abs(_correlate(self.scene, model.astype(np.complex64))) * self.scale
         r, c = np.unravel_index(agree.argmax(), agree.shape)
         return float(agree[r, c]), self.coarse.east[c] / 1e3, self.coarse.north[r] / 1e3
 
@@ -188,9 +183,8 @@ def _nodal_planes(planes):
     "Both nodal planes, of one or two."
     given = [tuple(map(float, p)) for p in (planes if np.ndim(planes) == 2 else [planes])]
     if len(given) not in (1, 2) or any(len(p) != 3 for p in given):
-        raise RequestError(
-            "One or two nodal planes must be given", given, "Give (strike, dip, rake)"
-        )
+        cure = "Give (strike, dip, rake)"
+        raise RequestError("One or two nodal planes must be given", given, cure)
     other = [auxiliary_plane(*p) for p in given]  # refuses angles out of range
     return tuple(given) if len(given) == 2 else (*given, *other)
 
@@ -198,16 +192,12 @@ def _nodal_planes(planes):
 def _look(look, pass_):
     "The unit vector to the satellite."
     if look is None and pass_ not in LOOKS:
-        raise RequestError(
-            "The line of sight must be known",
-            f"pass {pass_!r}",
-            "Give look, or set the scene's pass_",
-        )
+        cure = "Give look, or set the scene's pass_"
+        raise RequestError("The line of sight must be known", f"pass {pass_!r}", cure)
     look = look_vector(*LOOKS[pass_]) if look is None else np.asarray(look, float)
     if look.shape != (3,) or not abs(np.linalg.norm(look) - 1) < 0.05:
-        raise RequestError(
-            "A line of sight must be a unit vector (east, north, up)", look, "See look_vector"
-        )
+        rule = "A line of sight must be a unit vector (east, north, up)"
+        raise RequestError(rule, look, "See look_vector")
     return look
 
 # %% ../../nbs/4_masks/41_dislocation.ipynb #x-fit-model
@@ -246,13 +236,8 @@ def fit_model(
 # %% ../../nbs/4_masks/41_dislocation.ipynb #x-masks-from-model
 def _los_on(scene, fault, latitude, longitude, look):
     "Displacement of a fault on a scene's own grid, float32 metres."
-    row, column = scene.pixel_of(latitude, longitude)
-    h, w = scene.shape
-    down, right = scene.pixel_m
-    north = -(np.arange(h) + 0.5 - row) * down
-    east = (np.arange(w) + 0.5 - column) * right
     # every 4th pixel is computed, those between are interpolated
-    moved = displacement(fault, *np.meshgrid(east, north), step=4)
+    moved = displacement(fault, *np.meshgrid(*_axes(scene, latitude, longitude)), step=4)
     return line_of_sight(moved, look).astype(np.float32)
 
 
@@ -261,10 +246,5 @@ def masks_from_model(
     fit: ModelFit,  # from `fit_model` for this scene
 ) -> Masks:
     "`masks_from_displacement` of the model, with half a fringe as what is visible."
-    return masks_from_displacement(
-        fit.los,
-        scene.valid,
-        scene.pixel_m,
-        coherence=scene.coherence,
-        wavelength_m=scene.wavelength_m,
-    )
+    options = {"coherence": scene.coherence, "wavelength_m": scene.wavelength_m}
+    return masks_from_displacement(fit.los, scene.valid, scene.pixel_m, **options)

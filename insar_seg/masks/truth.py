@@ -120,9 +120,7 @@ def write_masks(
     # (H, W) metres: the motion they were made from, where it is known
     los: np.ndarray | None = None,
 ) -> None:
-    """Write visible, margin and ignore (uint8 0/1) on the scene's grid, and beside them the motion
-    (half precision), so that other thresholds can be applied later.
-    """
+    "Write visible, margin and ignore, uint8 0/1, and beside them the motion in half precision."
     folder = Path(root) / "masks" / pair.frame
     tags = {"source": source, "threshold_m": masks.threshold_m, "hidden": masks.hidden}
     for kind in ("visible", "margin", "ignore"):
@@ -132,7 +130,7 @@ def write_masks(
         path = folder / f"{pair.pair}.los.tif"
         write_raster(path, los, scene, half=True, source=source, unit=unit)
 
-
+# %% ../../nbs/4_masks/42_truth.ipynb #x-mask-archive
 def mask_archive(
     root: str | Path,  # an archive
     progress: Callable[[Iterable], Iterable] = iter,  # wraps an iterable, e.g. tqdm

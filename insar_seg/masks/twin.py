@@ -30,7 +30,7 @@ from insar_seg.earthquakes.rupture import (
     pair_of,
     simulate_event,
 )
-from ..interferograms.archive import Pair, write_scene, write_tables
+from ..interferograms.archive import PAIR_COLUMNS, Pair, write_scene, write_tables
 from ..interferograms.interferogram import Interferogram, write_raster
 from insar_seg.masks.definitions import (
     STILL_M,
@@ -78,7 +78,7 @@ class Task:
     distractor: str | None  # for the kind "distractor"
     describes_frame: bool  # the first pair of its frame writes the frame's heights and look vectors
 
-
+# %% ../../nbs/4_masks/43_twin.ipynb #x-plan-pairs
 def plan_pairs(
     data: DataProfile,  # number of events and interferograms, share of negatives
 ) -> list[Task]:  # by event
@@ -203,9 +203,7 @@ def _read_json(path):
 
 # %% ../../nbs/4_masks/43_twin.ipynb #x-simulate-pair
 def _simulate_pair(task, root, data, seed, key):
-    """Simulate one interferogram and write its files below `root`; its row of the tables. A pair
-    that is there already, made with the same key, is left alone.
-    """
+    "Simulate an interferogram, unless it is there with the same key; its row of the tables."
     event = archive_event(seed, task.event, data)
     pass_, frame, dates, _ = pair_of(event, task.pair, task.kind)
     record = Path(root) / "masks" / frame / f"{dates}.json"
@@ -225,15 +223,8 @@ def _simulate_pair(task, root, data, seed, key):
     if task.describes_frame:
         _describe_frame(root, s, scene)
     write_masks(root, pair, scene, masks, "simulated displacement", los)
-    row = {
-        "frame": frame,
-        "pair": dates,
-        "event_id": event_id,
-        "coseismic": s.coseismic,
-        "pass": pass_,
-        "origin": "simulated",
-        **_facts(s, masks, los),
-    }
+    named = (frame, dates, event_id, s.coseismic, pass_, "simulated")
+    row = dict(zip(PAIR_COLUMNS, named)) | _facts(s, masks, los)
     write_text(record, json.dumps({**row, "key": key}))
     return row
 
@@ -242,9 +233,7 @@ _TABLES = ("events.csv", "pairs.csv", "simulation.csv", "provenance.json")
 
 
 def _claim(out, key, replace):
-    """Make sure that `out` is empty, unfinished with the same key, or a simulated archive that may
-    be replaced.
-    """
+    "Make sure that `out` is empty, unfinished with the same key, or may be replaced."
     if out.exists() and not out.is_dir():
         raise RequestError("An archive must be a folder, not a file", out, "Choose another --out")
     before = _read_json(out / "provenance.json")
@@ -254,12 +243,8 @@ def _claim(out, key, replace):
         raise RequestError(rule, out, "Choose another --out")
     if held and before.get("key") != key:
         if not replace:
-            raise RequestError(
-                "A folder that holds a simulated archive goes on only with the same settings, seed"
-                " and version",
-                out,
-                "Choose another --out, or remove the folder",
-            )
+            rule = "A simulated archive goes on only with the same settings, seed and version"
+            raise RequestError(rule, out, "Choose another --out, or remove the folder")
         _clear(out, held)
     out.mkdir(parents=True, exist_ok=True)
     (out / "pairs.csv").unlink(missing_ok=True)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,17 +18,9 @@ from .augmentation import Patch, Signals, augment, check_augmentations, paste
 from .encoding import channels, encoding_of
 
 # %% auto #0
-__all__ = ['PatchStore', 'PatchSequence']
+__all__ = ['PatchSequence']
 
 # %% ../../nbs/5_patches/55_batches.ipynb #x-check-store
-class PatchStore(Protocol):
-    "What a dict of NumPy arrays and a zarr group have in common: an array (N, H, W) for a name."
-
-    def __contains__(self, key: object, /) -> bool: ...
-
-    def __getitem__(self, key: str, /) -> Any: ...
-
-
 def _check_store(store):
     "The store maps five names to arrays of one shape (N, H, W)."
     keys = ("phase", "coherence", "visible", "margin", "ignore")
@@ -39,12 +31,8 @@ def _check_store(store):
         raise RequestError(rule, f"without {', '.join(missing)}", cure)
     shapes = {k: tuple(store[k].shape) for k in keys}
     if len(set(shapes.values())) != 1 or len(shapes["phase"]) != 3:
-        raise RequestError(
-            "The arrays of a patch store must have one shape (N, H, W): channels are made from"
-            " them, not stored",
-            shapes,
-            cure,
-        )
+        rule = "The arrays of a patch store must have one shape (N, H, W)"
+        raise RequestError(f"{rule}: channels are made from them, not stored", shapes, cure)
 
 
 def _truth(mask, ignore, row):
@@ -52,18 +40,14 @@ def _truth(mask, ignore, row):
     for name, labels in (("mask", mask), ("ignore mask", ignore)):
         odd = ~np.isin(labels, (0, 1))
         if odd.any():
-            raise WorkError(
-                f"The labels of a {name} must be 0 or 1",
-                f"{labels[odd][0]} in patch {row}",
-                "Cut the patches again from correct masks",
-            )
+            found = f"{labels[odd][0]} in patch {row}"
+            cure = "Cut the patches again from correct masks"
+            raise WorkError(f"The labels of a {name} must be 0 or 1", found, cure)
     return np.where(ignore == 1, np.int8(-1), mask.astype(np.int8))
 
 # %% ../../nbs/5_patches/55_batches.ipynb #x-epoch-order
 def _epoch_order(positive, positive_share, rng):
-    """Positions (N,) in the order of one epoch; a share that only one kind of patch could fill
-    leaves the epoch as it is.
-    """
+    "Positions (N,) in the order of one epoch; of one kind only, every patch once."
     n = len(positive)
     kinds = [np.flatnonzero(positive), np.flatnonzero(~positive)]
     if not positive_share or not all(map(len, kinds)):
@@ -85,7 +69,6 @@ def _check_request(sequence):
         rule = "A target must be visible or margin"
         raise RequestError(rule, repr(sequence.target), "Check the name")
     encoding_of(sequence.encoding)
-    check_augmentations(sequence.augment)
     _check_store(sequence.store)
     cure = "Give one boolean a row"
     if sequence.positive is None:
@@ -100,6 +83,11 @@ def _check_request(sequence):
         raise RequestError(rule, "signals=None", "Make some with simulated_signals")
 
 # %% ../../nbs/5_patches/55_batches.ipynb #x-patchsequence
+# what batches depend on, besides the arrays
+_OPTIONS = ("target", "encoding", "batch_size", "augment", "seed", "shuffle")
+_OPTIONS += ("positive_share", "ignore_ring", "paste_share")
+
+
 class PatchSequence(keras.utils.PyDataset):
     """Batches of a patch store, for `keras.Model.fit` on any backend. Raises `RequestError` for an
     unknown target, encoding or augmentation, or a store that is none.
@@ -107,8 +95,8 @@ class PatchSequence(keras.utils.PyDataset):
 
     def __init__(
         self,
-        # maps phase, coherence, visible, margin, ignore to (N, H, W) arrays, NumPy or zarr
-        store: PatchStore,
+        # phase, coherence, visible, margin, ignore: (N, H, W) arrays of NumPy or zarr
+        store: Mapping[str, Any],
         rows: np.ndarray | Sequence[int],  # (n,) which patches
         target: str = "margin",  # the mask to learn: visible or margin
         encoding: str = "cos_sin_coherence",  # a name out of `encoding.ENCODINGS`
@@ -127,13 +115,14 @@ class PatchSequence(keras.utils.PyDataset):
         paste_share: float = 0.0,  # share of the patches that are not positive that get one
     ) -> None:
         super().__init__()
+        check_augmentations(augment)
         self.store = store
         self.rows = np.asarray(rows, np.int64).ravel()
         self.target = target
         self.encoding = encoding
         self.batch_size = batch_size
         self.outputs = outputs
-        self.augment = augment
+        self.augment = tuple(augment)
         self.seed = seed
         self.shuffle = shuffle
         self.positive = None if positive is None else np.asarray(positive, bool).ravel()
@@ -144,7 +133,6 @@ class PatchSequence(keras.utils.PyDataset):
         self.epoch = 0
         self._order: dict[int, np.ndarray] = {}  # of the present epoch, once it was asked for
         _check_request(self)
-        self.augment = tuple(augment)
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
@@ -185,9 +173,7 @@ class PatchSequence(keras.utils.PyDataset):
         return np.asarray(self.store[name][row])
 
     def _patch(self, position, place):
-        """One patch, changed as its place in the epoch says (a row that comes twice is changed
-        twice).
-        """
+        "One patch, changed as its place in the epoch says: a row comes twice in two versions."
         row = int(self.rows[position])
         phase = self._layer("phase", row).astype(np.float32, copy=False)
         coherence = self._layer("coherence", row).astype(np.float32, copy=False)
@@ -213,18 +199,7 @@ class PatchSequence(keras.utils.PyDataset):
         sums = None
         if self.signals is not None:
             sums = [float(np.abs(s).sum(dtype=np.float64)) for s in self.signals]
-        return fingerprint(
-            self.rows.tolist(),
-            self.target,
-            self.encoding,
-            self.batch_size,
-            self.augment,
-            self.seed,
-            self.shuffle,
-            self.positive_share,
-            None if self.positive is None else self.positive.tolist(),
-            self.ignore_ring,
-            self.paste_share,
-            sums,
-            tuple(self.store["phase"].shape),
-        )
+        positive = None if self.positive is None else self.positive.tolist()
+        options = [getattr(self, name) for name in _OPTIONS]
+        shape = tuple(self.store["phase"].shape)
+        return fingerprint(self.rows.tolist(), options, positive, sums, shape)

@@ -81,6 +81,13 @@ _DEFAULT = StreamOptions()
 _GROUPS = ((0.7, 5.2, 7.3), (0.9, 4.8, 5.8), (1.0, 4.3, 5.2))
 
 
+def _moved(faults, away):
+    "Faults at another place, (east, north) km away."
+    east, north = away
+    places = [(f.east_km + east, f.north_km + north) for f in faults]
+    return tuple(dataclasses.replace(f, east_km=e, north_km=n) for f, (e, n) in zip(faults, places))
+
+
 @dataclass(frozen=True)
 class _Quake:
     "What moved the ground of a sample."
@@ -90,7 +97,7 @@ class _Quake:
     mechanism: str = ""
     depth_km: float = 0.0
 
-
+# %% ../../nbs/5_patches/52_samples.ipynb #x--quake
 def _quake(rng_of, view, days):
     "An earthquake and where it lies; `rng_of` gives the generator of a name."
     rng = rng_of("source")
@@ -111,15 +118,6 @@ def _quake(rng_of, view, days):
     growth = afterslip_growth(until - days, until, tau)
     source = Source(_moved(faults, away), _moved(after, away), growth, _moved(shock, away))
     return _Quake(source, magnitude, mechanism, float(corners[:, 2].mean()))
-
-
-def _moved(faults, away):
-    "Faults at another place, (east, north) km away."
-    east, north = away
-    return tuple(
-        dataclasses.replace(f, east_km=f.east_km + east, north_km=f.north_km + north)
-        for f in faults
-    )
 
 # %% ../../nbs/5_patches/52_samples.ipynb #x--look
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ def sample(
         depth_km=quake.depth_km,
     )
 
-
+# %% ../../nbs/5_patches/52_samples.ipynb #x-samples
 def samples(
     seed: int,  # of the stream, 0 or more
     options: StreamOptions = _DEFAULT,  # what to draw from

@@ -45,17 +45,12 @@ def scene_groups(
 
 # %% ../../nbs/5_patches/51_splits.ipynb #x-split-groups
 def _split_groups(counts, profile, seed, draws=400):
-    """Split of each group, near the wanted shares of patches; `counts` has a row a group with its
-    numbers of events and patches.
-    """
+    "Split of each group; `counts` has a row a group with its numbers of events and patches."
     n_events = int((counts.events > 0).sum())
     if n_events < 3:
-        raise RequestError(
-            "A split by event needs at least three earthquakes that are not in one group (same"
-            " place or same pair)",
-            f"{n_events} in this archive",
-            "Add events, or simulate an archive with --events 3 or more",
-        )
+        rule = "A split by event needs at least three earthquakes that are not in one group"
+        cure = "Add events, or simulate an archive with --events 3 or more"
+        raise RequestError(f"{rule} (same place or pair)", f"{n_events} in this archive", cure)
     names = counts.index.to_numpy()
     shares = counts.patches.to_numpy() / max(counts.patches.sum(), 1)
     wanted = np.array([profile.train, profile.validation, profile.test])
@@ -68,14 +63,11 @@ def _split_groups(counts, profile, seed, draws=400):
         if error < best_error:
             best, best_error = label, error
     if best is None or best_error >= 10:
-        raise WorkError(
-            "Every split must hold an earthquake",
-            f"none of {draws} divisions of {len(names)} groups does",
-            "Add events",
-        )
+        tried = f"none of {draws} divisions of {len(names)} groups does"
+        raise WorkError("Every split must hold an earthquake", tried, "Add events")
     return pd.Series([SPLITS[i] for i in best], index=names, name="split")
 
-
+# %% ../../nbs/5_patches/51_splits.ipynb #x-divisions
 def _divisions(names, wanted, seed, draws):
     "Random divisions of groups: for each group 0, 1 or 2."
     rng = np.random.RandomState(seed)
@@ -101,11 +93,8 @@ def check_splits(scenes: pd.DataFrame) -> None:  # as in `scene_groups`, with a 
     clash = overlapping(scenes[_BOX].to_numpy()) & (side[:, None] != side)
     if clash.any():
         i, j = np.argwhere(clash)[0]
-        raise WorkError(
-            "No ground may be on two sides of a split",
-            f"{scenes.frame.iloc[i]} and {scenes.frame.iloc[j]}",
-            "Split by groups",
-        )
+        frames = f"{scenes.frame.iloc[i]} and {scenes.frame.iloc[j]}"
+        raise WorkError("No ground may be on two sides of a split", frames, "Split by groups")
 
 
 def _check_one_side(what, things):

@@ -52,9 +52,7 @@ def phase_gradient(
     # two (..., H, W) float32 arrays, fringes per pixel from -0.5 to 0.5, along rows and along
     # columns; NaN where there is no data
 ) -> tuple[np.ndarray, ...]:
-    """Local phase gradient from averaged products of neighbouring phasors; positive where the phase
-    grows with the index.
-    """
+    "Local phase gradient by products of neighbours; positive where phase grows with the index."
     good = np.isfinite(phase)
     phasor = np.where(good, np.exp(1j * np.nan_to_num(phase)), 0).astype(np.complex64)
     size = (1,) * (phase.ndim - 2) + (window, window)
@@ -123,25 +121,17 @@ def choose_windows(
         rng = rng_for(seed, "patches", group)
         fringes = rows[rows.kind == "fringes"]
         if profile.max_per_scene and len(fringes):
-            by_scene = [
-                s.sample(min(len(s), profile.max_per_scene), random_state=rng)
-                for _, s in fringes.groupby("scene")
-            ]
-            fringes = pd.concat(by_scene)
+            most = profile.max_per_scene
+            scenes = [rows for _, rows in fringes.groupby("scene")]
+            fringes = pd.concat(s.sample(min(len(s), most), random_state=rng) for s in scenes)
         background = rows[rows.kind == "background"]
         n = min(round(len(fringes) * background_per_fringe), len(background))
         chosen += [fringes, background.sample(n, random_state=rng)]
     return pd.concat(chosen).sort_values(["scene", "row", "column"]).reset_index(drop=True)
 
 # %% ../../nbs/5_patches/50_store.ipynb #x-cut-patches
-# layer of the store -> type, and what stands outside of a scene
-_LAYERS = {
-    "phase": ("f4", np.nan),
-    "coherence": ("f4", np.nan),
-    "visible": ("u1", 0),
-    "margin": ("u1", 0),
-    "ignore": ("u1", 1),
-}
+# layer of the store -> what stands outside of a scene
+_OUTSIDE = {"phase": np.nan, "coherence": np.nan, "visible": 0, "margin": 0, "ignore": 1}
 
 
 def cut_patches(
@@ -164,11 +154,9 @@ def cut_patches(
         tables.append(table.assign(scene=i, hidden=masks.hidden, **known))
     index = choose_windows(pd.concat(tables, ignore_index=True), profile, seed)
     if not (index.kind == "fringes").any():
-        raise WorkError(
-            f"Patches need windows with at least {profile.min_fringes} fringes",
-            f"none in {len(scenes)} scenes",
-            "Add co-seismic pairs with masks, or lower patches.min_fringes or min_mask",
-        )
+        rule = f"Patches need windows with at least {profile.min_fringes} fringes"
+        cure = "Add co-seismic pairs with masks, or lower patches.min_fringes or min_mask"
+        raise WorkError(rule, f"none in {len(scenes)} scenes", cure)
     with atomic_path(folder / "patches.zarr", folder=True) as tmp:
         _write_arrays(tmp, index, load, profile.size_px, progress)
     index = index.drop(columns="scene").rename_axis("patch").reset_index()
@@ -183,10 +171,11 @@ def _write_arrays(folder, index, load, size, progress):
 
     # a chunk holds one patch, so that training can read them in any order
     layout = {"mode": "w", "shape": (len(index), size, size), "chunks": (1, size, size)}
-    arrays = {
-        name: zarr.open_array(str(folder / name), dtype=dtype, fill_value=fill, **layout)
-        for name, (dtype, fill) in _LAYERS.items()
-    }
+    arrays = {}
+    for name, fill in _OUTSIDE.items():
+        dtype = "f4" if np.isnan(fill) else "u1"
+        path = str(folder / name)
+        arrays[name] = zarr.open_array(path, dtype=dtype, fill_value=fill, **layout)
     for i, rows in progress(list(index.groupby("scene"))):
         scene, masks = load(i)
         layers = {name: getattr(masks, name) for name in ("visible", "margin", "ignore")}
@@ -195,7 +184,7 @@ def _write_arrays(folder, index, load, size, progress):
             layers["coherence"] = scene.coherence
         for name, layer in layers.items():
             for patch, r, c in zip(rows.index, rows.row, rows.column):
-                arrays[name][int(patch)] = cut(layer, (r, c), size, _LAYERS[name][1])
+                arrays[name][int(patch)] = cut(layer, (r, c), size, _OUTSIDE[name])
 
 # %% ../../nbs/5_patches/50_store.ipynb #x-open-patches
 def open_patches(
@@ -209,7 +198,7 @@ def open_patches(
     again = "Run the study again with --fresh"
     types = {"event_id": str, "pair": str, "group": str}
     try:
-        store = {k: zarr.open_array(str(folder / "patches.zarr" / k), mode="r") for k in _LAYERS}
+        store = {k: zarr.open_array(str(folder / "patches.zarr" / k), mode="r") for k in _OUTSIDE}
         index = pd.read_csv(folder / "patches.csv", dtype=types, keep_default_na=False)
     # zarr and pandas raise many kinds, and any of them means the same here
     except Exception as e:
