@@ -246,5 +246,5 @@ def masks_from_model(
     fit: ModelFit,  # from `fit_model` for this scene
 ) -> Masks:
     "`masks_from_displacement` of the model, with half a fringe as what is visible."
-    options = {"coherence": scene.coherence, "wavelength_m": scene.wavelength_m}
-    return masks_from_displacement(fit.los, scene.valid, scene.pixel_m, **options)
+    measured = (scene.coherence, scene.wavelength_m)
+    return masks_from_displacement(fit.los, scene.valid, scene.pixel_m, None, *measured)

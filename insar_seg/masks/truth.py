@@ -9,6 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -122,7 +123,8 @@ def write_masks(
 ) -> None:
     "Write visible, margin and ignore, uint8 0/1, and beside them the motion in half precision."
     folder = Path(root) / "masks" / pair.frame
-    tags = {"source": source, "threshold_m": masks.threshold_m, "hidden": masks.hidden}
+    tags: dict[str, Any] = {"source": source}
+    tags |= {"threshold_m": masks.threshold_m, "hidden": masks.hidden}
     for kind in ("visible", "margin", "ignore"):
         write_raster(folder / f"{pair.pair}.{kind}.tif", getattr(masks, kind), scene, **tags)
     if los is not None:

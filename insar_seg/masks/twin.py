@@ -87,7 +87,7 @@ def plan_pairs(
     """
     base, extra = divmod(data.interferograms, data.events)
     plan: list[Task] = []
-    used = Counter()
+    used: Counter[str] = Counter()
     frames = set()
     for event in range(data.events):
         n = base + (event < extra)

@@ -5,6 +5,7 @@
 # %% ../../nbs/5_patches/54_augmentation.ipynb #x-imports
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Collection
 from typing import NamedTuple
@@ -191,6 +192,9 @@ class Signals(NamedTuple):
     margin: np.ndarray  # (M, H, W) int8: 1, 0, -1
 
 
+_MOTION = StreamOptions(positive_share=1.0, distractor_share=0.0, layers=("coseismic",))
+
+
 def simulated_signals(
     number: int,  # how many, 1 or more
     size_px: int,  # side of the window, pixels; a multiple of 32, 64 or more
@@ -204,16 +208,15 @@ def simulated_signals(
     if number < 1:
         rule = "The number of signals must be 1 or more"
         raise RequestError(rule, number, "Ask for one at least")
-    quakes = {"positive_share": 1.0, "distractor_share": 0.0, "layers": ("coseismic",)}
-    options = StreamOptions((size_px,) * 2, (pixel_m,) * 2, **quakes)
+    options = dataclasses.replace(_MOTION, size_px=(size_px,) * 2, pixel_m=(pixel_m,) * 2)
     attempts = 50 * number + 100
     tried = itertools.islice(samples(seed, options), attempts)
     with_mask = (s for s in tried if s.masks.margin.any())
     signals = [_signal(s) for s in itertools.islice(with_mask, number)]
     if not signals:
         rule = "Signals need an earthquake that leaves a mask in the window"
-        tried = f"none of {attempts} does in {size_px} pixels of {pixel_m:g} m"
-        raise WorkError(rule, tried, "Choose larger pixels or a larger window")
+        found = f"none of {attempts} does in {size_px} pixels of {pixel_m:g} m"
+        raise WorkError(rule, found, "Choose larger pixels or a larger window")
     return Signals(*(np.stack(part) for part in zip(*signals)))
 
 

@@ -84,8 +84,8 @@ def _check_request(sequence):
 
 # %% ../../nbs/5_patches/55_batches.ipynb #x-patchsequence
 # what batches depend on, besides the arrays
-_OPTIONS = ("target", "encoding", "batch_size", "augment", "seed", "shuffle")
-_OPTIONS += ("positive_share", "ignore_ring", "paste_share")
+_OPTIONS = ["target", "encoding", "batch_size", "augment", "seed", "shuffle"]
+_OPTIONS += ["positive_share", "ignore_ring", "paste_share"]
 
 
 class PatchSequence(keras.utils.PyDataset):

@@ -174,7 +174,7 @@ def sample(
     kind = str(rng.choice(list(DISTRACTORS)))
     filters = _draw_filter(rng, options, view.pixel_m[0])
     quake = _quake(partial(rng_of, "quake"), view, days) if with_quake else _Quake()
-    seeds = Seeds(*[partial(rng_of, part) for part in ("ground", "view", "pair")])
+    seeds = Seeds(partial(rng_of, "ground"), partial(rng_of, "view"), partial(rng_of, "pair"))
     distractor = kind if with_distractor else None
     seen = compose(view, quake.source, seeds, days, distractor, options.layers, filters)
     return Sample(
