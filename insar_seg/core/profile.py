@@ -6,165 +6,262 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import re
 import sys
-import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from .base import RequestError, write_text
 
 # %% auto #0
-__all__ = ['NETWORKS', 'ENCODINGS', 'AUGMENTATIONS', 'TEST_TIME_SETS', 'LOSSES', 'PROFILES', 'DataProfile', 'PatchProfile',
-           'SplitProfile', 'ModelProfile', 'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict',
-           'check_data', 'load_profile', 'save_profile']
+__all__ = ['STRICT', 'PROFILES', 'NETWORKS', 'TEST_TIME_SETS', 'LOSSES', 'Checked', 'DataProfile', 'PatchProfile', 'SplitProfile',
+           'ModelProfile', 'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict', 'load_profile',
+           'save_profile']
+
+# %% ../../nbs/0_core/01_profile.ipynb #x-profile-part
+# strict: "3" is no 3 and True no 1; not a number is no number either
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+_Count = Annotated[int, Field(ge=1)]
+_Natural = Annotated[int, Field(ge=0)]
+_Positive = Annotated[float, Field(gt=0)]
+_NotNegative = Annotated[float, Field(ge=0)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+_ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
+_Name = Annotated[str, Field(min_length=1)]
+_Names = Annotated[tuple[_Name, ...], Field(strict=False)]  # TOML has lists, not tuples
+
+
+# of the TOML file, for messages
+_TABLES = {
+    "DataProfile": "data",
+    "PatchProfile": "patches",
+    "SplitProfile": "split",
+    "ModelProfile": "models",
+    "TrainingProfile": "training",
+    "EvaluationProfile": "evaluation",
+}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Checked:
+    "Base of frozen objects whose fields are checked when they are made; errors in one line."
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _raise_in_one_line(cls, values, handler):
+        try:
+            return handler(values)
+        except ValidationError as e:
+            first = e.errors(include_url=False)[0]
+            raise _in_one_line(first, cls) from None
+
+# %% ../../nbs/0_core/01_profile.ipynb #x-in-one-line
+def _broken(rule, value, what="Profile"):
+    "The error of an object that breaks a rule."
+    return RequestError(f"{what}: {rule}", value, f"Correct the {what.lower()}")
+
+
+def _in_one_line(complaint, kind):
+    "Pydantic's complaint about an object of a kind, with the name of the key."
+    table = _TABLES.get(kind.__name__)
+    what = "Profile" if table else kind.__name__
+    place = [str(p) for p in complaint["loc"]]
+    key = ".".join([table, *place] if table else place)
+    if complaint["type"] != "unexpected_keyword_argument":
+        # "Input should be at least 1", "String should have at least 1 character"
+        rule = re.sub(r"^\w+ should", "must", complaint["msg"])
+        return _broken(f"{key} {rule}", repr(complaint["input"]), what)
+    known = [f.name for f in dataclasses.fields(kind)]
+    near = difflib.get_close_matches(place[-1], known, n=1)
+    cure = f"Did you mean '{near[0]}'? " if near else ""
+    cure += f"Known here: {', '.join(known)}"
+    return RequestError(f"{what}: a key must be a documented one", f"'{key}'", cure)
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-dataprofile
-@dataclass(frozen=True)
-class DataProfile:
+@dataclass(frozen=True, config=STRICT)
+class DataProfile(Checked):
     "What is simulated when no archive is given."
 
-    events: int = 29  # simulated earthquakes
+    events: _Count = 29  # simulated earthquakes
     interferograms: int = 469  # in all, positives and negatives, spread over the events
-    scene_px: int = 1024  # side of a scene, pixels of 0.001 degree (about 100 m)
-    negative_share: float = 0.25  # interferograms without the earthquake
+    # side of a scene, pixels of 0.001 degree (about 100 m)
+    scene_px: Annotated[int, Field(ge=128, le=8192)] = 1024
+    negative_share: _ShareBelowOne = 0.25  # interferograms without the earthquake
     min_magnitude: float = 5.5  # moment magnitude, smallest
     max_magnitude: float = 7.5  # moment magnitude, largest
     # "study": the real earthquakes of the study's table come first; "none": all are drawn
-    catalogue: str = "study"
+    catalogue: Literal["study", "none"] = "study"
     # of the drawn earthquakes, those of Mw 4.8 to 5.8 that need not be visible
-    hidden_share: float = 0.3
-    # from magnitude to rupture: or leonard2010, wells_coppersmith1994
-    scaling: str = "thingbaijam2017"
+    hidden_share: _Share = 0.3
+    # from magnitude to rupture
+    scaling: Literal["thingbaijam2017", "leonard2010", "wells_coppersmith1994"] = "thingbaijam2017"
 
+    @model_validator(mode="after")
+    def _check_together(self):
+        if self.interferograms < self.events:
+            raise _broken("data.interferograms must be at least data.events", self.interferograms)
+        magnitudes = (self.min_magnitude, self.max_magnitude)
+        if not 4.5 <= self.min_magnitude <= self.max_magnitude <= 8:
+            raise _broken("data magnitudes must be ordered and within 4.5 to 8", magnitudes)
+        return self
 
-@dataclass(frozen=True)
-class PatchProfile:
+# %% ../../nbs/0_core/01_profile.ipynb #x-patchprofile
+@dataclass(frozen=True, config=STRICT)
+class PatchProfile(Checked):
     "How scenes become patches."
 
-    size_px: int = 256  # side of a patch; a multiple of 32
-    overlap: float = 0.5  # share of a patch that the next one repeats, 0 up to 1 (1 excluded)
-    multilook: int = 1  # complex averaging of n x n pixels before cutting
+    # side of a patch, pixels
+    size_px: Annotated[int, Field(ge=32, multiple_of=32)] = 256
+    overlap: _ShareBelowOne = 0.5  # share of a patch that the next one repeats
+    # complex averaging of n x n pixels before cutting
+    multilook: Annotated[int, Field(ge=1, le=64)] = 1
     min_fringes: float = 1.0  # whole fringes across the deformed part of a kept patch
     min_valid: float = 0.5  # share of pixels with data
     min_mask: float = 0.02  # share of the patch that the margin mask must cover
-    background_share: float = 0.2  # share of all kept patches that hold no deformation at all
-    max_per_scene: int = 0  # upper bound on fringe patches of one scene; 0 = none
+    # share of all kept patches that hold no deformation at all
+    background_share: _ShareBelowOne = 0.2
+    max_per_scene: _Natural = 0  # upper bound on fringe patches of one scene; 0 = none
 
 
-@dataclass(frozen=True)
-class SplitProfile:
+@dataclass(frozen=True, config=STRICT)
+class SplitProfile(Checked):
     "Share of the patches in each split; events are never divided. The study had 499/380/252."
 
-    train: float = 0.44
-    validation: float = 0.34
-    test: float = 0.22
+    train: _Positive = 0.44
+    validation: _Positive = 0.34
+    test: _Positive = 0.22
+
+    @model_validator(mode="after")
+    def _check_sum(self):
+        shares = (self.train, self.validation, self.test)
+        if abs(sum(shares) - 1) >= 1e-6:
+            raise _broken("split shares must add up to 1", shares)
+        return self
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-modelprofile
-NETWORKS = ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")
-# see `encoding`
-ENCODINGS = (
-    "grey",
-    "rgb",
-    "cos_sin_coherence",
-    "cos_sin_valid",
-    "cos_sin_rate",
-    "cos_sin_coherence_gradient",
-)
-# see `augmentation`
-AUGMENTATIONS = (
-    "turn",
-    "sign",
-    "gain",
-    "ramp",
-    "offset",
-    "decorrelate",
-    "drop_coherence",
-    "cut_out",
-)
-TEST_TIME_SETS = ("turns", "offsets", "gains", "sign")  # see `ensemble`
-# see `losses`
-LOSSES = ("bce_dice", "bce", "dice", "jaccard", "bce_jaccard", "focal", "focal_dice", "tversky")
+_MEMBERS = ("unet_inceptionv3", "unet_vgg19")  # of the ensemble, in every study
 
 
-@dataclass(frozen=True)
-class ModelProfile:
+@dataclass(frozen=True, config=STRICT)
+class ModelProfile(Checked):
     "The networks and what they start from."
 
-    names: tuple = NETWORKS  # trained on the margin masks
-    visible_names: tuple = ("unet_inceptionv3", "unet_vgg19")  # trained on the visible masks too
-    channels: str = "cos_sin_coherence"  # network input: a name out of ENCODINGS
+    # trained on the margin masks
+    names: _Names = ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")
+    visible_names: _Names = _MEMBERS  # trained on the visible masks too
+    channels: _Name = "cos_sin_coherence"  # network input: an encoding
     # "imagenet", "none", or a folder that holds the encoders' weight files
     encoder_weights: str = "imagenet"
-    # share of the filters of every layer, above 0 to 1; below 1 only with random weights
-    width: float = 1.0
-    output_stride: int = 8  # of the dual attention network's encoder: 8 (Fu 2019), 16 or 32
+    # share of the filters of every layer; below 1 only with random weights
+    width: _ShareAboveZero = 1.0
+    # of the dual attention network's encoder: 8 (Fu 2019), 16 or 32
+    output_stride: Literal[8, 16, 32] = 8
     # the dual attention network's two branches answer too, and are trained on the same mask
     auxiliary: bool = True
     # adapted: momentum fits the training's length; frozen: a pre-trained encoder keeps ImageNet's;
     # group: GroupNormalization
-    batch_norm: str = "adapted"
+    batch_norm: Literal["adapted", "frozen", "group"] = "adapted"
 
+    @model_validator(mode="after")
+    def _check_together(self):
+        if not set(_MEMBERS) <= set(self.names) & set(self.visible_names):
+            rule = "models.names and models.visible_names must hold the ensemble's members "
+            raise _broken(rule + " and ".join(_MEMBERS), self.names)
+        if self.encoder_weights == "none" and self.batch_norm == "frozen":
+            rule = "models.batch_norm frozen needs a pre-trained encoder, not encoder_weights none"
+            raise _broken(rule, self.batch_norm)
+        if self.encoder_weights != "none" and (self.width < 1 or self.batch_norm == "group"):
+            key = "width below 1" if self.width < 1 else "batch_norm group"
+            rule = f"models.{key} needs models.encoder_weights none"
+            raise _broken(rule, self.encoder_weights)
+        return self
 
-@dataclass(frozen=True)
-class TrainingProfile:
+# %% ../../nbs/0_core/01_profile.ipynb #x-trainingprofile
+@dataclass(frozen=True, config=STRICT)
+class TrainingProfile(Checked):
     "How a network is fitted."
 
-    epochs: int = 60  # at most
-    batch_size: int = 8  # patches
-    learning_rate: float = 1e-4  # highest rate of AdamW, all weights learning
-    # constant; cosine: a linear rise, then a half cosine down to 1 %; plateau: halved when
-    # validation IoU stands still
-    schedule: str = "cosine"
+    epochs: _Count = 60  # at most
+    batch_size: _Count = 8  # patches
+    learning_rate: _Positive = 1e-4  # highest rate of AdamW, all weights learning
+    # cosine: a linear rise, then a half cosine down to 1 %; plateau: halved when validation IoU
+    # stands still
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     # share of the steps in which the rate rises from 0 (constant and cosine)
-    warmup_share: float = 0.05
+    warmup_share: _ShareBelowOne = 0.05
     # first epochs in which a pre-trained encoder is frozen; an encoder with random weights never is
-    frozen_epochs: int = 0
-    frozen_rate: float = 1e-3  # rate of the frozen epochs, constant
-    weight_decay: float = 1e-4  # decoupled (AdamW); on kernels only
-    clip_norm: float = 1.0  # largest norm of the whole gradient; 0: not clipped
-    patience: int = 10  # epochs without a better validation IoU before stopping
-    loss: str = "bce_dice"  # a name out of LOSSES
+    frozen_epochs: _Natural = 0
+    frozen_rate: _Positive = 1e-3  # rate of the frozen epochs, constant
+    weight_decay: _NotNegative = 1e-4  # decoupled (AdamW); on kernels only
+    clip_norm: _NotNegative = 1.0  # largest norm of the whole gradient; 0: not clipped
+    patience: _Count = 10  # epochs without a better validation IoU before stopping
+    loss: _Name = "bce_dice"
     # weight of the loss of each further output of the dual attention network
-    auxiliary_weight: float = 1.0
-    augment: tuple = ("turn", "sign", "offset")  # names out of AUGMENTATIONS, in any order
-    # share of patches with deformation in every epoch; 0: as the split has them
-    positive_share: float = 0.0
+    auxiliary_weight: _NotNegative = 1.0
+    augment: _Names = ("turn", "sign", "offset")  # augmentations, in any order
+    positive_share: _ShareBelowOne = 0.0  # of patches with deformation; 0: as the split has them
     # visible masks: pixels of the margin that are not visible do not count
     ignore_ring: bool = False
     # share of the patches without deformation that get a simulated earthquake, new in every epoch
-    paste_share: float = 0.0
-    # auto: mixed_float16 where there is a GPU, else float32; float32; mixed_float16; mixed_bfloat16
-    precision: str = "auto"
-    devices: int = 1  # devices that share every batch
+    paste_share: _Share = 0.0
+    # auto: mixed_float16 where there is a GPU, else float32
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    devices: _Count = 1  # devices that share every batch
     tensorboard: bool = False  # write logs for TensorBoard
     float16_weights: bool = False  # store the finished weights in half precision
 
+    @model_validator(mode="after")
+    def _check_together(self):
+        if self.frozen_epochs > self.epochs:
+            raise _broken("training.frozen_epochs must be 0 up to epochs", self.frozen_epochs)
+        if self.devices > self.batch_size:
+            raise _broken("training.devices must be 1 up to batch_size", self.devices)
+        return self
 
-@dataclass(frozen=True)
-class EvaluationProfile:
+# %% ../../nbs/0_core/01_profile.ipynb #x-evaluationprofile
+@dataclass(frozen=True, config=STRICT)
+class EvaluationProfile(Checked):
     "How predictions are scored."
 
-    threshold: float = 0.5  # probability above which a pixel counts as affected
-    bootstrap: int = 1000  # resamples of events behind every interval
-    # versions of the input that the ensemble's members are also averaged over on whole test scenes:
-    # names out of TEST_TIME_SETS, each on its own
-    test_time: tuple = ()
+    # probability above which a pixel counts as affected
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    # resamples of events behind every interval
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    # sets of versions of the input that the ensemble's members are also averaged over on whole
+    # test scenes, each on its own
+    test_time: _Names = ()
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, config=STRICT)
+class Profile(Checked):
     "Everything a study depends on, besides its archive."
 
-    name: str = "twin"
-    seed: int = 0  # fixes data, splits and training
-    data: DataProfile = field(default_factory=DataProfile)
-    patches: PatchProfile = field(default_factory=PatchProfile)
-    split: SplitProfile = field(default_factory=SplitProfile)
-    models: ModelProfile = field(default_factory=ModelProfile)
-    training: TrainingProfile = field(default_factory=TrainingProfile)
-    evaluation: EvaluationProfile = field(default_factory=EvaluationProfile)
+    name: _Name = "twin"
+    seed: _Natural = 0  # fixes data, splits and training
+    data: DataProfile = DataProfile()
+    patches: PatchProfile = PatchProfile()
+    split: SplitProfile = SplitProfile()
+    models: ModelProfile = ModelProfile()
+    training: TrainingProfile = TrainingProfile()
+    evaluation: EvaluationProfile = EvaluationProfile()
+
+    @model_validator(mode="after")
+    def _check_events(self):
+        if self.data.events < 3:
+            raise _broken("data.events must be at least 3, one for each split", self.data.events)
+        return self
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-c80e5316
+_FULL_SIZE = Profile(
+    training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3),
+    evaluation=EvaluationProfile(test_time=("turns",)),
+)
 PROFILES = {
     "quick": Profile(
         name="quick",
@@ -176,283 +273,40 @@ PROFILES = {
         training=TrainingProfile(epochs=4, batch_size=8, learning_rate=5e-4, patience=4),
         evaluation=EvaluationProfile(bootstrap=500),
     ),
-    "twin": Profile(
-        name="twin",
-        training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3),
-        evaluation=EvaluationProfile(test_time=("turns",)),
-    ),
-    "paper": Profile(
-        name="paper",
-        training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3),
-        evaluation=EvaluationProfile(test_time=("turns",)),
-    ),
+    "twin": _FULL_SIZE,
+    "paper": dataclasses.replace(_FULL_SIZE, name="paper"),
 }
+
+# %% ../../nbs/0_core/01_profile.ipynb #x-registries
+# to go as soon as no room reads them here
+NETWORKS = ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")
+TEST_TIME_SETS = ("turns", "offsets", "gains", "sign")
+LOSSES = ("bce_dice", "bce", "dice", "jaccard", "bce_jaccard", "focal", "focal_dice", "tversky")
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-profile-from-dict
 def profile_from_dict(
     # as a TOML file gives it: top-level keys and one table per part; `base` names the profile to
-    # start from
+    # start from, twin if it is absent
     values: dict,
 ) -> Profile:
     """A profile from plain values. Raises `RequestError` for an unknown key, a wrong type or a
     value out of range.
     """
-    values = dict(values)
-    base = values.pop("base", values.get("name", "twin"))
-    start = PROFILES.get(base, PROFILES["twin"])
-    profile = _updated(start, values, "")
-    _check(profile)
-    return profile
-
-
-def _updated(part, values, where):
-    "The dataclass `part` with `values` in place of its own."
-    known = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
-    new = {}
-    for key, value in values.items():
-        if key not in known:
-            raise RequestError(
-                "A profile key must be a documented one",
-                f"'{where}{key}'",
-                f"Known here: {', '.join(known)}",
-            )
-        old = known[key]
-        if dataclasses.is_dataclass(old) and isinstance(value, dict):
-            value = _updated(old, value, f"{key}.")
-        elif isinstance(old, tuple) and isinstance(value, (list, tuple)):
-            value = tuple(value)
-        elif isinstance(old, float) and type(value) is int:
-            value = float(value)
-        # a tuple of names only
-        if isinstance(value, tuple) and not all(isinstance(v, str) for v in value):
-            value = list(value)
-        if type(value) is not type(old):
-            raise RequestError(
-                f"The profile key '{where}{key}' must be a {type(old).__name__}",
-                repr(value),
-                f"Its default is {old!r}",
-            )
-        new[key] = value
-    return dataclasses.replace(part, **new)
-
-# %% ../../nbs/0_core/01_profile.ipynb #x-check-data
-def check_data(data: DataProfile) -> None:  # what shall be simulated
-    "Raises `RequestError` for a `DataProfile` that nothing can be simulated from."
-    _apply(_data_rules(data))
-
-
-def _data_rules(d):
-    "(holds, rule, value) of what is simulated."
-
-    def number(v):
-        return isinstance(v, (int, float)) and not isinstance(v, bool)
-
-    whole = all(
-        isinstance(v, int) and not isinstance(v, bool)
-        for v in (d.events, d.interferograms, d.scene_px)
-    )
-    if not whole:
-        return [
-            (
-                False,
-                "data.events, data.interferograms and data.scene_px must be integers",
-                (d.events, d.interferograms, d.scene_px),
-            )
-        ]
-    if not all(map(number, (d.negative_share, d.hidden_share, d.min_magnitude, d.max_magnitude))):
-        return [
-            (
-                False,
-                "data shares and magnitudes must be numbers",
-                (d.negative_share, d.hidden_share, d.min_magnitude, d.max_magnitude),
-            )
-        ]
-    return [
-        (d.events >= 1, "data.events must be at least 1", d.events),
-        (
-            d.interferograms >= d.events,
-            "data.interferograms must be at least data.events",
-            d.interferograms,
-        ),
-        (128 <= d.scene_px <= 8192, "data.scene_px must be 128 to 8192", d.scene_px),
-        (0 <= d.negative_share < 1, "data.negative_share must be 0 up to 1", d.negative_share),
-        (
-            4.5 <= d.min_magnitude <= d.max_magnitude <= 8,
-            "data magnitudes must be ordered and within 4.5 to 8",
-            (d.min_magnitude, d.max_magnitude),
-        ),
-        (d.catalogue in ("study", "none"), "data.catalogue must be study or none", d.catalogue),
-        (0 <= d.hidden_share <= 1, "data.hidden_share must be 0 to 1", d.hidden_share),
-        (
-            d.scaling in ("thingbaijam2017", "leonard2010", "wells_coppersmith1994"),
-            "data.scaling must be thingbaijam2017, leonard2010 or wells_coppersmith1994",
-            d.scaling,
-        ),
-    ]
-
-
-def _apply(rules):
-    for ok, rule, value in rules:
-        if not ok:
-            raise RequestError(f"Profile: {rule}", value, "Correct the profile file")
-
-
-def _model_rules(m):
-    "(holds, rule, value) of the networks."
-    return [
-        (
-            m.channels in ENCODINGS,
-            "models.channels must be one of " + ", ".join(ENCODINGS),
-            m.channels,
-        ),
-        (0 < m.width <= 1, "models.width must be above 0 and at most 1", m.width),
-        (
-            m.width == 1 or m.encoder_weights == "none",
-            "models.width below 1 needs models.encoder_weights none",
-            m.encoder_weights,
-        ),
-        (
-            m.output_stride in (8, 16, 32),
-            "models.output_stride must be 8, 16 or 32",
-            m.output_stride,
-        ),
-        (
-            m.batch_norm in ("adapted", "frozen", "group"),
-            "models.batch_norm must be adapted, frozen or group",
-            m.batch_norm,
-        ),
-        (
-            m.batch_norm != "frozen" or m.encoder_weights != "none",
-            "models.batch_norm frozen needs a pre-trained encoder, not encoder_weights none",
-            m.batch_norm,
-        ),
-        (
-            m.batch_norm != "group" or m.encoder_weights == "none",
-            "models.batch_norm group needs models.encoder_weights none",
-            m.encoder_weights,
-        ),
-    ]
-
-
-def _training_rules(t):
-    "(holds, rule, value) of the training."
-    return [
-        (
-            t.epochs >= 1 and t.batch_size >= 1 and t.learning_rate > 0 and t.patience >= 1,
-            "training.epochs, batch_size, learning_rate and patience must be positive",
-            (t.epochs, t.batch_size, t.learning_rate, t.patience),
-        ),
-        (
-            t.schedule in ("constant", "cosine", "plateau"),
-            "training.schedule must be constant, cosine or plateau",
-            t.schedule,
-        ),
-        (0 <= t.warmup_share < 1, "training.warmup_share must be 0 up to 1", t.warmup_share),
-        (
-            0 <= t.frozen_epochs <= t.epochs,
-            "training.frozen_epochs must be 0 up to training.epochs",
-            t.frozen_epochs,
-        ),
-        (
-            t.frozen_rate > 0
-            and t.weight_decay >= 0
-            and t.clip_norm >= 0
-            and t.auxiliary_weight >= 0,
-            (
-                "training.frozen_rate must be positive; weight_decay, clip_norm and"
-                " auxiliary_weight must be 0 or more"
-            ),
-            (t.frozen_rate, t.weight_decay, t.clip_norm, t.auxiliary_weight),
-        ),
-        (t.loss in LOSSES, "training.loss must be one of " + ", ".join(LOSSES), t.loss),
-        (
-            set(t.augment) <= set(AUGMENTATIONS),
-            "training.augment must hold names out of " + ", ".join(AUGMENTATIONS),
-            t.augment,
-        ),
-        (
-            0 <= t.positive_share < 1 and 0 <= t.paste_share <= 1,
-            "training.positive_share must be 0 up to 1, paste_share 0 to 1",
-            (t.positive_share, t.paste_share),
-        ),
-        (
-            t.precision in ("auto", "float32", "mixed_float16", "mixed_bfloat16"),
-            "training.precision must be auto, float32, mixed_float16 or mixed_bfloat16",
-            t.precision,
-        ),
-        (
-            1 <= t.devices <= t.batch_size,
-            "training.devices must be 1 up to training.batch_size",
-            t.devices,
-        ),
-    ]
-
-
-def _check(p):
-    "Ranges of a profile's values."
-    s = p.split
-    rules = [
-        (p.seed >= 0, "seed must be 0 or more", p.seed),
-        (p.data.events >= 3, "data.events must be at least 3, one for each split", p.data.events),
-        *_data_rules(p.data),
-        (
-            p.patches.size_px >= 32 and p.patches.size_px % 32 == 0,
-            "patches.size_px must be a multiple of 32",
-            p.patches.size_px,
-        ),
-        (0 <= p.patches.overlap < 1, "patches.overlap must be 0 up to 1", p.patches.overlap),
-        (1 <= p.patches.multilook <= 64, "patches.multilook must be 1 to 64", p.patches.multilook),
-        (
-            0 <= p.patches.background_share < 1,
-            "patches.background_share must be 0 up to 1",
-            p.patches.background_share,
-        ),
-        (
-            p.patches.max_per_scene >= 0,
-            "patches.max_per_scene must be 0 or more",
-            p.patches.max_per_scene,
-        ),
-        (
-            min(s.train, s.validation, s.test) > 0
-            and abs(s.train + s.validation + s.test - 1) < 1e-6,
-            "split shares must be positive and add up to 1",
-            (s.train, s.validation, s.test),
-        ),
-        (
-            set(p.models.visible_names) | set(p.models.names) <= set(NETWORKS),
-            "models must be among " + ", ".join(NETWORKS),
-            p.models.names + p.models.visible_names,
-        ),
-        (
-            {"unet_inceptionv3", "unet_vgg19"} <= set(p.models.names) & set(p.models.visible_names),
-            (
-                "models.names and models.visible_names must hold the ensemble's members"
-                " unet_inceptionv3 and unet_vgg19"
-            ),
-            p.models.names,
-        ),
-        *_model_rules(p.models),
-        *_training_rules(p.training),
-        (
-            0 < p.evaluation.threshold < 1,
-            "evaluation.threshold must be between 0 and 1",
-            p.evaluation.threshold,
-        ),
-        (
-            p.evaluation.bootstrap >= 100,
-            "evaluation.bootstrap must be at least 100",
-            p.evaluation.bootstrap,
-        ),
-        (
-            set(p.evaluation.test_time) <= set(TEST_TIME_SETS),
-            "evaluation.test_time must hold names out of " + ", ".join(TEST_TIME_SETS),
-            p.evaluation.test_time,
-        ),
-    ]
-    _apply(rules)
+    changes = dict(values)
+    base = changes.pop("base", None)
+    if base is not None and base not in [*PROFILES]:
+        raise _broken(f"base must be one of {', '.join(PROFILES)}", repr(base))
+    start = PROFILES.get(base or changes.get("name", "twin"), PROFILES["twin"])
+    for key, value in changes.items():
+        part = getattr(start, key, None)
+        if isinstance(part, Checked) and isinstance(value, dict):
+            changes[key] = dataclasses.replace(part, **value)
+    return dataclasses.replace(start, **changes)
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-load-profile
-def load_profile(name_or_path: str | Path) -> Profile:  # quick, twin, paper, or a .toml file
+def load_profile(
+    name_or_path: str | Path,  # quick, twin, paper, or a .toml file
+) -> Profile:
     """A profile by name or from a TOML file. Raises `RequestError` if there is none, or if it does
     not hold.
     """
@@ -460,11 +314,8 @@ def load_profile(name_or_path: str | Path) -> Profile:  # quick, twin, paper, or
         return PROFILES[str(name_or_path)]
     path = Path(name_or_path)
     if not path.is_file():
-        raise RequestError(
-            "A profile must be quick, twin, paper or a TOML file that exists",
-            f"'{name_or_path}'",
-            "Check the name or the path",
-        )
+        rule = "A profile must be quick, twin, paper or a TOML file that exists"
+        raise RequestError(rule, f"'{name_or_path}'", "Check the name or the path")
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -478,7 +329,10 @@ def load_profile(name_or_path: str | Path) -> Profile:  # quick, twin, paper, or
     return profile_from_dict(values)
 
 
-def save_profile(path: str | Path, profile: Profile) -> None:  # file to write
+def save_profile(
+    path: str | Path,  # file to write
+    profile: Profile,
+) -> None:
     "Write a profile as TOML; `load_profile` gives the same object back."
     import tomli_w
 

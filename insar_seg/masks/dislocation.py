@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import fft
+from scipy import signal
 from scipy.optimize import minimize
 
 from ..core.base import RequestError, WorkError, phase_from_los
@@ -43,164 +43,168 @@ class ModelFit:
 
 # incidence at mid-swath and heading of Sentinel-1 at middle latitudes, degrees
 LOOKS = {"ascending": (39.0, -12.0), "descending": (39.0, 192.0)}
-# of the exhaustive search: standard deviations of size, km
-_SPREADS = (-3.0, -2.0, -1.0, 0.0, 1.0)
-_DEPTHS = (3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 13.0)
+_RIGIDITY_PA = 30e9  # of the crust, as in most published models
 
 
 def _fault(values, magnitude, plane, scaling):
-    """The fault of (east, north, depth of its centre, spread of length, spread of width, change of
-    magnitude), km; None if it cannot be.
-    """
+    "The fault of the six numbers, in km; None if it cannot be."
     east, north, depth, length, width, change = values
     if not (abs(length) <= 4 and abs(width) <= 4 and 0.3 <= depth <= 40 and abs(change) <= 0.2):
         return None
-    length, width = rupture_size(
-        magnitude + change, mechanism_of(plane[2]), scaling, (length, width)
-    )
-    slip = moment_from_magnitude(magnitude + change) / (30e9 * length * width * 1e6)
-    fault = Fault(
-        0,
-        0,
-        max(0.0, depth - width / 2 * np.sin(np.radians(plane[1]))),
-        length,
-        width,
-        *plane,
-        slip,
-    )
+    magnitude = magnitude + change
+    length, width = rupture_size(magnitude, mechanism_of(plane[2]), scaling, (length, width))
+    slip = moment_from_magnitude(magnitude) / (_RIGIDITY_PA * length * width * 1e6)
+    top = max(0.0, depth - width / 2 * np.sin(np.radians(plane[1])))
+    fault = Fault(0, 0, top, length, width, *plane, slip)
     middle = fault.corners_km.mean(0)
     return replace(fault, east_km=east - middle[0], north_km=north - middle[1])
 
+# %% ../../nbs/4_masks/41_dislocation.ipynb #x--coarse
+def _axes(scene, latitude, longitude):
+    "East of every column and north of every row from a place, metres."
+    row, column = scene.pixel_of(latitude, longitude)
+    h, w = scene.shape
+    down, right = scene.pixel_m
+    return (np.arange(w) + 0.5 - column) * right, -(np.arange(h) + 0.5 - row) * down
 
-def _agreement(phasor, weight, los, wavelength_m):
-    "Weighted agreement of phasors with a displacement, 0 to 1."
-    return float(
-        abs((weight * phasor * np.exp(-1j * phase_from_los(los, wavelength_m))).sum())
-        / max(weight.sum(), 1e-9)
-    )
+# %% ../../nbs/4_masks/41_dislocation.ipynb #x--coarse-scene
+class _Coarse:
+    "A scene in coarse pixels about an epicentre."
 
-# %% ../../nbs/4_masks/41_dislocation.ipynb #x--search
-class _Search:
-    "A coarse scene about an epicentre, ready for models."
-
-    def __init__(self, scene, latitude, longitude, magnitude, look, within_km, scaling):
-        self.magnitude = magnitude
-        self.look = look
-        self.within = within_km * 1e3
-        self.scaling = scaling
-        self.wavelength = scene.wavelength_m
-        radius = reach_m(magnitude)
+    def __init__(self, scene, latitude, longitude, look, radius):
         size = float(np.clip(radius / 50, 250, 600))
         coarse = multilook(scene, max(1, round(size / scene.pixel_m[0])))
-        self.row, self.column = coarse.pixel_of(latitude, longitude)
-        self.pixel = coarse.pixel_m
+        self.look = look
         self.radius = radius
-        h, w = coarse.shape
-        self.north, self.east = (
-            -(np.arange(h) + 0.5 - self.row) * self.pixel[0],
-            (np.arange(w) + 0.5 - self.column) * self.pixel[1],
-        )
-        self.phasor = np.where(coarse.valid, np.exp(1j * np.nan_to_num(coarse.phase)), 0).astype(
-            np.complex64
-        )
-        self.weight = np.where(
-            coarse.valid, 1.0 if coarse.coherence is None else np.nan_to_num(coarse.coherence), 0
-        ).astype(np.float32)
-        half = [int(np.ceil(radius / p)) for p in self.pixel]
-        self.wn, self.we = (
-            -np.arange(-half[0], half[0] + 1)[:, None] * self.pixel[0],
-            np.arange(-half[1], half[1] + 1)[None] * self.pixel[1],
-        )
-        self.disc = (np.hypot(self.wn, self.we) <= radius).astype(np.float32)
-        self.shape = [fft.next_fast_len(a + b - 1) for a, b in zip(coarse.shape, self.disc.shape)]
-        self.spectrum = fft.fft2(self.phasor * self.weight, self.shape)
-        total = self._correlate(fft.fft2(self.weight, self.shape), self.disc).real
-        near = np.hypot(self.north[:, None], self.east[None]) <= self.within
-        usual = np.median(self.weight[self.weight > 0]) if self.weight.any() else np.inf
-        enough = total >= 0.5 * self.disc.sum() * usual
-        if not (near & enough).any():
-            raise WorkError(
-                "A scene must have data about the epicentre",
-                f"epicentre at row {self.row:.0f}, column {self.column:.0f} of {h} x {w}",
-                "Check the event, or use another pair",
-            )
-        self.scale = np.where(near & enough, 1 / np.maximum(total, 1e-6), 0)
+        self.wavelength = scene.wavelength_m
+        self.pixel = coarse.pixel_m
+        self.row, self.column = coarse.pixel_of(latitude, longitude)
+        self.east, self.north = _axes(coarse, latitude, longitude)
+        phasor = np.where(coarse.valid, np.exp(1j * np.nan_to_num(coarse.phase)), 0)
+        self.phasor = phasor.astype(np.complex64)
+        weight = 1.0 if coarse.coherence is None else np.nan_to_num(coarse.coherence)
+        self.weight = np.where(coarse.valid, weight, 0).astype(np.float32)
 
-    def _correlate(self, spectrum, window):
-        "sum over x of scene(x) conj(window(x - centre)) for every centre on the scene's grid."
-        full = fft.ifft2(spectrum * np.conj(fft.fft2(window, self.shape)))
-        back = [w // 2 for w in window.shape]
-        return np.roll(full, back, (0, 1))[: len(self.north), : len(self.east)]
-
-    def starts(self, plane, n=3):
-        "Best places of the exhaustive search: (agreement, parameters)."
-        found = []
-        for spread in _SPREADS:
-            for depth in _DEPTHS:
-                fault = _fault(
-                    (0, 0, depth, spread, spread, 0), self.magnitude, plane, self.scaling
-                )
-                los = line_of_sight(
-                    displacement(fault, *np.broadcast_arrays(self.we, self.wn)), self.look
-                )
-                model = (self.disc * np.exp(1j * phase_from_los(los, self.wavelength))).astype(
-                    np.complex64
-                )
-                agree = np.abs(self._correlate(self.spectrum, model)) * self.scale
-                r, c = np.unravel_index(agree.argmax(), agree.shape)
-                found.append(
-                    (
-                        float(agree[r, c]),
-                        (self.east[c] / 1e3, self.north[r] / 1e3, depth, spread, spread, 0.0),
-                    )
-                )
-        return sorted(found, reverse=True)[:n]
+    def los(self, fault, east, north):
+        "Displacement of a fault at places in metres."
+        return line_of_sight(displacement(fault, east, north), self.look)
 
     def part(self, east_km, north_km, points=8000):
-        "Boolean (h, w): every k-th pixel of the disc about a place."
-        inside = (
-            np.hypot(self.north[:, None] - north_km * 1e3, self.east[None] - east_km * 1e3)
-            <= self.radius
-        ) & (self.weight > 0)
+        "Boolean (h, w): every k-th pixel with data of the disc about a place, some 8000 in all."
+        there = np.hypot(self.north[:, None] - north_km * 1e3, self.east[None] - east_km * 1e3)
+        inside = (there <= self.radius) & (self.weight > 0)
         every = max(1, int(np.ceil(np.sqrt(inside.sum() / points))))
         inside[np.arange(len(self.north)) % every > 0] = False
         inside[:, np.arange(len(self.east)) % every > 0] = False
         return inside
 
     def agreement(self, fault, part):
-        "Of a fault, or of no motion if it is None, over part of the scene."
-        los = 0.0
-        if fault is not None:
-            r, c = np.nonzero(part)
-            los = line_of_sight(displacement(fault, self.east[c], self.north[r]), self.look)
-        return _agreement(self.phasor[part], self.weight[part], los, self.wavelength)
+        "Of the phase with a fault, or with no motion if it is None, over part of the scene."
+        r, c = np.nonzero(part)
+        los = 0.0 if fault is None else self.los(fault, self.east[c], self.north[r])
+        model = np.exp(-1j * phase_from_los(los, self.wavelength))
+        weight = self.weight[part]
+        return float(abs((weight * self.phasor[part] * model).sum()) / max(weight.sum(), 1e-9))
 
-    def refine(self, start, plane):
-        "(agreement, fault) at the end of the simplex method."
-        part = self.part(*start[:2])
+# %% ../../nbs/4_masks/41_dislocation.ipynb #x--search
+_SPREADS = (-3.0, -2.0, -1.0, 0.0, 1.0)  # of the size, standard deviations
+_DEPTHS = (3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 13.0)  # of the centre, km
 
-        def cost(v):
-            fault = _fault(v, self.magnitude, plane, self.scaling)
-            return 0.0 if fault is None else -self.agreement(fault, part)
 
-        steps = np.diag([1.0, 1.0, 1.0, 0.7, 0.7, 0.07])
-        options = {
-            "initial_simplex": np.vstack([start, start + steps]),
-            "maxfev": 250,
-            "xatol": 0.02,
-            "fatol": 2e-4,
-        }
-        best = minimize(cost, start, method="Nelder-Mead", options=options)
-        fault = _fault(best.x, self.magnitude, plane, self.scaling) or _fault(
-            start, self.magnitude, plane, self.scaling
-        )
-        return self.agreement(fault, self.part(*fault.corners_km.mean(0)[:2])), fault
+def _correlate(scene, window):
+    "sum over x of scene(x) conj(window(x - centre)) for every centre on the scene's grid."
+    return signal.correlate(scene, window, mode="same", method="fft")
+
+
+class _Places:
+    "The exhaustive search: every place of a coarse scene at once."
+
+    def __init__(self, coarse, within_km):
+        self.coarse = coarse
+        h, w = coarse.weight.shape
+        reach = [int(np.ceil(coarse.radius / size)) for size in coarse.pixel]
+        down, right = (np.arange(-n, n + 1) for n in reach)
+        self.north = -down[:, None] * coarse.pixel[0]
+        self.east = right[None] * coarse.pixel[1]
+        self.disc = (np.hypot(self.north, self.east) <= coarse.radius).astype(np.float32)
+        self.scene = coarse.phasor * coarse.weight
+        total = _correlate(coarse.weight, self.disc)
+        near = np.hypot(coarse.north[:, None], coarse.east[None]) <= within_km * 1e3
+        any_data = coarse.weight > 0
+        usual = np.median(coarse.weight[any_data]) if any_data.any() else np.inf
+        allowed = near & (total >= 0.5 * self.disc.sum() * usual)
+        if not allowed.any():
+            place = f"epicentre at row {coarse.row:.0f}, column {coarse.column:.0f} of {h} x {w}"
+            cure = "Check the event, or use another pair"
+            raise WorkError("A scene must have data about the epicentre", place, cure)
+        self.scale = np.where(allowed, 1 / np.maximum(total, 1e-6), 0)
+
+    def best(self, fault):
+        "The highest agreement of a fault that is moved about, and where: east and north, km."
+        los = self.coarse.los(fault, *np.broadcast_arrays(self.east, self.north))
+        model = self.disc * np.exp(1j * phase_from_los(los, self.coarse.wavelength))
+        agree = np.abs(_correlate(self.scene, model.astype(np.complex64))) * self.scale
+        r, c = np.unravel_index(agree.argmax(), agree.shape)
+        return float(agree[r, c]), self.coarse.east[c] / 1e3, self.coarse.north[r] / 1e3
+
+# %% ../../nbs/4_masks/41_dislocation.ipynb #x--refine
+def _starts(places, magnitude, plane, scaling, n=3):
+    "The parameters of the best places of the exhaustive search."
+    found = []
+    for spread in _SPREADS:
+        for depth in _DEPTHS:
+            fault = _fault((0, 0, depth, spread, spread, 0), magnitude, plane, scaling)
+            agreement, east, north = places.best(fault)
+            found.append((agreement, (east, north, depth, spread, spread, 0.0)))
+    return [np.array(start) for _, start in sorted(found, reverse=True)[:n]]
+
+
+def _refine(coarse, start, magnitude, plane, scaling):
+    "(agreement, fault) at the end of the simplex method."
+    part = coarse.part(*start[:2])
+
+    def cost(values):
+        fault = _fault(values, magnitude, plane, scaling)
+        return 0.0 if fault is None else -coarse.agreement(fault, part)
+
+    steps = np.diag([1.0, 1.0, 1.0, 0.7, 0.7, 0.07])  # km, km, km, deviations, Mw
+    options = {
+        "initial_simplex": np.vstack([start, start + steps]),
+        "maxfev": 250,
+        "xatol": 0.02,
+        "fatol": 2e-4,
+    }
+    best = minimize(cost, start, method="Nelder-Mead", options=options)
+    fault = _fault(best.x, magnitude, plane, scaling) or _fault(start, magnitude, plane, scaling)
+    return coarse.agreement(fault, coarse.part(*fault.corners_km.mean(0)[:2])), fault
+
+# %% ../../nbs/4_masks/41_dislocation.ipynb #x--asked
+def _nodal_planes(planes):
+    "Both nodal planes, of one or two."
+    given = [tuple(map(float, p)) for p in (planes if np.ndim(planes) == 2 else [planes])]
+    if len(given) not in (1, 2) or any(len(p) != 3 for p in given):
+        cure = "Give (strike, dip, rake)"
+        raise RequestError("One or two nodal planes must be given", given, cure)
+    other = [auxiliary_plane(*p) for p in given]  # refuses angles out of range
+    return tuple(given) if len(given) == 2 else (*given, *other)
+
+
+def _look(look, pass_):
+    "The unit vector to the satellite."
+    if look is None and pass_ not in LOOKS:
+        cure = "Give look, or set the scene's pass_"
+        raise RequestError("The line of sight must be known", f"pass {pass_!r}", cure)
+    look = look_vector(*LOOKS[pass_]) if look is None else np.asarray(look, float)
+    if look.shape != (3,) or not abs(np.linalg.norm(look) - 1) < 0.05:
+        rule = "A line of sight must be a unit vector (east, north, up)"
+        raise RequestError(rule, look, "See look_vector")
+    return look
 
 # %% ../../nbs/4_masks/41_dislocation.ipynb #x-fit-model
 def fit_model(
     scene: Interferogram,  # wrapped; its coherence is the weight, where it has one
-    latitude: float,
-    longitude: float,  # the catalogue's epicentre, degrees
+    latitude: float,  # of the catalogue's epicentre, degrees
+    longitude: float,  # of the catalogue's epicentre, degrees
     magnitude: float,  # moment magnitude
     planes: Sequence,  # (strike, dip, rake) in degrees, or two of them; of one the other follows
     # (3,) from the ground to the satellite; None: Sentinel-1's of the scene's pass at mid-swath
@@ -209,70 +213,38 @@ def fit_model(
     scaling: str = "thingbaijam2017",  # of `rupture_size`
 ) -> ModelFit:
     """The dislocation whose phase agrees best with the scene's, on the better of the two nodal
-    planes. Size within four standard deviations of the regression, magnitude within 0.2. Raises
-    `RequestError` for a wrong plane or magnitude or an unknown pass, `WorkError` without data near
-    the epicentre.
+    planes. Raises `RequestError` for a wrong plane or magnitude or an unknown pass, `WorkError`
+    without data near the epicentre.
     """
-    given: list[tuple[float, ...]] = [
-        tuple(map(float, p)) for p in (planes if np.ndim(planes) == 2 else [planes])
-    ]
-    if len(given) not in (1, 2) or any(len(p) != 3 for p in given):
-        raise RequestError(
-            "One or two nodal planes must be given", given, "Give (strike, dip, rake)"
-        )
-    other: list[tuple[float, ...]] = [auxiliary_plane(*p) for p in given]
-    both = tuple(given if len(given) == 2 else given + other)
-    if look is None and scene.pass_ not in LOOKS:
-        raise RequestError(
-            "The line of sight must be known",
-            f"pass {scene.pass_!r}",
-            "Give look, or set the scene's pass_",
-        )
-    look = look_vector(*LOOKS[scene.pass_]) if look is None else np.asarray(look, float)
-    if look.shape != (3,) or not abs(np.linalg.norm(look) - 1) < 0.05:
-        raise RequestError(
-            "A line of sight must be a unit vector (east, north, up)", look, "See look_vector"
-        )
+    both = _nodal_planes(planes)
+    look = _look(look, scene.pass_)
     if not within_km > 0:
         raise RequestError("A search distance must be positive", within_km, "Give it in km")
-    rupture_size(magnitude, "normal", scaling)
-    search = _Search(scene, latitude, longitude, magnitude, look, within_km, scaling)
-    best = [
-        max(
-            (search.refine(np.array(start), plane) for _, start in search.starts(plane)),
-            key=lambda found: found[0],
-        )
-        for plane in both
-    ]
-    agreement, fault = max(best, key=lambda found: found[0])
-    row, column = scene.pixel_of(latitude, longitude)
-    down, right = scene.pixel_m
-    h, w = scene.shape
-    east, north = np.meshgrid(
-        (np.arange(w) + 0.5 - column) * right, -(np.arange(h) + 0.5 - row) * down
-    )
-    los = line_of_sight(displacement(fault, east, north, step=4), look).astype(np.float32)
-    return ModelFit(
-        fault,
-        agreement,
-        search.agreement(None, search.part(*fault.corners_km.mean(0)[:2])),
-        tuple(a for a, _ in best),
-        both,
-        los,
-    )
+    rupture_size(magnitude, "normal", scaling)  # refuses a wrong magnitude or scaling
+    coarse = _Coarse(scene, latitude, longitude, look, reach_m(magnitude))
+    places = _Places(coarse, within_km)
+    best = []
+    for plane in both:
+        starts = _starts(places, magnitude, plane, scaling)
+        ends = [_refine(coarse, start, magnitude, plane, scaling) for start in starts]
+        best.append(max(ends, key=lambda end: end[0]))
+    agreement, fault = max(best, key=lambda end: end[0])
+    still = coarse.agreement(None, coarse.part(*fault.corners_km.mean(0)[:2]))
+    los = _los_on(scene, fault, latitude, longitude, look)
+    return ModelFit(fault, agreement, still, tuple(a for a, _ in best), both, los)
+
+# %% ../../nbs/4_masks/41_dislocation.ipynb #x-masks-from-model
+def _los_on(scene, fault, latitude, longitude, look):
+    "Displacement of a fault on a scene's own grid, float32 metres."
+    # every 4th pixel is computed, those between are interpolated
+    moved = displacement(fault, *np.meshgrid(*_axes(scene, latitude, longitude)), step=4)
+    return line_of_sight(moved, look).astype(np.float32)
 
 
 def masks_from_model(
     scene: Interferogram,  # the one that was fitted
     fit: ModelFit,  # from `fit_model` for this scene
 ) -> Masks:
-    """`masks_from_displacement` of the model: its definitions, with half a fringe as what is
-    visible.
-    """
-    return masks_from_displacement(
-        fit.los,
-        scene.valid,
-        scene.pixel_m,
-        coherence=scene.coherence,
-        wavelength_m=scene.wavelength_m,
-    )
+    "`masks_from_displacement` of the model, with half a fringe as what is visible."
+    measured = (scene.coherence, scene.wavelength_m)
+    return masks_from_displacement(fit.los, scene.valid, scene.pixel_m, None, *measured)

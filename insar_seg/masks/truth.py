@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -21,6 +23,7 @@ from insar_seg.masks.definitions import (
     masks_from_polygons,
     masks_from_unwrapped,
 )
+from .dislocation import fit_model, masks_from_model
 
 # %% auto #0
 __all__ = ['stored_masks', 'truth_masks', 'write_masks', 'mask_archive']
@@ -31,95 +34,79 @@ def stored_masks(
     pair: Pair,  # one of its pairs
     scene: Interferogram,  # the pair, read: the grid that the masks must lie on
 ) -> Masks | None:  # None: there are none
-    """The masks under `<archive>/masks`, or None. Raises `WorkError` for one of another shape or
-    grid.
-    """
-    paths = {k: archive.mask_path(pair, k) for k in ("visible", "margin", "ignore")}
-    if not (paths["visible"].is_file() and paths["margin"].is_file()):
+    "The masks in the archive. Raises `WorkError` for one of another shape or grid."
+    visible_path = archive.mask_path(pair, "visible")
+    margin_path = archive.mask_path(pair, "margin")
+    ignore_path = archive.mask_path(pair, "ignore")
+    if not (visible_path.is_file() and margin_path.is_file()):
         return None
-    visible = read_mask(paths["visible"], scene)
-    margin = read_mask(paths["margin"], scene)
-    ignore = (
-        read_mask(paths["ignore"], scene)
-        if paths["ignore"].is_file()
-        else (~scene.valid).astype(np.uint8)
-    )
-    with rasterio.open(paths["visible"], driver="GTiff") as f:
+    visible = read_mask(visible_path, scene)
+    margin = read_mask(margin_path, scene)
+    if ignore_path.is_file():
+        ignore = read_mask(ignore_path, scene)
+    else:
+        ignore = (~scene.valid).astype(np.uint8)
+    with rasterio.open(visible_path, driver="GTiff") as f:
         tags = f.tags()
-    hidden = (
-        tags["hidden"] == "True" if "hidden" in tags else bool(margin.any() and not visible.any())
-    )
+    # masks of another program have no tags
+    hidden = bool(margin.any() and not visible.any())
+    if "hidden" in tags:
+        hidden = tags["hidden"] == "True"
     try:
         threshold = float(tags.get("threshold_m", "nan"))
     except ValueError:
         threshold = float("nan")
     return Masks(visible, margin, ignore, hidden, threshold)
 
-
+# %% ../../nbs/4_masks/42_truth.ipynb #x-truth-masks
 def truth_masks(
     archive: Archive,  # opened
     pair: Pair,  # one of its pairs
     scene: Interferogram,  # the pair, read with its unwrapped phase
-    # (Masks or None; "stored", "drawn", "no earthquake", "unwrapped phase", "dislocation model
-    # (..)" or "none ..")
+    # masks or None; "stored", "drawn", "no earthquake", "unwrapped phase", "dislocation model (..)"
+    # or "none .."
 ) -> tuple[Masks | None, str]:
     "The masks of a pair. Raises `WorkError` for a mask that does not fit its scene."
-    masks = stored_masks(archive, pair, scene)
-    if masks is not None:
-        return masks, "stored"
-    drawn = archive.mask_path(pair, "visible", ".geojson")
-    if drawn.is_file():
-        margin = archive.mask_path(pair, "margin", ".geojson")
-        made = masks_from_polygons(
-            drawn,
-            scene.crs,
-            scene.transform,
-            scene.shape,
-            scene.pixel_m,
-            scene.valid,
-            margin if margin.is_file() else None,
-        )
-        return made, "drawn"
+    stored = stored_masks(archive, pair, scene)
+    if stored is not None:
+        return stored, "stored"
+    if archive.mask_path(pair, "visible", ".geojson").is_file():
+        return _from_drawing(archive, pair, scene), "drawn"
     if not pair.coseismic:
         return empty_masks(scene.valid), "no earthquake"
     event = archive.events.loc[pair.event_id] if pair.event_id else None
-    if scene.unwrapped is None:
-        return _from_model(pair, scene, event)
-    where, magnitude = (
-        (None, None)
-        if event is None
-        else (scene.pixel_of(event.latitude, event.longitude), float(event.magnitude))
-    )
-    made = masks_from_unwrapped(
-        scene.unwrapped,
-        scene.valid,
-        scene.pixel_m,
-        where,
-        magnitude,
-        scene.wavelength_m,
-        scene.coherence,
-    )
-    return made, "unwrapped phase"
+    if scene.unwrapped is not None:
+        return _from_unwrapped(scene, event), "unwrapped phase"
+    return _from_model(pair, scene, event)
+
+# %% ../../nbs/4_masks/42_truth.ipynb #x-sources
+def _from_drawing(archive, pair, scene):
+    "Masks from the outlines of a person, of the margin too where there are some."
+    drawn = archive.mask_path(pair, "visible", ".geojson")
+    margin = archive.mask_path(pair, "margin", ".geojson")
+    grid = (scene.crs, scene.transform, scene.shape, scene.pixel_m)
+    return masks_from_polygons(drawn, *grid, scene.valid, margin if margin.is_file() else None)
+
+
+def _from_unwrapped(scene, event):
+    "Masks from the unwrapped phase, about the epicentre where an event is known."
+    epicentre, magnitude = None, None
+    if event is not None:
+        epicentre = scene.pixel_of(event.latitude, event.longitude)
+        magnitude = float(event.magnitude)
+    known = (epicentre, magnitude, scene.wavelength_m, scene.coherence)
+    return masks_from_unwrapped(scene.unwrapped, scene.valid, scene.pixel_m, *known)
 
 
 def _from_model(pair, scene, event):
-    """Masks from the dislocation that explains the phase best; none without a nodal plane, or where
-    the model explains little more than no motion does.
-    """
-    if (
-        event is None
-        or not np.isfinite([event.strike_deg, event.dip_deg, event.rake_deg, event.magnitude]).all()
-    ):
+    "Masks from the dislocation that explains the phase best, if there is one that does."
+    if event is None:
         return None, "none"
-    from insar_seg.masks.dislocation import fit_model, masks_from_model
-
-    fit = fit_model(
-        dataclasses.replace(scene, pass_=pair.pass_),
-        event.latitude,
-        event.longitude,
-        float(event.magnitude),
-        (event.strike_deg, event.dip_deg, event.rake_deg),
-    )
+    plane = (event.strike_deg, event.dip_deg, event.rake_deg)
+    if not np.isfinite([*plane, event.magnitude]).all():
+        return None, "none"
+    scene = dataclasses.replace(scene, pass_=pair.pass_)
+    fit = fit_model(scene, event.latitude, event.longitude, float(event.magnitude), plane)
     if fit.agreement < max(0.3, fit.still + 0.15):
         return None, f"none (the dislocation model does not fit: agreement {fit.agreement:.2f})"
     return masks_from_model(scene, fit), f"dislocation model (agreement {fit.agreement:.2f})"
@@ -134,30 +121,18 @@ def write_masks(
     # (H, W) metres: the motion they were made from, where it is known
     los: np.ndarray | None = None,
 ) -> None:
-    """Write visible, margin and ignore (uint8 0/1) on the scene's grid, and beside them the motion
-    (half precision), so that other thresholds can be applied later.
-    """
+    "Write visible, margin and ignore, uint8 0/1, and beside them the motion in half precision."
+    folder = Path(root) / "masks" / pair.frame
+    tags: dict[str, Any] = {"source": source}
+    tags |= {"threshold_m": masks.threshold_m, "hidden": masks.hidden}
     for kind in ("visible", "margin", "ignore"):
-        path = Path(root) / "masks" / pair.frame / f"{pair.pair}.{kind}.tif"
-        write_raster(
-            path,
-            getattr(masks, kind),
-            scene,
-            source=source,
-            threshold_m=masks.threshold_m,
-            hidden=masks.hidden,
-        )
+        write_raster(folder / f"{pair.pair}.{kind}.tif", getattr(masks, kind), scene, **tags)
     if los is not None:
-        write_raster(
-            Path(root) / "masks" / pair.frame / f"{pair.pair}.los.tif",
-            los,
-            scene,
-            half=True,
-            source=source,
-            unit="m, toward the satellite",
-        )
+        unit = "m, toward the satellite"
+        path = folder / f"{pair.pair}.los.tif"
+        write_raster(path, los, scene, half=True, source=source, unit=unit)
 
-
+# %% ../../nbs/4_masks/42_truth.ipynb #x-mask-archive
 def mask_archive(
     root: str | Path,  # an archive
     progress: Callable[[Iterable], Iterable] = iter,  # wraps an iterable, e.g. tqdm
@@ -166,7 +141,7 @@ def mask_archive(
     archive cannot be written.
     """
     archive = Archive(root)
-    told: dict[str, int] = {}
+    sources: Counter[str] = Counter()
     for pair in progress(archive.pairs):
         scene = pair.read(unwrapped=True)
         masks, source = truth_masks(archive, pair, scene)
@@ -174,9 +149,7 @@ def mask_archive(
             try:
                 write_masks(root, pair, scene, masks, source)
             except OSError as e:
-                raise RequestError(
-                    f"The archive must be writable ({e.strerror})", root, "Copy it first"
-                ) from None
-        kind = source.split(" (")[0]
-        told[kind] = told.get(kind, 0) + 1
-    return told
+                rule = f"The archive must be writable ({e.strerror})"
+                raise RequestError(rule, root, "Copy it first") from None
+        sources[source.split(" (")[0]] += 1
+    return dict(sources)

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import multiprocessing
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,7 +20,7 @@ import pandas as pd
 from rasterio.crs import CRS
 
 from ..core.base import RequestError, code_version, fingerprint, rng_for, write_text
-from ..core.profile import DataProfile, check_data
+from ..core.profile import DataProfile
 from ..earthquakes.catalogue import study_events
 from ..earthquakes.okada import look_vector
 from insar_seg.earthquakes.rupture import (
@@ -29,7 +30,7 @@ from insar_seg.earthquakes.rupture import (
     pair_of,
     simulate_event,
 )
-from ..interferograms.archive import Pair, write_scene, write_tables
+from ..interferograms.archive import PAIR_COLUMNS, Pair, write_scene, write_tables
 from ..interferograms.interferogram import Interferogram, write_raster
 from insar_seg.masks.definitions import (
     STILL_M,
@@ -40,10 +41,10 @@ from insar_seg.masks.definitions import (
 )
 from .truth import write_masks
 from ..simulation.distractors import DISTRACTORS
-from ..simulation.scene import Scene, simulate_scene
+from ..simulation.scene import Scene, Simulated, simulate_scene
 
 # %% auto #0
-__all__ = ['NEGATIVES', 'archive_event', 'Task', 'plan_pairs', 'scene_masks', 'simulate_pair', 'simulate_archive']
+__all__ = ['NEGATIVES', 'archive_event', 'Task', 'plan_pairs', 'simulated_masks', 'scene_masks', 'simulate_archive']
 
 # %% ../../nbs/4_masks/43_twin.ipynb #x-archive-event
 def archive_event(
@@ -73,11 +74,11 @@ class Task:
 
     event: int
     pair: int  # number of the pair
-    kind: str  # one of `earthquakes.KINDS`
+    kind: str  # one of `rupture.KINDS`
     distractor: str | None  # for the kind "distractor"
     describes_frame: bool  # the first pair of its frame writes the frame's heights and look vectors
 
-
+# %% ../../nbs/4_masks/43_twin.ipynb #x-plan-pairs
 def plan_pairs(
     data: DataProfile,  # number of events and interferograms, share of negatives
 ) -> list[Task]:  # by event
@@ -85,60 +86,68 @@ def plan_pairs(
     distractors are as even as the shares allow.
     """
     base, extra = divmod(data.interferograms, data.events)
-    plan = []
-    used = {k: 0 for k in NEGATIVES}
+    plan: list[Task] = []
+    used: Counter[str] = Counter()
     frames = set()
     for event in range(data.events):
         n = base + (event < extra)
         positives = n - min(int(np.floor(n * data.negative_share + 0.5)), n - 1)
         for k in range(n):
-            kind = "coseismic"
-            number = k
-            odd = None
-            if k >= positives:
-                kind = max(
-                    NEGATIVES, key=lambda s: NEGATIVES[s] * (sum(used.values()) + 1) - used[s]
-                )
-                # the number of a co-seismic pair, where there is one
-                if kind == "paired":
-                    number = k - positives if k - positives < positives else k
-                if kind == "distractor":
-                    odd = list(DISTRACTORS)[used[kind] % len(DISTRACTORS)]
-                used[kind] += 1
+            if k < positives:
+                number, kind, distractor = k, "coseismic", None
+            else:
+                number, kind, distractor = _negative(k, positives, used)
             frame = (event, number % 2)
-            plan.append(Task(event, number, kind, odd, frame not in frames))
+            plan.append(Task(event, number, kind, distractor, frame not in frames))
             frames.add(frame)
     return plan
 
+
+def _negative(k, positives, used):
+    "Number, kind and distractor of an event's pair `k`; counts what was used."
+    # the kind that lags furthest behind its share
+    behind = {kind: share * (used.total() + 1) - used[kind] for kind, share in NEGATIVES.items()}
+    kind = max(behind, key=behind.get)
+    distractor = None
+    if kind == "distractor":
+        distractor = list(DISTRACTORS)[used[kind] % len(DISTRACTORS)]
+    # the number of a co-seismic pair, where there is one
+    twin = k - positives
+    number = twin if kind == "paired" and twin < positives else k
+    used[kind] += 1
+    return number, kind, distractor
+
 # %% ../../nbs/4_masks/43_twin.ipynb #x-scene-masks
-def scene_masks(
-    s: Scene,  # from `simulate_scene`
+def simulated_masks(
+    s: Simulated,  # from `compose`
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    quake: bool,  # False: whatever moved is no earthquake
     # masks; motion of the ground, (H, W) float32 metres toward the satellite
 ) -> tuple[Masks, np.ndarray]:
-    "Masks of a simulated scene, and the motion of its ground, 0 on water."
+    "Masks of a simulated interferogram, and the motion of its ground, 0 on water."
     los = np.where(s.water, 0, s.los).astype(np.float32)
-    coherence = np.where(s.valid, s.coherence, np.nan)
-    if s.coseismic:
-        return (
-            masks_from_displacement(
-                los, s.valid, s.pixel_m, s.atmosphere, coherence, s.wavelength_m
-            ),
-            los,
-        )
+    if quake:
+        coherence = np.where(s.valid, s.coherence, np.nan)
+        air_and_eye = (s.atmosphere, coherence, s.wavelength_m)
+        return masks_from_displacement(los, s.valid, pixel_m, *air_and_eye), los
     masks = empty_masks(s.valid)
-    return (
-        dataclasses.replace(
-            masks, ignore=np.maximum(masks.ignore, (np.abs(los) >= STILL_M).astype(np.uint8))
-        ),
-        los,
-    )
+    swayed = (np.abs(los) >= STILL_M).astype(np.uint8)
+    return dataclasses.replace(masks, ignore=np.maximum(masks.ignore, swayed)), los
 
 
+def scene_masks(
+    s: Scene,  # from `simulate_scene`
+) -> tuple[Masks, np.ndarray]:  # as of `simulated_masks`
+    "`simulated_masks` of an archive's scene, which knows whether it holds an earthquake."
+    return simulated_masks(s, s.pixel_m, s.coseismic)
+
+# %% ../../nbs/4_masks/43_twin.ipynb #x--facts
 def _facts(s, masks, los):
     "What is worth knowing of a simulated scene, for tables and for scores by difficulty."
     km2 = float(np.prod(s.pixel_m)) / 1e6
-    visible = float(masks.visible.sum()) * km2
     land = s.valid & ~s.water
+    # root of the structure function at 10 km
+    delay_m = 2**0.5 * atmosphere_sigma(s.atmosphere, s.valid, 10e3, s.pixel_m)
     return {
         "kind": s.kind,
         "distractor": s.distractor,
@@ -149,49 +158,39 @@ def _facts(s, masks, los):
         "heading_deg": round(s.view.heading_deg, 2),
         "incidence_deg": round(s.view.centre_incidence_deg, 2),
         "peak_los_mm": round(1000 * float(np.abs(los).max()), 2),
-        "visible_km2": round(visible, 2),
+        "visible_km2": round(float(masks.visible.sum()) * km2, 2),
         "margin_km2": round(float(masks.margin.sum()) * km2, 2),
         "hidden": masks.hidden,
         "threshold_mm": round(1000 * masks.threshold_m, 2) if s.coseismic else None,
-        "delay_10km_mm": round(
-            1000 * 2**0.5 * atmosphere_sigma(s.atmosphere, s.valid, 10e3, s.pixel_m), 2
-        ),
+        "delay_10km_mm": round(1000 * delay_m, 2),
         "coherence": round(float(s.coherence[land].mean()), 3) if land.any() else 0.0,
         "valid": round(float(s.valid.mean()), 4),
         "water": round(float(s.water.mean()), 4),
     }
 
+# %% ../../nbs/4_masks/43_twin.ipynb #x--describe-frame
+def _frame_files(root, frame):
+    "Layer of a frame -> its file."
+    folder = Path(root) / str(int(frame[:3])) / frame / "metadata"
+    return {n: folder / f"{frame}.geo.{n}.tif" for n in ("E", "N", "U", "hgt", "landmask")}
+
 
 def _describe_frame(root, s, like):
-    "Heights, land mask and look vector of a frame, where LiCSAR keeps them."
-    folder = Path(root) / str(int(s.frame[:3])) / s.frame / "metadata"
-    east, north, up = look_vector(s.view.incidence_deg, s.view.heading_deg).astype(np.float32)
-    for name, band in (
-        ("E", east),
-        ("N", north),
-        ("U", up),
-        ("hgt", s.height),
-        ("landmask", (~s.water).astype(np.uint8)),
-    ):
-        write_raster(folder / f"{s.frame}.geo.{name}.tif", band, like)
+    "Write heights, land mask and look vector of a frame."
+    look = look_vector(s.view.incidence_deg, s.view.heading_deg).astype(np.float32)
+    layers = [*look, s.height, (~s.water).astype(np.uint8)]
+    for path, layer in zip(_frame_files(root, s.frame).values(), layers):
+        write_raster(path, layer, like)
 
 
-def _files_of(root, task, frame, dates):
-    "What `simulate_pair` leaves behind."
-    track = root / str(int(frame[:3])) / frame
-    scene = [track / "interferograms" / dates / f"{dates}.geo.{n}.tif" for n in ("diff_pha", "cc")]
-    masks = [
-        root / "masks" / frame / f"{dates}.{n}.tif" for n in ("visible", "margin", "ignore", "los")
+def _pair_files(root, frame, dates):
+    "What a pair leaves behind, besides the frame's files."
+    scene = Path(root) / str(int(frame[:3])) / frame / "interferograms" / dates
+    masks = Path(root) / "masks" / frame
+    return [
+        *(scene / f"{dates}.geo.{name}.tif" for name in ("diff_pha", "cc")),
+        *(masks / f"{dates}.{name}.tif" for name in ("visible", "margin", "ignore", "los")),
     ]
-    return (
-        scene
-        + masks
-        + [
-            track / "metadata" / f"{frame}.geo.{n}.tif"
-            for n in ("E", "N", "U", "hgt", "landmask")
-            if task.describes_frame
-        ]
-    )
 
 
 def _read_json(path):
@@ -202,50 +201,31 @@ def _read_json(path):
         return None
     return found if isinstance(found, dict) else None
 
-
-def simulate_pair(
-    task: Task,  # from `plan_pairs`
-    root: str | Path,  # folder of the archive
-    data: DataProfile,  # of the archive
-    seed: int,  # of the archive, 0 or more
-    key: str = "",  # of the settings; empty: the pair is made in any case
-) -> dict:  # column of pairs.csv and simulation.csv -> value
-    """Simulate one interferogram and write its files below `root`; its row of the tables. A pair
-    that is there already, made with the same `key`, is left alone.
-    """
+# %% ../../nbs/4_masks/43_twin.ipynb #x-simulate-pair
+def _simulate_pair(task, root, data, seed, key):
+    "Simulate an interferogram, unless it is there with the same key; its row of the tables."
     event = archive_event(seed, task.event, data)
-    s_pass, frame, dates, _ = pair_of(event, task.pair, task.kind)
-    done = Path(root) / "masks" / frame / f"{dates}.json"
-    row = _read_json(done)
-    files = _files_of(Path(root), task, frame, dates)
-    if key and row and row.pop("key", None) == key and all(f.is_file() for f in files):
+    pass_, frame, dates, _ = pair_of(event, task.pair, task.kind)
+    record = Path(root) / "masks" / frame / f"{dates}.json"
+    row = _read_json(record)
+    files = _pair_files(root, frame, dates)
+    if task.describes_frame:
+        files += _frame_files(root, frame).values()
+    if row and row.pop("key", None) == key and all(f.is_file() for f in files):
         return row
     s = simulate_scene(event, task.pair, data.scene_px, task.kind, task.distractor)
     coherence = np.where(s.valid, s.coherence, np.nan).astype(np.float32)
     scene = Interferogram(s.phase, CRS.from_epsg(4326), s.transform, coherence, name=s.pair)
+    event_id = event.event_id if s.coseismic else ""
+    pair = Pair(frame, dates, event_id, s.coseismic, pass_, "simulated", Path(root))
     masks, los = scene_masks(s)
-    row = {
-        "frame": frame,
-        "pair": dates,
-        "event_id": event.event_id if s.coseismic else "",
-        "coseismic": s.coseismic,
-        "pass": s_pass,
-        "origin": "simulated",
-        **_facts(s, masks, los),
-    }
     write_scene(root, frame, dates, scene)
     if task.describes_frame:
         _describe_frame(root, s, scene)
-    write_masks(
-        root,
-        Pair(frame, dates, row["event_id"], s.coseismic, s_pass, "simulated", Path(root)),
-        scene,
-        masks,
-        "simulated displacement",
-        los,
-    )
-    # last: what has this file is whole
-    write_text(done, json.dumps({**row, "key": key}))
+    write_masks(root, pair, scene, masks, "simulated displacement", los)
+    named = (frame, dates, event_id, s.coseismic, pass_, "simulated")
+    row = dict(zip(PAIR_COLUMNS, named)) | _facts(s, masks, los)
+    write_text(record, json.dumps({**row, "key": key}))
     return row
 
 # %% ../../nbs/4_masks/43_twin.ipynb #x--claim
@@ -253,37 +233,32 @@ _TABLES = ("events.csv", "pairs.csv", "simulation.csv", "provenance.json")
 
 
 def _claim(out, key, replace):
-    """Make sure that `out` is empty, unfinished with the same key, or a simulated archive that may
-    be replaced.
-    """
+    "Make sure that `out` is empty, unfinished with the same key, or may be replaced."
     if out.exists() and not out.is_dir():
         raise RequestError("An archive must be a folder, not a file", out, "Choose another --out")
     before = _read_json(out / "provenance.json")
     held = [p for p in out.iterdir() if not p.name.startswith(".")] if out.is_dir() else []
     if held and (before is None or before.get("origin") != "simulated"):
-        raise RequestError(
-            "A simulated archive must be written to an empty folder or over a simulated one",
-            out,
-            "Choose another --out",
-        )
+        rule = "A simulated archive must be written to an empty folder or over a simulated one"
+        raise RequestError(rule, out, "Choose another --out")
     if held and before.get("key") != key:
         if not replace:
-            raise RequestError(
-                "A folder that holds a simulated archive goes on only with the same settings, seed"
-                " and version",
-                out,
-                "Choose another --out, or remove the folder",
-            )
-        # only what a simulation makes, the provenance last
-        for p in held:
-            if p.is_dir() and (p.name == "masks" or p.name.isdigit()):
-                shutil.rmtree(p)
-        for name in _TABLES:
-            (out / name).unlink(missing_ok=True)
+            rule = "A simulated archive goes on only with the same settings, seed and version"
+            raise RequestError(rule, out, "Choose another --out, or remove the folder")
+        _clear(out, held)
     out.mkdir(parents=True, exist_ok=True)
     (out / "pairs.csv").unlink(missing_ok=True)
 
 
+def _clear(out, held):
+    "Remove what a simulation makes and nothing else, the provenance last."
+    for p in held:
+        if p.is_dir() and (p.name == "masks" or p.name.isdigit()):
+            shutil.rmtree(p)
+    for name in _TABLES:
+        (out / name).unlink(missing_ok=True)
+
+# %% ../../nbs/4_masks/43_twin.ipynb #x-simulate-archive
 def simulate_archive(
     out: str | Path,  # folder of the archive
     data: DataProfile,  # what is simulated
@@ -297,16 +272,13 @@ def simulate_archive(
     that was never finished. Raises `RequestError` for a folder that holds something else.
     """
     check_seed(seed)
-    check_data(data)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise RequestError(
-            "The number of processes must be an integer of 1 or more",
-            repr(workers),
-            "Correct --workers",
-        )
-    out, plan, key = Path(out), plan_pairs(data), fingerprint(data, seed, code_version())
+        rule = "The number of processes must be an integer of 1 or more"
+        raise RequestError(rule, repr(workers), "Correct --workers")
+    out = Path(out)
+    key = fingerprint(data, seed, code_version())
     _claim(out, key, replace)
-    made = {
+    provenance = {
         "origin": "simulated",
         "seed": seed,
         "data": dataclasses.asdict(data),
@@ -314,23 +286,24 @@ def simulate_archive(
         "shares_of_negatives": NEGATIVES,
         "earthquakes": "USGS ComCat, export of November 2023; nodal planes as events.csv says",
     }
-    write_text(out / "provenance.json", json.dumps({**made, "finished": False}, indent=1))
-    work = partial(simulate_pair, root=out, data=data, seed=seed, key=key)
-    if workers == 1:
-        rows = [work(t) for t in progress(plan)]
-    else:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            jobs = [pool.submit(work, t) for t in plan]
-            try:
-                rows = [j.result() for j in progress(jobs)]
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    write_text(out / "provenance.json", json.dumps({**provenance, "finished": False}, indent=1))
+    work = partial(_simulate_pair, root=out, data=data, seed=seed, key=key)
+    pairs = pd.DataFrame(_carry_out(plan_pairs(data), work, workers, progress))
+    write_text(out / "simulation.csv", pairs.to_csv(index=False, lineterminator="\n"))
     events = [archive_event(seed, i, data) for i in range(data.events)]
-    write_text(out / "simulation.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
-    write_tables(
-        out,
-        pd.DataFrame([dataclasses.asdict(e) | {"faults": None} for e in events]),
-        pd.DataFrame(rows),
-        {**made, "finished": True},
-    )
+    table = pd.DataFrame([dataclasses.asdict(e) | {"faults": None} for e in events])
+    write_tables(out, table, pairs, {**provenance, "finished": True})
+
+# %% ../../nbs/4_masks/43_twin.ipynb #x--carry-out
+def _carry_out(plan, work, workers, progress):
+    "The rows of all tasks, in the order of the plan."
+    if workers == 1:
+        return [work(task) for task in progress(plan)]
+    # spawn: forking a process that runs threads, as GDAL and TensorFlow do, can hang
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(work, task) for task in plan]
+        try:
+            return [job.result() for job in progress(jobs)]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

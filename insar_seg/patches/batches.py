@@ -5,8 +5,10 @@
 # %% ../../nbs/5_patches/55_batches.ipynb #x-imports
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import itertools
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,75 +18,76 @@ from .augmentation import Patch, Signals, augment, check_augmentations, paste
 from .encoding import channels, encoding_of
 
 # %% auto #0
-__all__ = ['TARGETS', 'PatchStore', 'check_store', 'epoch_order', 'PatchSequence']
+__all__ = ['PatchSequence']
 
 # %% ../../nbs/5_patches/55_batches.ipynb #x-check-store
-TARGETS = ("visible", "margin")
-
-
-class PatchStore(Protocol):
-    """What a dict of NumPy arrays and a zarr group have in common: names, and an array of (N, H, W)
-    for each.
-    """
-
-    def __contains__(self, key: object, /) -> bool: ...
-
-    def __getitem__(self, key: str, /) -> Any: ...
-
-
-def check_store(store: PatchStore) -> None:  # NumPy arrays in a dict, or a zarr group
-    """Raises `RequestError` unless `store` maps phase, coherence, visible, margin and ignore to
-    arrays of one shape (N, H, W).
-    """
+def _check_store(store):
+    "The store maps five names to arrays of one shape (N, H, W)."
     keys = ("phase", "coherence", "visible", "margin", "ignore")
+    cure = "Cut the patches again"
     missing = [k for k in keys if k not in store]
     if missing:
-        raise RequestError(
-            "A patch store must hold " + ", ".join(keys),
-            f"without {', '.join(missing)}",
-            "Cut the patches again",
-        )
+        rule = "A patch store must hold " + ", ".join(keys)
+        raise RequestError(rule, f"without {', '.join(missing)}", cure)
     shapes = {k: tuple(store[k].shape) for k in keys}
     if len(set(shapes.values())) != 1 or len(shapes["phase"]) != 3:
-        raise RequestError(
-            "The arrays of a patch store must have one shape (N, H, W): channels are made from"
-            " them, not stored",
-            shapes,
-            "Cut the patches again",
-        )
+        rule = "The arrays of a patch store must have one shape (N, H, W)"
+        raise RequestError(f"{rule}: channels are made from them, not stored", shapes, cure)
 
 
 def _truth(mask, ignore, row):
-    "1, 0 and -1 from masks. Raises `WorkError` naming the patch where a label is neither 0 nor 1."
-    for name, a in (("mask", mask), ("ignore mask", ignore)):
-        odd = ~((a == 0) | (a == 1))
+    "1, 0 and -1 from masks; names the patch where a label is neither 0 nor 1."
+    for name, labels in (("mask", mask), ("ignore mask", ignore)):
+        odd = ~np.isin(labels, (0, 1))
         if odd.any():
-            raise WorkError(
-                f"The labels of a {name} must be 0 or 1",
-                f"{a[odd].flat[0]} in patch {row}",
-                "Cut the patches again from correct masks",
-            )
-    return np.where(ignore == 1, np.int8(-1), np.asarray(mask).astype(np.int8))
+            found = f"{labels[odd][0]} in patch {row}"
+            cure = "Cut the patches again from correct masks"
+            raise WorkError(f"The labels of a {name} must be 0 or 1", found, cure)
+    return np.where(ignore == 1, np.int8(-1), mask.astype(np.int8))
 
 # %% ../../nbs/5_patches/55_batches.ipynb #x-epoch-order
-def epoch_order(
-    positive: np.ndarray,  # (N,) boolean: which patches hold deformation
-    positive_share: float,  # 0: every patch once; else the share of positive ones
-    rng: np.random.Generator,
-) -> np.ndarray:  # (N,) positions
-    "The order of one epoch; a share that only one kind of patch could fill leaves it as it is."
+def _epoch_order(positive, positive_share, rng):
+    "Positions (N,) in the order of one epoch; of one kind only, every patch once."
     n = len(positive)
-    kinds = [np.flatnonzero(positive), np.flatnonzero(~np.asarray(positive, bool))]
+    kinds = [np.flatnonzero(positive), np.flatnonzero(~positive)]
     if not positive_share or not all(map(len, kinds)):
         return rng.permutation(n)
-    wanted = round(positive_share * n)
-    drawn = [
-        np.concatenate([rng.permutation(k) for _ in range(-(-m // len(k)))] or [k[:0]])[:m]
-        for k, m in zip(kinds, (wanted, n - wanted))
-    ]
+    n_positive = round(positive_share * n)
+    drawn = [_drawn(k, m, rng) for k, m in zip(kinds, (n_positive, n - n_positive))]
     return rng.permutation(np.concatenate(drawn))
 
+
+def _drawn(positions, n, rng):
+    "So many positions, in random order, from the start again when all are used."
+    rounds = [rng.permutation(positions) for _ in range(math.ceil(n / len(positions)))]
+    return np.concatenate([positions[:0], *rounds])[:n]
+
+# %% ../../nbs/5_patches/55_batches.ipynb #x-check-request
+def _check_request(sequence):
+    "What a `PatchSequence` was asked for can be met."
+    if sequence.target not in ("visible", "margin"):
+        rule = "A target must be visible or margin"
+        raise RequestError(rule, repr(sequence.target), "Check the name")
+    encoding_of(sequence.encoding)
+    _check_store(sequence.store)
+    cure = "Give one boolean a row"
+    if sequence.positive is None:
+        if sequence.positive_share or sequence.paste_share:
+            rule = "positive_share and paste_share need to know which patches are positive"
+            raise RequestError(rule, "positive=None", cure)
+    elif len(sequence.positive) != len(sequence.rows):
+        found = f"{len(sequence.positive)} for {len(sequence.rows)} rows"
+        raise RequestError("positive must have one entry a row", found, cure)
+    if sequence.paste_share and sequence.signals is None:
+        rule = "paste_share needs signals to paste"
+        raise RequestError(rule, "signals=None", "Make some with simulated_signals")
+
 # %% ../../nbs/5_patches/55_batches.ipynb #x-patchsequence
+# what batches depend on, besides the arrays
+_OPTIONS = ["target", "encoding", "batch_size", "augment", "seed", "shuffle"]
+_OPTIONS += ["positive_share", "ignore_ring", "paste_share"]
+
+
 class PatchSequence(keras.utils.PyDataset):
     """Batches of a patch store, for `keras.Model.fit` on any backend. Raises `RequestError` for an
     unknown target, encoding or augmentation, or a store that is none.
@@ -92,15 +95,15 @@ class PatchSequence(keras.utils.PyDataset):
 
     def __init__(
         self,
-        # maps phase, coherence, visible, margin, ignore to (N, H, W) arrays, NumPy or zarr
-        store: PatchStore,
+        # phase, coherence, visible, margin, ignore: (N, H, W) arrays of NumPy or zarr
+        store: Mapping[str, Any],
         rows: np.ndarray | Sequence[int],  # (n,) which patches
         target: str = "margin",  # the mask to learn: visible or margin
-        encoding: str = "cos_sin_coherence",  # a name out of `core.ENCODINGS`
+        encoding: str = "cos_sin_coherence",  # a name out of `encoding.ENCODINGS`
         batch_size: int = 8,  # patches; the last batch may be smaller
         # how many times a batch repeats the truth, one for each output of the network
         outputs: int = 1,
-        augment: Sequence[str] = (),  # names out of `core.AUGMENTATIONS`
+        augment: Collection[str] = (),  # names out of `augmentation.AUGMENTATIONS`
         seed: int = 0,  # 0 or more
         shuffle: bool = False,  # another order in every epoch; False: the order of the rows
         # (n,) boolean: which of the rows hold deformation; needed by positive_share and paste_share
@@ -112,11 +115,7 @@ class PatchSequence(keras.utils.PyDataset):
         paste_share: float = 0.0,  # share of the patches that are not positive that get one
     ) -> None:
         super().__init__()
-        if target not in TARGETS:
-            raise RequestError("A target must be visible or margin", repr(target), "Check the name")
-        encoding_of(encoding)
         check_augmentations(augment)
-        check_store(store)
         self.store = store
         self.rows = np.asarray(rows, np.int64).ravel()
         self.target = target
@@ -127,33 +126,16 @@ class PatchSequence(keras.utils.PyDataset):
         self.seed = seed
         self.shuffle = shuffle
         self.positive = None if positive is None else np.asarray(positive, bool).ravel()
-        if (positive_share or paste_share) and self.positive is None:
-            raise RequestError(
-                "positive_share and paste_share need to know which patches are positive",
-                "positive=None",
-                "Give one boolean a row",
-            )
-        if self.positive is not None and len(self.positive) != len(self.rows):
-            raise RequestError(
-                "positive must have one entry a row",
-                f"{len(self.positive)} for {len(self.rows)} rows",
-                "Give one boolean a row",
-            )
-        if paste_share and signals is None:
-            raise RequestError(
-                "paste_share needs signals to paste",
-                "signals=None",
-                "Make some with simulated_signals",
-            )
         self.positive_share = positive_share
         self.ignore_ring = ignore_ring
         self.signals = signals
         self.paste_share = paste_share
         self.epoch = 0
         self._order: dict[int, np.ndarray] = {}  # of the present epoch, once it was asked for
+        _check_request(self)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return math.ceil(len(self.rows) / self.batch_size)
 
     def on_epoch_end(self) -> None:
         self.epoch += 1
@@ -162,53 +144,47 @@ class PatchSequence(keras.utils.PyDataset):
     def order(self) -> np.ndarray:  # (n,) positions in `rows`, for the present epoch
         "The order of the present epoch."
         if self.epoch not in self._order:
-            rng = rng_for(self.seed, "order", self.epoch)
-            positive = self.positive if self.positive is not None else np.ones(len(self.rows), bool)
-            self._order = {
-                self.epoch: (
-                    epoch_order(positive, self.positive_share, rng)
-                    if self.shuffle
-                    else np.arange(len(self.rows))
-                )
-            }
+            order = np.arange(len(self.rows))
+            if self.shuffle:
+                positive = np.ones(len(order), bool) if self.positive is None else self.positive
+                rng = rng_for(self.seed, "order", self.epoch)
+                order = _epoch_order(positive, self.positive_share, rng)
+            self._order = {self.epoch: order}
         return self._order[self.epoch]
+
+    def _positions(self, i):
+        "Positions in `rows` of the patches of batch `i` of the present epoch."
+        return self.order[i * self.batch_size : (i + 1) * self.batch_size]
 
     def batch_rows(self, i: int) -> list[int]:  # patch numbers
         "The patches of batch `i` of the present epoch."
-        return self.rows[self.order[i * self.batch_size : (i + 1) * self.batch_size]].tolist()
+        return self.rows[self._positions(i)].tolist()
 
     # (n, H, W, C) float32, (n, H, W, 1) float32 of 1, 0 and -1 (a tuple of it where outputs > 1)
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray | tuple[np.ndarray, ...]]:
-        positions = self.order[i * self.batch_size : (i + 1) * self.batch_size]
-        patches = [self._patch(int(p), i * self.batch_size + k) for k, p in enumerate(positions)]
+        places = itertools.count(i * self.batch_size)
+        patches = [self._patch(int(p), place) for p, place in zip(self._positions(i), places)]
         phase, coherence, truth = (np.stack(part) for part in zip(*patches))
         x = channels(phase, coherence, self.encoding)
         y = truth[..., None].astype(np.float32)
         return x, (y if self.outputs == 1 else (y,) * self.outputs)
 
+    def _layer(self, name, row):
+        return np.asarray(self.store[name][row])
+
     def _patch(self, position, place):
-        """One patch, changed as its place in the epoch says (a row that comes twice is changed
-        twice).
-        """
+        "One patch, changed as its place in the epoch says: a row comes twice in two versions."
         row = int(self.rows[position])
-        phase, coherence, mask, ignore = (
-            np.asarray(self.store[key][row])
-            for key in ("phase", "coherence", self.target, "ignore")
-        )
-        truth = _truth(mask, ignore, row)
+        phase = self._layer("phase", row).astype(np.float32, copy=False)
+        coherence = self._layer("coherence", row).astype(np.float32, copy=False)
+        truth = _truth(self._layer(self.target, row), self._layer("ignore", row), row)
         if self.ignore_ring and self.target == "visible":
-            truth[(truth == 0) & (np.asarray(self.store["margin"][row]) == 1)] = -1
+            truth[(truth == 0) & (self._layer("margin", row) == 1)] = -1
         truth[~np.isfinite(phase)] = -1
-        patch = Patch(
-            phase.astype(np.float32, copy=False), coherence.astype(np.float32, copy=False), truth
-        )
+        patch = Patch(phase, coherence, truth)
         if self.paste_share and not self.positive[position]:
             patch = self._pasted(patch, place)
-        return (
-            augment(patch, self.augment, self.seed, (self.epoch, place, row))
-            if self.augment
-            else patch
-        )
+        return augment(patch, self.augment, self.seed, (self.epoch, place, row))
 
     def _pasted(self, patch, place):
         "With the chance of `paste_share`, the patch with one of the signals."
@@ -219,26 +195,11 @@ class PatchSequence(keras.utils.PyDataset):
         return paste(patch, self.signals.los[k], getattr(self.signals, self.target)[k])
 
     def fingerprint(self) -> str:
-        """A short hash of everything but the values of the patches that decides what the batches
-        hold.
-        """
-        signals = (
-            None
-            if self.signals is None
-            else [float(np.abs(s).sum(dtype=np.float64)) for s in self.signals]
-        )
-        return fingerprint(
-            self.rows.tolist(),
-            self.target,
-            self.encoding,
-            self.batch_size,
-            self.augment,
-            self.seed,
-            self.shuffle,
-            self.positive_share,
-            None if self.positive is None else self.positive.tolist(),
-            self.ignore_ring,
-            self.paste_share,
-            signals,
-            tuple(self.store["phase"].shape),
-        )
+        "A short hash of all that decides what batches hold, but for the values of the patches."
+        sums = None
+        if self.signals is not None:
+            sums = [float(np.abs(s).sum(dtype=np.float64)) for s in self.signals]
+        positive = None if self.positive is None else self.positive.tolist()
+        options = [getattr(self, name) for name in _OPTIONS]
+        shape = tuple(self.store["phase"].shape)
+        return fingerprint(self.rows.tolist(), options, positive, sums, shape)

@@ -13,7 +13,7 @@ from ..core.base import RequestError
 from .store import phase_gradient
 
 # %% auto #0
-__all__ = ['CHANNELS', 'Encoding', 'encoding_of', 'channels']
+__all__ = ['ENCODINGS', 'CHANNELS', 'Encoding', 'encoding_of', 'channels']
 
 # %% ../../nbs/5_patches/53_encoding.ipynb #x-encoding
 @dataclass(frozen=True)
@@ -21,84 +21,84 @@ class Encoding:
     "What the channels of an encoding are."
 
     names: tuple[str, ...]  # of the channels, in order
-    colours: bool  # True: red, green, blue, as a photograph has them
+    colours: bool = False  # True: red, green, blue, as a photograph has them
 
     @property
     def count(self) -> int:
         return len(self.names)  # number of channels
 
 
-CHANNELS = {
-    "grey": Encoding(("phase",) * 3, True),
-    "rgb": Encoding(("red", "green", "blue"), True),
-    "cos_sin_coherence": Encoding(("cosine", "sine", "coherence"), False),
-    "cos_sin_valid": Encoding(("cosine", "sine", "valid"), False),
-    "cos_sin_rate": Encoding(("cosine", "sine", "fringe rate"), False),
+ENCODINGS = {
+    "grey": Encoding(("phase",) * 3, colours=True),
+    "rgb": Encoding(("red", "green", "blue"), colours=True),
+    "cos_sin_coherence": Encoding(("cosine", "sine", "coherence")),
+    "cos_sin_valid": Encoding(("cosine", "sine", "valid")),
+    "cos_sin_rate": Encoding(("cosine", "sine", "fringe rate")),
     "cos_sin_coherence_gradient": Encoding(
-        ("cosine", "sine", "coherence", "row gradient", "column gradient"), False
+        ("cosine", "sine", "coherence", "row gradient", "column gradient")
     ),
 }
+CHANNELS = ENCODINGS  # the name by which rooms above know it
 
 
 def encoding_of(name: str) -> Encoding:
     "The encoding of that name. Raises `RequestError` for an unknown one."
-    if name not in CHANNELS:
-        raise RequestError(
-            "An encoding must be one of " + ", ".join(CHANNELS), repr(name), "Check the name"
-        )
-    return CHANNELS[name]
+    if name not in ENCODINGS:
+        rule = "An encoding must be one of " + ", ".join(ENCODINGS)
+        raise RequestError(rule, repr(name), "Check the name")
+    return ENCODINGS[name]
 
 # %% ../../nbs/5_patches/53_encoding.ipynb #x-channels
 def channels(
     phase: np.ndarray,  # (..., H, W) wrapped phase, radians, NaN = no data
     coherence: np.ndarray | None = None,  # (..., H, W) from 0 to 1, NaN = unknown; or None
-    encoding: str = "cos_sin_coherence",  # a key of CHANNELS
+    encoding: str = "cos_sin_coherence",  # a key of ENCODINGS
 ) -> np.ndarray:  # (..., H, W, C) float32 in [-1, 1]
     """Phase and coherence as the channels of an encoding. Raises `RequestError` for an unknown one,
     or if the shapes differ.
     """
-    wanted = encoding_of(encoding).names
+    names = encoding_of(encoding).names
     phase = np.asarray(phase, np.float32)
     if coherence is not None and np.shape(coherence) != phase.shape:
-        raise RequestError(
-            "Coherence must have the phase's shape",
-            f"{np.shape(coherence)}, phase {phase.shape}",
-            "Put both on one grid",
-        )
+        shapes = f"{np.shape(coherence)}, phase {phase.shape}"
+        raise RequestError("Coherence must have the phase's shape", shapes, "Put both on one grid")
     valid = np.isfinite(phase)
     angle = np.where(valid, phase, np.float32(0))
-    out = np.empty((*phase.shape, len(wanted)), np.float32)
-    gradient = (
-        _gradient(phase) if encoding in ("cos_sin_rate", "cos_sin_coherence_gradient") else None
-    )
-    for k, name in enumerate(wanted):
-        value, empty = _channel(name, angle, coherence, gradient)
-        out[..., k] = np.where(valid, value, np.float32(empty))
+    gradient = None
+    if not {"fringe rate", "row gradient"}.isdisjoint(names):
+        gradient = [np.nan_to_num(g) for g in phase_gradient(phase)]
+    out = np.empty((*phase.shape, len(names)), np.float32)
+    for k, name in enumerate(names):
+        value, no_data = _channel(name, angle, coherence, gradient)
+        out[..., k] = np.where(valid, value, np.float32(no_data))
     return np.clip(out, -1, 1, out=out)
+
+# %% ../../nbs/5_patches/53_encoding.ipynb #x-channel
+_THIRD = 2 * np.pi / 3
 
 
 def _channel(name, angle, coherence, gradient):
     "Values of one channel, and what stands where there is no data."
-    if name == "phase":
-        return angle / np.float32(np.pi), 0
-    if name in ("red", "green", "blue"):
-        return np.cos(angle - np.float32(("red", "green", "blue").index(name) * 2 * np.pi / 3)), 0
-    if name == "cosine":
-        return np.cos(angle), 0
-    if name == "sine":
-        return np.sin(angle), 0
-    if name == "valid":
-        return 1, -1
-    if name == "fringe rate":
-        return 4 * np.hypot(*gradient) - 1, -1
-    if name in ("row gradient", "column gradient"):
-        return 2 * gradient[name == "column gradient"], 0
+    match name:
+        case "phase":
+            return angle / np.float32(np.pi), 0
+        case "red" | "cosine":
+            return np.cos(angle), 0
+        case "green":
+            return np.cos(angle - np.float32(_THIRD)), 0
+        case "blue":
+            return np.cos(angle - np.float32(2 * _THIRD)), 0
+        case "sine":
+            return np.sin(angle), 0
+        case "valid":
+            return 1, -1
+        case "fringe rate":
+            return 4 * np.hypot(*gradient) - 1, -1
+        case "row gradient":
+            return 2 * gradient[0], 0
+        case "column gradient":
+            return 2 * gradient[1], 0
     if coherence is None:
         return 1, -1
     known = np.asarray(coherence, np.float32)
     return np.where(np.isfinite(known), 2 * known - 1, np.float32(1)), -1
-
-
-def _gradient(phase):
-    "Fringes per pixel along rows and columns, 0 where there is no data."
-    return [np.nan_to_num(g) for g in phase_gradient(phase)]

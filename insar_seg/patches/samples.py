@@ -6,12 +6,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from ..core.base import WAVELENGTH_M, RequestError, rng_for
+from ..core.profile import STRICT, Checked
 from ..earthquakes.catalogue import MECHANISMS
 from insar_seg.earthquakes.rupture import (
     aftershock,
@@ -20,7 +26,8 @@ from insar_seg.earthquakes.rupture import (
     check_seed,
     draw_fault,
 )
-from ..masks.definitions import Masks, empty_masks, masks_from_displacement
+from ..masks.definitions import Masks
+from ..masks.twin import simulated_masks
 from ..simulation.distractors import DISTRACTORS
 from ..simulation.scene import Seeds, Simulated, Source, View, check_layers, compose
 
@@ -31,81 +38,88 @@ __all__ = ['BANDS', 'StreamOptions', 'Sample', 'sample', 'samples']
 # wavelength, metres: Sentinel-1; ALOS-2; TerraSAR-X
 BANDS = {"C": WAVELENGTH_M, "L": 0.2384, "X": 0.0311}
 
+_Side = Annotated[int, Field(ge=64, le=4096, multiple_of=32)]
+_PixelM = Annotated[float, Field(ge=20, le=1000)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_LIST = Field(strict=False)  # a list will do for a tuple
+_SOME = Field(strict=False, min_length=1)
 
-@dataclass(frozen=True)
-class StreamOptions:
-    "What the stream draws from."
 
-    size_px: tuple = (256, 256)  # side of a window: smallest and largest; multiples of 32
-    pixel_m: tuple = (100.0, 100.0)  # size of a pixel, metres: smallest and largest, 20 to 1000
-    bands: tuple = ("C",)  # out of BANDS
-    positive_share: float = 0.5  # samples with an earthquake
+@checked_dataclass(frozen=True, config=STRICT)
+class StreamOptions(Checked):
+    "What the stream draws from. Raises `RequestError` for a value out of its bounds."
+
+    # side of a window, pixels: smallest and largest
+    size_px: Annotated[tuple[_Side, _Side], _LIST] = (256, 256)
+    # size of a pixel, metres: smallest and largest
+    pixel_m: Annotated[tuple[_PixelM, _PixelM], _LIST] = (100.0, 100.0)
+    bands: Annotated[tuple[Literal["C", "L", "X"], ...], _SOME] = ("C",)  # out of BANDS
+    positive_share: _Share = 0.5  # samples with an earthquake
     # of the samples without one, those with a distractor; a fifth of the others has one in any case
-    distractor_share: float = 0.5
-    layers: tuple | None = None  # names out of `synthetic.LAYERS`; None: all
+    distractor_share: _Share = 0.5
+    # names out of `scene.LAYERS`; None: all
+    layers: Annotated[tuple[str, ...], _LIST] | None = None
     # side of the adaptive filter's windows, metres, to the nearest of 8, 16, 32 and 64 pixels;
     # None: 32 pixels
-    filter_m: float | None = None
+    filter_m: Annotated[float, Field(ge=160, le=64000)] | None = None
 
-    def __post_init__(self) -> None:
-        def number(v):
-            return isinstance(v, (int, float)) and not isinstance(v, bool)
-
-        def two(v):
-            return isinstance(v, (tuple, list)) and len(v) == 2 and all(map(number, v))
-
-        if not (two(self.size_px) and two(self.pixel_m)):
-            raise RequestError(
-                "size_px and pixel_m must each be two numbers, smallest first",
-                (self.size_px, self.pixel_m),
-                "Correct the options",
-            )
-        if self.filter_m is not None and not (
-            number(self.filter_m) and 160 <= self.filter_m <= 64000
-        ):
-            raise RequestError(
-                "Windows of the filter must measure 160 to 64000 m",
-                self.filter_m,
-                "Correct the options",
-            )
-        if isinstance(self.bands, str) or not all(isinstance(b, str) for b in self.bands):
-            raise RequestError(
-                "Bands must be given as a tuple of names", self.bands, "Correct the options"
-            )
-        if not (number(self.positive_share) and number(self.distractor_share)):
-            raise RequestError(
-                "Shares must lie between 0 and 1",
-                (self.positive_share, self.distractor_share),
-                "Correct the options",
-            )
-        for ok, rule, value in (
-            (
-                all(s % 32 == 0 and 64 <= s <= 4096 for s in self.size_px)
-                and self.size_px[0] <= self.size_px[1],
-                "A window's side must be a multiple of 32 from 64 to 4096, smallest first",
-                self.size_px,
-            ),
-            (
-                20 <= self.pixel_m[0] <= self.pixel_m[1] <= 1000,
-                "Pixels must measure 20 to 1000 m, smallest first",
-                self.pixel_m,
-            ),
-            (
-                self.bands and set(self.bands) <= set(BANDS),
-                "Bands must be among " + ", ".join(BANDS),
-                self.bands,
-            ),
-            (
-                0 <= self.positive_share <= 1 and 0 <= self.distractor_share <= 1,
-                "Shares must lie between 0 and 1",
-                (self.positive_share, self.distractor_share),
-            ),
-        ):
-            if not ok:
-                raise RequestError(rule, value, "Correct the options")
+    @model_validator(mode="after")
+    def _check_order(self):
+        for name in ("size_px", "pixel_m"):
+            smallest, largest = getattr(self, name)
+            if smallest > largest:
+                rule = f"StreamOptions: {name} must be smallest first"
+                raise RequestError(rule, (smallest, largest), "Correct the options")
         check_layers(self.layers)
+        return self
 
 
+_DEFAULT = StreamOptions()
+
+# %% ../../nbs/5_patches/52_samples.ipynb #x--source
+# where a number from 0 to 1 ends, and the magnitudes it stands for
+_GROUPS = ((0.7, 5.2, 7.3), (0.9, 4.8, 5.8), (1.0, 4.3, 5.2))
+
+
+def _moved(faults, away):
+    "Faults at another place, (east, north) km away."
+    east, north = away
+    places = [(f.east_km + east, f.north_km + north) for f in faults]
+    return tuple(dataclasses.replace(f, east_km=e, north_km=n) for f, (e, n) in zip(faults, places))
+
+
+@dataclass(frozen=True)
+class _Quake:
+    "What moved the ground of a sample."
+
+    source: Source = Source()
+    magnitude: float = 0.0
+    mechanism: str = ""
+    depth_km: float = 0.0
+
+# %% ../../nbs/5_patches/52_samples.ipynb #x--quake
+def _quake(rng_of, view, days):
+    "An earthquake and where it lies; `rng_of` gives the generator of a name."
+    rng = rng_of("source")
+    group = rng.random()
+    mechanism = str(rng.choice(MECHANISMS, p=(0.35, 0.35, 0.3)))
+    low, high = next((low, high) for end, low, high in _GROUPS if group < end)
+    magnitude = float(rng.uniform(low, high))
+    rigidity_pa = rng.uniform(25e9, 40e9)
+    depth = float(rng.uniform(0.8, 3)) if group >= 0.9 else None
+    faults = draw_fault(rng_of("fault"), magnitude, mechanism, centre_km=depth, mu_pa=rigidity_pa)
+    corners = np.concatenate([f.corners_km for f in faults])
+    reach_km = 0.5 * max(np.ptp(corners[:, 0]), np.ptp(corners[:, 1]))
+    half_km = np.array([n * p for n, p in zip(view.shape, view.pixel_m)])[::-1] / 2000
+    away = rng.uniform(-1, 1, 2) * (0.8 * half_km + 0.5 * reach_km)
+    after, tau = afterslip(rng_of("afterslip"), faults)
+    shock = aftershock(rng_of("aftershock"), faults, magnitude, mechanism, rigidity_pa)
+    until = float(rng.uniform(0.5, days))  # days from the earthquake to the second date
+    growth = afterslip_growth(until - days, until, tau)
+    source = Source(_moved(faults, away), _moved(after, away), growth, _moved(shock, away))
+    return _Quake(source, magnitude, mechanism, float(corners[:, 2].mean()))
+
+# %% ../../nbs/5_patches/52_samples.ipynb #x--look
 @dataclass(frozen=True)
 class Sample(Simulated):
     "One window and what is true of it."
@@ -116,111 +130,69 @@ class Sample(Simulated):
     mechanism: str
     depth_km: float  # of the rupture's centre
 
-# %% ../../nbs/5_patches/52_samples.ipynb #x--source
-def _source(rng_of, view, days):
-    "An earthquake and where it lies; its magnitude and mechanism."
-    rng = rng_of("source")
-    group = rng.random()
-    mechanism = str(rng.choice(MECHANISMS, p=(0.35, 0.35, 0.3)))
-    low, high = (5.2, 7.3) if group < 0.7 else (4.8, 5.8) if group < 0.9 else (4.3, 5.2)
-    magnitude = float(rng.uniform(low, high))
-    mu = rng.uniform(25e9, 40e9)
-    depth = float(rng.uniform(0.8, 3)) if group >= 0.9 else None
-    faults = draw_fault(rng_of("fault"), magnitude, mechanism, centre_km=depth, mu_pa=mu)
-    corners = np.concatenate([f.corners_km for f in faults])
-    reach = 0.5 * max(np.ptp(corners[:, 0]), np.ptp(corners[:, 1]))  # km
-    half = np.array([n * p for n, p in zip(view.shape, view.pixel_m)])[::-1] / 2000
-    east, north = rng.uniform(-1, 1, 2) * (0.8 * half + 0.5 * reach)
 
-    def move(group):
-        return tuple(
-            dataclasses.replace(f, east_km=f.east_km + east, north_km=f.north_km + north)
-            for f in group
-        )
-
-    after, tau = afterslip(rng_of("afterslip"), faults)
-    shock = aftershock(rng_of("aftershock"), faults, magnitude, mechanism, mu)
-    # days from the earthquake to the second date
-    until = float(rng.uniform(0.5, days))
-    return (
-        Source(move(faults), move(after), afterslip_growth(until - days, until, tau), move(shock)),
-        magnitude,
-        mechanism,
-        float(corners[:, 2].mean()),
-    )
+def _draw_view(rng, options):
+    "The grid and the look of the radar."
+    smallest, largest = options.size_px
+    size = int(rng.integers(smallest // 32, largest // 32 + 1)) * 32
+    pixel = float(rng.uniform(*options.pixel_m))
+    wavelength = BANDS[str(rng.choice(options.bands))]
+    ascending = rng.random() < 0.5
+    heading = float(rng.uniform(-14, -8) if ascending else rng.uniform(-172, -166))
+    return View((size, size), (pixel, pixel), heading, float(rng.uniform(31, 44)), wavelength)
 
 
+def _draw_filter(rng, options, pixel_m):
+    "Options of the adaptive filter."
+    drawn = {
+        "alpha": 1.0 if rng.random() < 0.8 else 0.5,
+        "smoothing": int(rng.choice((1, 3, 5), p=(0.2, 0.6, 0.2))),
+    }
+    if options.filter_m is None:
+        return drawn
+    exponent = np.clip(np.round(np.log2(options.filter_m / pixel_m)), 3, 6)
+    window = int(2**exponent)
+    return drawn | {"window": window, "step": window // 4}
+
+# %% ../../nbs/5_patches/52_samples.ipynb #x-sample
 def sample(
     seed: int,  # of the stream, 0 or more
     number: int,  # 0 or more
-    options: StreamOptions = StreamOptions(),  # what to draw from
+    options: StreamOptions = _DEFAULT,  # what to draw from
 ) -> Sample:  # one window
     """Sample number `number`; the same for the same arguments, on every machine and in any order.
     Raises `RequestError` for a seed that is no integer.
     """
-    check_seed(seed), check_seed(number)
-
-    def of(part):
-        return lambda *names: rng_for(seed, "sample", number, part, *names)
-
-    rng = of("plan")()
-    size = int(rng.integers(options.size_px[0] // 32, options.size_px[1] // 32 + 1)) * 32
-    pixel = float(rng.uniform(*options.pixel_m))
-    wavelength = BANDS[str(rng.choice(options.bands))]
-    heading = float(rng.uniform(-14, -8) if rng.random() < 0.5 else rng.uniform(-172, -166))
-    view = View((size, size), (pixel, pixel), heading, float(rng.uniform(31, 44)), wavelength)
+    check_seed(seed)
+    check_seed(number)
+    rng_of = partial(rng_for, seed, "sample", number)
+    rng = rng_of("plan")
+    view = _draw_view(rng, options)
     days = int(rng.choice((6, 12, 24, 36), p=(0.4, 0.4, 0.15, 0.05)))
-    quake = rng.random() < options.positive_share
-    odd = rng.random()
-    kind: str | None = str(rng.choice(list(DISTRACTORS)))
-    if odd >= (0.2 if quake else options.distractor_share):
-        kind = None
-    filters = {
-        "alpha": 1.0 if rng.random() < 0.8 else 0.5,
-        "smoothing": int(rng.choice((1, 3, 5), p=(0.2, 0.6, 0.2))),
-    }
-    if options.filter_m is not None:
-        filters["window"] = int(2 ** np.clip(np.round(np.log2(options.filter_m / pixel)), 3, 6))
-        filters["step"] = filters["window"] // 4
-    source, magnitude, mechanism, depth = (
-        _source(of("quake"), view, days) if quake else (Source(), 0.0, "", 0.0)
-    )
-    made = compose(
-        view,
-        source,
-        Seeds(of("ground"), of("view"), of("pair")),
-        days,
-        kind,
-        options.layers,
-        filters,
-    )
-    los = np.where(made.water, 0, made.los).astype(np.float32)
-    coherence = np.where(made.valid, made.coherence, np.nan)
-    masks = (
-        masks_from_displacement(
-            los, made.valid, view.pixel_m, made.atmosphere, coherence, wavelength
-        )
-        if quake
-        else empty_masks(made.valid)
-    )
+    with_quake = rng.random() < options.positive_share
+    with_distractor = rng.random() < (0.2 if with_quake else options.distractor_share)
+    kind = str(rng.choice(list(DISTRACTORS)))
+    filters = _draw_filter(rng, options, view.pixel_m[0])
+    quake = _quake(partial(rng_of, "quake"), view, days) if with_quake else _Quake()
+    seeds = Seeds(partial(rng_of, "ground"), partial(rng_of, "view"), partial(rng_of, "pair"))
+    distractor = kind if with_distractor else None
+    seen = compose(view, quake.source, seeds, days, distractor, options.layers, filters)
     return Sample(
-        **made.__dict__,
-        masks=masks,
+        **seen.__dict__,
+        masks=simulated_masks(seen, view.pixel_m, with_quake)[0],
         view=view,
-        magnitude=magnitude,
-        mechanism=mechanism,
-        depth_km=depth,
+        magnitude=quake.magnitude,
+        mechanism=quake.mechanism,
+        depth_km=quake.depth_km,
     )
 
-
+# %% ../../nbs/5_patches/52_samples.ipynb #x-samples
 def samples(
     seed: int,  # of the stream, 0 or more
-    options: StreamOptions = StreamOptions(),  # what to draw from
+    options: StreamOptions = _DEFAULT,  # what to draw from
     start: int = 0,  # number of the first sample
     step: int = 1,  # above 1: every step-th, so that processes can share a stream
 ) -> Iterator[Sample]:  # without an end
     "Samples without an end."
-    number = start
-    while True:
+    for number in itertools.count(start, step):
         yield sample(seed, number, options)
-        number += step

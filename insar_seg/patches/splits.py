@@ -15,10 +15,11 @@ from ..core.base import RequestError, WorkError
 from ..core.profile import SplitProfile
 
 # %% auto #0
-__all__ = ['SPLITS', 'overlapping', 'scene_groups', 'split_groups', 'check_splits', 'split_scenes']
+__all__ = ['SPLITS', 'overlapping', 'scene_groups', 'check_splits', 'split_scenes']
 
 # %% ../../nbs/5_patches/51_splits.ipynb #x-overlapping
 SPLITS = ("train", "validation", "test")
+_BOX = ["west", "south", "east", "north"]
 
 
 def overlapping(
@@ -26,109 +27,97 @@ def overlapping(
 ) -> np.ndarray:  # (N, N) boolean; symmetric, True on the diagonal
     "Which footprint boxes overlap; touching edges do not count."
     w, s, e, n = np.asarray(bounds, float).T
-    return (np.maximum.outer(w, w) < np.minimum.outer(e, e)) & (
-        np.maximum.outer(s, s) < np.minimum.outer(n, n)
-    )
+    east_west = np.maximum.outer(w, w) < np.minimum.outer(e, e)
+    return east_west & (np.maximum.outer(s, s) < np.minimum.outer(n, n))
 
 
 def scene_groups(
     scenes: pd.DataFrame,  # columns event_id ("" = none), frame, pair, west, south, east, north
 ) -> np.ndarray:  # (N,) strings such as "g003", in the order of first appearance
     "The smallest groups of scenes that no split may divide."
-    together = overlapping(scenes[["west", "south", "east", "north"]].to_numpy())
-    for columns in (["event_id"], ["frame", "pair"]):
-        codes = scenes.groupby(columns, sort=False).ngroup().to_numpy()
-        same = codes[:, None] == codes[None, :]
-        if columns == ["event_id"]:
-            same &= (scenes.event_id != "").to_numpy()[:, None]
-        together |= same
+    event = scenes.event_id.to_numpy()
+    same_event = (event[:, None] == event) & (event != "")
+    acquisition = scenes.groupby(["frame", "pair"]).ngroup().to_numpy()
+    same_acquisition = acquisition[:, None] == acquisition
+    together = overlapping(scenes[_BOX].to_numpy()) | same_event | same_acquisition
     labels = connected_components(coo_array(together), directed=False)[1]
     return np.array([f"g{i:03d}" for i in pd.factorize(labels)[0]])
 
 # %% ../../nbs/5_patches/51_splits.ipynb #x-split-groups
-def split_groups(
-    # a row a group: index group, columns events (number of earthquakes), patches (number of
-    # patches)
-    counts: pd.DataFrame,
-    profile: SplitProfile,
-    seed: int,
-    draws: int = 400,  # divisions tried
-) -> pd.Series:  # split of each group
-    """Divide groups near the wanted shares of patches. Raises `RequestError` for fewer than three
-    groups that hold events.
-    """
+def _split_groups(counts, profile, seed, draws=400):
+    "Split of each group; `counts` has a row a group with its numbers of events and patches."
     n_events = int((counts.events > 0).sum())
     if n_events < 3:
-        raise RequestError(
-            "A split by event needs at least three earthquakes that are not in one group (same"
-            " place or same pair)",
-            f"{n_events} in this archive",
-            "Add events, or simulate an archive with --events 3 or more",
-        )
-    rng = np.random.RandomState(seed)
-    wanted = np.array([profile.train, profile.validation, profile.test])
+        rule = "A split by event needs at least three earthquakes that are not in one group"
+        cure = "Add events, or simulate an archive with --events 3 or more"
+        raise RequestError(f"{rule} (same place or pair)", f"{n_events} in this archive", cure)
     names = counts.index.to_numpy()
+    shares = counts.patches.to_numpy() / max(counts.patches.sum(), 1)
+    wanted = np.array([profile.train, profile.validation, profile.test])
     best = None
     best_error = np.inf
-    shares = counts.patches.to_numpy() / max(counts.patches.sum(), 1)
-    rest_share = profile.test / (profile.validation + profile.test)
-    outer = GroupShuffleSplit(draws, train_size=profile.train, random_state=rng)
-    for train, rest in outer.split(names, groups=names):
-        if len(rest) < 2:
-            continue
-        inner = GroupShuffleSplit(1, test_size=rest_share, random_state=rng)
-        validation, test = next(inner.split(rest, groups=names[rest]))
-        label = np.zeros(len(names), int)
-        label[rest[validation]], label[rest[test]] = 1, 2
-        got = np.bincount(label, shares, 3)
-        with_events = np.bincount(label, counts.events > 0, 3)
-        error = np.abs(got - wanted).sum() + 10 * (with_events == 0).sum()
+    for label in _divisions(names, wanted, seed, draws):
+        without_event = (np.bincount(label, counts.events > 0, 3) == 0).sum()
+        # more than any difference of shares, so that a division with events on all sides wins
+        error = np.abs(np.bincount(label, shares, 3) - wanted).sum() + 10 * without_event
         if error < best_error:
             best, best_error = label, error
     if best is None or best_error >= 10:
-        raise WorkError(
-            "Every split must hold an earthquake",
-            f"none of {draws} divisions of {len(names)} groups does",
-            "Add events",
-        )
+        tried = f"none of {draws} divisions of {len(names)} groups does"
+        raise WorkError("Every split must hold an earthquake", tried, "Add events")
     return pd.Series([SPLITS[i] for i in best], index=names, name="split")
+
+# %% ../../nbs/5_patches/51_splits.ipynb #x-divisions
+def _divisions(names, wanted, seed, draws):
+    "Random divisions of groups: for each group 0, 1 or 2."
+    rng = np.random.RandomState(seed)
+    outer = GroupShuffleSplit(draws, train_size=wanted[0], random_state=rng)
+    for _, rest in outer.split(names, groups=names):
+        if len(rest) < 2:
+            continue
+        inner = GroupShuffleSplit(
+            1, test_size=wanted[2] / (wanted[1] + wanted[2]), random_state=rng
+        )
+        validation, test = next(inner.split(rest, groups=names[rest]))
+        label = np.zeros(len(names), int)
+        label[rest[validation]] = 1
+        label[rest[test]] = 2
+        yield label
 
 # %% ../../nbs/5_patches/51_splits.ipynb #x-check-splits
 def check_splits(scenes: pd.DataFrame) -> None:  # as in `scene_groups`, with a column split
     "Raises `WorkError` if two splits share an event, a frame and pair, or ground."
-    where = scenes.split.to_numpy()
-    for columns, what in ((["event_id"], "event"), (["frame", "pair"], "frame and pair")):
-        rows = scenes[scenes.event_id != ""] if columns == ["event_id"] else scenes
-        sides = rows.groupby(columns).split.nunique()
-        if (sides > 1).any():
-            raise WorkError(
-                f"No {what} may be on two sides of a split",
-                sides.index[sides > 1][0],
-                "Split by groups",
-            )
-    clash = overlapping(scenes[["west", "south", "east", "north"]].to_numpy()) & (
-        where[:, None] != where[None, :]
-    )
+    _check_one_side("event", scenes[scenes.event_id != ""].groupby("event_id"))
+    _check_one_side("frame and pair", scenes.groupby(["frame", "pair"]))
+    side = scenes.split.to_numpy()
+    clash = overlapping(scenes[_BOX].to_numpy()) & (side[:, None] != side)
     if clash.any():
         i, j = np.argwhere(clash)[0]
-        raise WorkError(
-            "No ground may be on two sides of a split",
-            f"{scenes.frame.iloc[i]} and {scenes.frame.iloc[j]}",
-            "Split by groups",
-        )
+        frames = f"{scenes.frame.iloc[i]} and {scenes.frame.iloc[j]}"
+        raise WorkError("No ground may be on two sides of a split", frames, "Split by groups")
+
+
+def _check_one_side(what, things):
+    "Every one of the things that scenes are grouped by is in one split."
+    sides = things.split.nunique()
+    if (sides > 1).any():
+        divided = sides.index[sides > 1][0]
+        raise WorkError(f"No {what} may be on two sides of a split", divided, "Split by groups")
 
 
 def split_scenes(
     # event_id, frame, pair, west, south, east, north, group, patches (number of patches of the
     # scene)
     scenes: pd.DataFrame,
-    profile: SplitProfile,
-    seed: int,
+    profile: SplitProfile,  # wanted shares
+    seed: int,  # of the run, 0 or more
 ) -> pd.DataFrame:  # the scenes with a column split
-    "Groups to splits, checked."
+    """Groups to splits, checked. Raises `RequestError` for fewer than three groups that hold
+    events, `WorkError` if no division gives every split one.
+    """
     counts = scenes.groupby("group").agg(
         events=("event_id", lambda e: len(set(e) - {""})), patches=("patches", "sum")
     )
-    out = scenes.assign(split=scenes.group.map(split_groups(counts, profile, seed)))
+    out = scenes.assign(split=scenes.group.map(_split_groups(counts, profile, seed)))
     check_splits(out)
     return out
