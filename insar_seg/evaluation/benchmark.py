@@ -5,6 +5,7 @@
 # %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-imports
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -92,17 +93,14 @@ def _row(probability, truth, skip, pixel_m, threshold, edges):
     return row
 
 # %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-scenescores
+@dataclass
 class SceneScores:
     "Rows and histograms of all scenes and maps that were scored."
 
-    def __init__(
-        self,
-        target: str = "margin",  # mask that counts as truth: margin or visible
-        threshold: float = 0.5,  # at which the rows were counted
-    ):
-        self.target, self.threshold = target, threshold
-        self.rows: list[dict] = []
-        self.histograms: dict[str, list[np.ndarray]] = {}
+    target: str = "margin"  # mask that counts as truth: margin or visible
+    threshold: float = 0.5  # at which the rows were counted
+    rows: list[dict] = field(default_factory=list)
+    histograms: dict[str, list[np.ndarray]] = field(default_factory=dict)  # by name, scene by scene
 
     def add(
         self,
@@ -199,7 +197,7 @@ def gallery_rows(
     quiet = rows.tp + rows.fn == 0
     order = pd.Series(iou(rows), rows.index)[~quiet].sort_values(ascending=False, kind="stable")
     n = len(order)
-    # of an even number of scenes the two in the middle; of an odd one that in the middle and the next
+    # the two in the middle, or the one in the middle and the next
     places = {"best": (0, 1), "median": ((n - 1) // 2, (n + 1) // 2), "worst": (n - 2, n - 1)}
     titles: dict[int, str] = {}  # place -> title, each scene once
     for title, two in places.items():
