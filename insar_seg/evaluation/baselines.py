@@ -5,7 +5,6 @@
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-imports
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..core.base import RequestError, rng_for
-from .pixels import iou, same_shape
+from .pixels import Images, iou, same_shape
 from ..patches.store import fringe_rate, phase_gradient
 
 if TYPE_CHECKING:
@@ -39,11 +38,9 @@ def all_negative(
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-best-threshold
 def best_threshold(
-    # (N, H, W), or a list of (H, W): larger = more likely affected; NaN = no data
-    scores: np.ndarray | Sequence[np.ndarray],
-    truths: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
-    # the same: 1 = not counted; None: all count
-    ignores: np.ndarray | Sequence[np.ndarray] | None = None,
+    scores: Images,  # (N, H, W) or a list: larger = more likely affected; NaN = no data
+    truths: Images,  # the same: 0/1
+    ignores: Images | None = None,  # the same: 1 = not counted; None: all count
     # candidates, 1 or more, evenly spread between the smallest and the largest score
     levels: int = 1000,
 ) -> tuple[float, float]:  # (threshold, its micro IoU)
@@ -187,9 +184,7 @@ def textures(
     # (..., H, W, F) float32, F as in TEXTURES; NaN where there is no data, or nothing known in the
     # window
 ) -> np.ndarray:
-    """Textures of the wrapped phase around every pixel. Raises `RequestError` for coherence out of
-    range or on another grid.
-    """
+    "Textures around every pixel. Raises `RequestError` for wrong coherence."
     phasor, good = _phasor(phase)
     gradients = {w: phase_gradient(phase, w) for w in {*_RATES, *_COHERENCES}}
     maps = [np.hypot(*gradients[w]) for w in _RATES]
@@ -225,11 +220,7 @@ def _anisotropy(steps, known, window):
 def _residues(steps, known):
     "1 where the steps round a 2 x 2 loop do not add up to 0, and where all four are known."
     (d, r), (known_d, known_r) = steps, known
-    here, below, beside = (
-        (..., slice(-1), slice(-1)),
-        (..., slice(1, None), slice(-1)),
-        (..., slice(-1), slice(1, None)),
-    )
+    here, below, beside = np.s_[..., :-1, :-1], np.s_[..., 1:, :-1], np.s_[..., :-1, 1:]
     loop = np.zeros_like(d)
     there = np.zeros_like(known_d)
     loop[here] = r[here] + d[beside] - r[below] - d[here]
@@ -261,9 +252,7 @@ class Classical:
         phase: np.ndarray,  # (..., H, W) float32 wrapped phase, radians, NaN = no data
         coherence: np.ndarray | None = None,  # (..., H, W) 0 to 1, NaN = unknown; None: none
     ) -> np.ndarray:  # (..., H, W) float32, 0 to 1; NaN where there is no data
-        """Probability that a pixel is affected, a few images at a time, on one thread. Raises what
-        `textures` raises.
-        """
+        "Probability that a pixel is affected, on one thread. Raises what `textures` raises."
         from threadpoolctl import threadpool_limits
 
         phase = np.asarray(phase)
@@ -283,19 +272,14 @@ class Classical:
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-fit-classical
 def fit_classical(
-    # (N, H, W) float32 wrapped phase, radians, NaN = no data; or a list of (H, W)
-    phases: np.ndarray | Sequence[np.ndarray],
-    truths: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
-    # the same: 1 = not drawn; None: all count
-    ignores: np.ndarray | Sequence[np.ndarray] | None = None,
-    # the same: 0 to 1, NaN = unknown; None: none
-    coherences: np.ndarray | Sequence[np.ndarray] | None = None,
+    phases: Images,  # (N, H, W) or a list: float32 wrapped phase, radians, NaN = no data
+    truths: Images,  # the same: 0/1
+    ignores: Images | None = None,  # the same: 1 = not drawn; None: all count
+    coherences: Images | None = None,  # the same: 0 to 1, NaN = unknown; None: none
     n_pixels: int = 60_000,  # pixels to draw, as many from every image
     seed: int = 0,  # fixes which pixels are drawn
 ) -> Classical:
-    """Gradient boosting of textures. Raises `RequestError` if the shapes differ or the drawn pixels
-    are all of one class.
-    """
+    "Gradient boosting of textures. Raises `RequestError` for other shapes or a single class."
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
@@ -360,9 +344,7 @@ class Baselines:
         # name out of BASELINES, in their order -> float32 of the phase's shape: 0/1 or probability;
         # NaN where there is no data
     ) -> dict[str, np.ndarray]:
-        """The map of every baseline, to be thresholded at 0.5. Raises `RequestError` for coherence
-        out of range or on another grid.
-        """
+        "Every baseline's map, to be thresholded at 0.5. Raises what `textures` raises."
         phase = np.asarray(phase)
         marked = mark_above(phase, low_coherence(phase), self.low_coherence_of_phase)
         if coherence is not None and np.isfinite(self.low_coherence):
@@ -383,14 +365,11 @@ def _has_coherence(phase, coherence):
 
 
 def fit_baselines(
-    # (N, H, W) float32 wrapped phase of training images, radians, NaN = no data; or a list of (H,
-    # W)
-    phase: np.ndarray | Sequence[np.ndarray],
-    truth: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
-    # the same: 1 = not counted; None: all count
-    ignore: np.ndarray | Sequence[np.ndarray] | None = None,
-    # the same: 0 to 1, NaN = unknown; None: none
-    coherence: np.ndarray | Sequence[np.ndarray] | None = None,
+    # (N, H, W) or a list: float32 wrapped phase of training images, radians, NaN = no data
+    phase: Images,
+    truth: Images,  # the same: 0/1
+    ignore: Images | None = None,  # the same: 1 = not counted; None: all count
+    coherence: Images | None = None,  # the same: 0 to 1, NaN = unknown; None: none
     seed: int = 0,  # fixes the pixels that the learner is fitted to
 ) -> Baselines:
     "All baselines of a study. Raises what `fit_classical` raises."

@@ -65,9 +65,7 @@ def score_scene(
     edges: bool = True,  # False: no boundary and tolerance counts, which take most of the time
     # (rows: a dict a name, histograms: name -> (3, BINS) int64)
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Counts, objects, edges and histogram of every map. Raises `RequestError` for another shape,
-    target or range.
-    """
+    "Counts, objects, edges and histogram of every map. Raises `RequestError` for a wrong request."
     if target not in TARGETS:
         raise RequestError("The target must be margin or visible", repr(target), "Choose one")
     same_shape(scene=masks.margin, **maps)

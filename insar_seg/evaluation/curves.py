@@ -87,9 +87,7 @@ def merge(
     hist: np.ndarray,  # (..., 3, bins) pixels, from `histogram`
     target: str,  # "visible": class 2 against 0 and 1; "margin": classes 1 and 2 against 0
 ) -> tuple[np.ndarray, np.ndarray]:  # (negative, positive), each (..., bins)
-    """Histograms of what is not and what is the target. Raises `RequestError` for another target or
-    another number of classes.
-    """
+    "Histograms of what is not and what is the target. Raises `RequestError` for another target."
     first = {"margin": 1, "visible": 2}.get(target)
     if first is None:
         raise RequestError("The target must be visible or margin", repr(target), "Choose one")
@@ -193,11 +191,9 @@ def reliability(
     positive: np.ndarray,  # (bins,) pixels that are
     n: int = 15,  # groups of equal width, at most bins
     # n rows: low, high (of the group), predicted (mean), observed (share), pixels; NaN in a group
-    # without pixels
+    # without pixels. A bin belongs to the group that holds its centre
 ) -> pd.DataFrame:
-    """Predicted against observed shares; a bin belongs to the group that holds its centre. Raises
-    `RequestError` for n outside 1 to bins.
-    """
+    "Predicted and observed share by group. Raises `RequestError` for n outside 1 to bins."
     predicted, observed, pixels = _groups(*_pair(negative, positive), n)
     low = np.arange(n) / n
     high = np.arange(1, n + 1) / n
@@ -257,9 +253,7 @@ def _centres(bins):
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-calibrator
 @dataclass(frozen=True)
 class Calibrator:
-    """A monotone map of probability to probability in plain numbers. Raises `RequestError` if they
-    do not make one.
-    """
+    "A monotone map of probabilities. Raises `RequestError` if its numbers make none."
 
     kind: str  # temperature or isotonic
     temperature: float = 1.0  # the logit is divided by it, above 0
@@ -370,7 +364,7 @@ def fit_temperature(
     inverse, shift = found.x.tolist()
     return Calibrator("temperature", 1 / inverse, shift, floor=0.5 / len(negative))
 
-
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-both
 def _both(negative, positive):
     "Float histograms of one dimension with pixels of both kinds, or an error."
     negative, positive = (h.astype(float) for h in _pair(negative, positive))
@@ -384,9 +378,7 @@ def fit_isotonic(
     negative: np.ndarray,  # (bins,) validation pixels that are not the target
     positive: np.ndarray,  # (bins,) validation pixels that are
 ) -> Calibrator:
-    """Isotonic regression of the observed share on the bin's centre, weighted by pixels. Raises
-    `RequestError` without pixels of both kinds.
-    """
+    "Isotonic regression on bin centres. Raises `RequestError` without pixels of both kinds."
     from sklearn.isotonic import IsotonicRegression
 
     negative, positive = _both(negative, positive)

@@ -54,8 +54,8 @@ def _zone_counts(visible, margin, counted, marked):
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x-dilated-to-area
 def _dilated_to_area(mask, pixels, pixel_m, allowed):
-    """The mask grown or shrunk by distance until so many pixels of `allowed` are in it; of two areas
-    equally near the larger. An empty mask stays empty. (H, W) bool.
+    """The mask grown or shrunk by distance until so many pixels of `allowed` are in it; of two
+    areas equally near the larger. An empty mask stays empty. (H, W) bool.
     """
     nothing = np.zeros(mask.shape, bool)
     if not mask.any() or pixels == 0 or not allowed.any():
@@ -115,7 +115,7 @@ def dilation_radius(
         raise RequestError(rule, f"{wanted:.0f} margin pixels", "Give validation scenes with both")
     return float(_FACTORS[np.argmax(tp / (wanted + fp))])
 
-
+# %% ../../nbs/7_evaluation/76_margin.ipynb #x-radius
 def _radius_m(mask, pixel_m):
     "Radius of the disc that has the area of the mask."
     return float(np.sqrt(mask.sum() * np.prod(pixel_m) / np.pi))
@@ -157,14 +157,8 @@ def margin_row(
     row: dict[str, Any] = {}
     for name, mark in marks.items():
         row |= _mark_counts(name, _zone_counts(visible, margin, known, mark))
-    quiet = (
-        np.full(known.shape, np.nan) if quiet_prediction is None else np.asarray(quiet_prediction)
-    )
-    both = ring(visible, margin, ~known) & np.isfinite(quiet)
-    row["quiet_ring"] = int(both.sum())
-    row["quiet_marked"] = int((both & (quiet > threshold)).sum())
-    row["quiet_network"] = int((both & network).sum())
-    row["quiet_share"] = float(ratio(row["quiet_marked"], row["quiet_ring"]))
+    between = ring(visible, margin, ~known)
+    row |= _quiet_counts(between, network, quiet_prediction, threshold)
     return row | {"nothing_to_grow": not (sibling & known).any()}
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x-mark-counts
@@ -178,6 +172,20 @@ def _mark_counts(name, zones):
         f"{name}_fp": zones["outside_marked"],
         f"{name}_fn": zones["ring"] + zones["visible"] - tp,
         f"{name}_recall": float(ratio(zones["ring_marked"], zones["ring"])),
+    }
+
+
+def _quiet_counts(between, network, quiet_prediction, threshold):
+    "What is marked of the ring with and without the earthquake, where both are known."
+    if quiet_prediction is None:
+        quiet_prediction = np.full(between.shape, np.nan)
+    both = between & np.isfinite(quiet_prediction)
+    marked = int((both & (np.asarray(quiet_prediction) > threshold)).sum())
+    return {
+        "quiet_ring": int(both.sum()),
+        "quiet_marked": marked,
+        "quiet_network": int((both & network).sum()),
+        "quiet_share": float(ratio(marked, both.sum())),
     }
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x--paired

@@ -101,9 +101,7 @@ def match_objects(
     # plain numbers: counts are int; best_iou, union_iou_best, found (0 or 1), centroid_km,
     # area_ratio are nan where undefined
 ) -> dict[str, float]:
-    """How the objects of one image were met. Raises `RequestError` for shapes that differ, a pixel
-    size or a level out of range.
-    """
+    "How the objects of one image were met. Raises `RequestError` for shapes, sizes or levels."
     levels = tuple(levels)
     if not levels or not all(0 < v <= 1 for v in levels):
         raise RequestError("Levels must lie above 0, to 1", levels, "Give shares, e.g. (0.1, 0.5)")
@@ -230,9 +228,7 @@ def plot_objects(
     ignore: np.ndarray | None,  # (H, W) 1 = not counted
     pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
 ) -> Axes:  # the axes, in kilometres
-    """Truth as outline, predicted objects by their fate (matched at 0.1, at the truth but
-    unmatched, unsure, false), truth that is not found hatched.
-    """
+    "Truth as outline, hatched where missed; predicted objects by their fate, matched at 0.1."
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 

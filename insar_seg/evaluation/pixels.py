@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['COUNTS', 'SMOOTH', 'SCORES', 'LABELS', 'POSTER', 'same_shape', 'counts', 'ratio', 'iou', 'dice', 'accuracy',
+__all__ = ['COUNTS', 'Images', 'SMOOTH', 'SCORES', 'LABELS', 'POSTER', 'same_shape', 'counts', 'ratio', 'iou', 'dice', 'accuracy',
            'precision', 'recall', 'batch_scores', 'summary', 'unit_sums', 'interval_95', 'to_json_ready',
            'paired_differences', 'ranking', 'poster_table', 'plot_scores']
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-counts
 COUNTS = ["tp", "fp", "fn", "tn"]
+Images = np.ndarray | Sequence[np.ndarray]  # (N, H, W), or a list of (H, W)
 
 
 def same_shape(
@@ -36,12 +37,9 @@ def same_shape(
 
 
 def counts(
-    # (N, H, W) 0/1, or a list of (H, W) of different sizes
-    truth: np.ndarray | Sequence[np.ndarray],
-    # the same: 0/1, or probabilities; NaN = no prediction
-    prediction: np.ndarray | Sequence[np.ndarray],
-    # the same: 1 = not counted; None: all count
-    ignore: np.ndarray | Sequence[np.ndarray] | None = None,
+    truth: Images,  # (N, H, W) 0/1, or a list of (H, W) of different sizes
+    prediction: Images,  # the same: 0/1, or probabilities; NaN = no prediction
+    ignore: Images | None = None,  # the same: 1 = not counted; None: all count
     threshold: float = 0.5,  # a pixel is predicted positive above this probability
 ) -> pd.DataFrame:  # one row an image, int64 columns tp, fp, fn, tn
     "Pixels of each image by truth and prediction. Raises `RequestError` if the shapes differ."
@@ -258,9 +256,7 @@ def paired_differences(
     seed: int = 0,  # fixes the resamples
     # a row a name: score, difference (to the reference), low, high (95 %), told_apart (boolean)
 ) -> pd.DataFrame:
-    """Differences with their paired percentile intervals over events. Raises `RequestError` for
-    unequal tables or an unknown name or averaging.
-    """
+    "Differences with intervals over events. Raises `RequestError` for what cannot be paired."
     _check_paired(tables, events, reference, averaging)
     unit, names = pd.factorize(np.asarray(events).astype(str), sort=True)
     n = len(names)
@@ -390,9 +386,7 @@ def plot_scores(
     key: str = "iou",  # iou, dice or accuracy
     ax: Axes | None = None,  # matplotlib axes; made if None
 ) -> Axes:  # the axes
-    """Forest plot: each network's score (mean over batches) with its interval over events; a cross
-    marks the study's value.
-    """
+    "Forest plot of scores (means over batches) with intervals; a cross marks the study's value."
     import matplotlib.pyplot as plt
 
     names = _ordered(experiment)
