@@ -158,7 +158,8 @@ def _checked(phase, coherence):
     "The coherence as an array, if it fits."
     coherence = np.asarray(coherence)
     same_shape(phase=phase, coherence=coherence)
-    low, high = np.nanmin(coherence, initial=0), np.nanmax(coherence, initial=0)
+    low = np.nanmin(coherence, initial=0)
+    high = np.nanmax(coherence, initial=0)
     # 1.001: rounding of stored values
     if low < 0 or high > 1.001:
         raise RequestError("Coherence must be from 0 to 1", (float(low), float(high)), "Scale it")

@@ -51,7 +51,8 @@ def histogram(
     if c.dtype.kind not in "bui" or (c.dtype.kind == "i" and c.size and c.min() < 0):
         raise RequestError("Classes must be whole numbers from 0", c.dtype, "Use uint8, 255 = none")
     _check_range(p)
-    p, c, total = p.ravel(), c.ravel(), np.zeros((n_classes + 1) * bins, np.int64)
+    p, c = p.ravel(), c.ravel()
+    total = np.zeros((n_classes + 1) * bins, np.int64)
     for start in range(0, p.size, _BLOCK):
         q = np.clip(np.nan_to_num(p[start : start + _BLOCK]), 0, 1)
         row = np.minimum(c[start : start + _BLOCK], n_classes).astype(np.intp)
@@ -323,7 +324,8 @@ def _is_calibrator(c):
         return False
     if c.kind == "temperature":
         return not c.x and not c.y
-    x, y = np.array(c.x), np.array(c.y)
+    x = np.array(c.x)
+    y = np.array(c.y)
     if c.kind != "isotonic" or not 0 < len(x) == len(y):
         return False
     ascending = (np.diff(x) > 0).all() and (np.diff(y) >= 0).all()
@@ -383,10 +385,11 @@ def fit_isotonic(
 
     negative, positive = _both(negative, positive)
     n = negative + positive
-    x, y, weight = _centres(len(n))[n > 0], positive[n > 0] / n[n > 0], n[n > 0]
-    fitted = IsotonicRegression(y_min=0, y_max=1).fit(x, y, sample_weight=weight)
-    knots, values = fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
-    return Calibrator("isotonic", x=tuple(knots), y=tuple(values))
+    seen = n > 0
+    model = IsotonicRegression(y_min=0, y_max=1)
+    model.fit(_centres(len(n))[seen], positive[seen] / n[seen], sample_weight=n[seen])
+    x = tuple(model.X_thresholds_.tolist())
+    return Calibrator("isotonic", x=x, y=tuple(model.y_thresholds_.tolist()))
 
 
 def recalibrated(

@@ -40,9 +40,7 @@ def scene_facts(
     # by (frame, pair): event_id, coseismic, pass, origin, days, magnitude, depth_km, mechanism,
     # `SIMULATED`, signal_to_air; NaN or "": not known
 ) -> pd.DataFrame:
-    """What the archive's tables and, where there is one, its simulation.csv know of every pair.
-    Raises `WorkError` if that file is no table with one row a pair.
-    """
+    "What the archive's tables know of every pair. Raises `WorkError` for a bad simulation.csv."
     table = pd.DataFrame([_pair_facts(archive, p) for p in archive.pairs])
     table = table.set_index(["frame", "pair"])
     simulated = _simulation(archive.root / "simulation.csv").reindex(table.index)
@@ -211,9 +209,7 @@ def by_stratum(
     # by group: scenes, events, tp, fp, fn, tn, iou, iou_low, iou_high, precision, recall, found
     # (share of the scenes with something to find)
 ) -> pd.DataFrame:
-    """Micro scores by group; intervals are 95 %, NaN with fewer than two events. Raises
-    `RequestError` for a missing column.
-    """
+    "Micro scores by group, intervals over events. Raises `RequestError` for missing columns."
     missing = [c for c in [*COUNTS, "event_id"] if c not in scenes]
     if missing:
         raise RequestError("Scores by group need counts and event_id", missing, "Join the counts")
@@ -357,7 +353,8 @@ def _fitted_limits(z, y, unit, levels, n_boot, seed, log):
     boots = [_fit(s, y, np.bincount(d, minlength=n)[unit].astype(float)) for d in drawn]
     room = _BEYOND * np.ptp(s)
     grid = np.linspace(s.min() - room, s.max() + room, 61)
-    band = np.transpose([interval_95(p) for p in np.transpose([b.curve(grid) for b in boots])])
+    drawn_curves = np.array([b.curve(grid) for b in boots])
+    band = np.transpose([interval_95(p) for p in drawn_curves.T])
     curve = {"x": back(grid), "p": fit.curve(grid), "low": band[0], "high": band[1]}
     one_sided = {0: "no scene is found", len(y): "all scenes are found"}
     return {
@@ -416,11 +413,7 @@ def small_multiples(
     name_to_counts: dict[str, pd.DataFrame],
     n_boot: int = 500,  # resamples behind every interval
 ) -> Figure:  # 9 inches wide, two panels in a row
-    """IoU by group, model by model. Raises `RequestError` if a model has counts of other scenes, or
-    there is nothing to draw.
-    """
-    import matplotlib.pyplot as plt
-
+    "IoU by group, model by model. Raises `RequestError` for counts of other scenes, or nothing."
     columns = list(columns)
     if not columns or not name_to_counts or not len(scenes):
         received = (len(scenes), columns, list(name_to_counts))
@@ -430,16 +423,14 @@ def small_multiples(
         raise RequestError("Models need counts of the same scenes", wrong, "Score them on all")
     facts = scenes.drop(columns=COUNTS, errors="ignore")
     joined = {
-        n: facts.assign(**{k: np.asarray(c[k]) for k in COUNTS}) for n, c in name_to_counts.items()
+        n: pd.concat([facts, c[COUNTS].set_axis(facts.index)], axis=1)
+        for n, c in name_to_counts.items()
     }
-    panels = [{n: by_stratum(t, k, n_boot=n_boot) for n, t in joined.items()} for k in columns]
-    across = min(2, len(columns))
+    panels = []
+    for column in columns:
+        panels.append({n: by_stratum(t, column, n_boot=n_boot) for n, t in joined.items()})
     groups = [len(next(iter(panel.values()))) for panel in panels]
-    # of a row of panels: as its panel with most groups, and more with more models
-    tall = np.array([max(groups[i : i + across]) for i in range(0, len(groups), across)])
-    tall = tall * max(1, 0.45 * len(joined))
-    size = {"figsize": (9, (0.26 * tall + 0.62).sum() + 0.4), "height_ratios": tall + 2}
-    fig, axes = plt.subplots(len(tall), across, squeeze=False, layout="constrained", **size)
+    fig, axes = _panel_axes(groups, len(joined))
     for ax, column, panel in zip(axes.flat, columns, panels):
         _plot_strata(ax, STRATA.get(column, Stratum(column)).title, panel)
     for ax in axes.flat[len(columns) :]:
@@ -452,6 +443,18 @@ def small_multiples(
     return fig
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-panel
+def _panel_axes(groups, models):
+    "Figure and axes for panels with these numbers of groups, two in a row."
+    import matplotlib.pyplot as plt
+
+    across = min(2, len(groups))
+    # a row of panels is as high as its panel with most groups, and higher with more models
+    tall = np.array([max(groups[i : i + across]) for i in range(0, len(groups), across)])
+    tall = tall * max(1, 0.45 * models)
+    size = {"figsize": (9, (0.26 * tall + 0.62).sum() + 0.4), "height_ratios": tall + 2}
+    return plt.subplots(len(tall), across, squeeze=False, layout="constrained", **size)
+
+
 def _plot_strata(ax, title, tables):
     "Groups as rows; in each the IoU of every model with its interval, from `by_stratum`."
     for j, (name, t) in enumerate(tables.items()):

@@ -28,9 +28,7 @@ def ring(
     margin: ArrayLike,  # (H, W) 0/1, contains `visible`
     ignore: ArrayLike,  # (H, W) 1 = not counted
 ) -> np.ndarray:  # (H, W) bool
-    """Margin and not visible, where pixels count. Raises `RequestError` if the shapes differ or the
-    margin does not contain what is visible.
-    """
+    "Margin and not visible, where pixels count. Raises `RequestError` if visible lies outside."
     same_shape(visible=visible, margin=margin, ignore=ignore)
     seen = np.asarray(visible) > 0
     wider = np.asarray(margin) > 0
@@ -89,9 +87,7 @@ def dilation_radius(
     # factor, a multiple of 0.05 from 0 to 2: the dilation is this times the radius of the disc that
     # has the mask's area
 ) -> float:
-    """The dilation with the highest micro IoU on these scenes, the smallest of equals. Raises
-    `RequestError` if there is nothing to dilate or the numbers of masks differ.
-    """
+    "Dilation with the highest micro IoU, the smallest of equals. Raises `RequestError` for none."
     sizes = [tuple(pixel_m)] * len(visible_masks) if np.ndim(pixel_m) == 1 else list(pixel_m)
     given = (len(visible_masks), len(margin_masks), len(ignores), len(sizes))
     if len(set(given)) > 1:
@@ -100,7 +96,9 @@ def dilation_radius(
     reached = np.zeros((2, len(_FACTORS) + 1))  # outside, inside the margin, by factor
     for v, m, skip, size in zip(visible_masks, margin_masks, ignores, sizes):
         same_shape(visible=v, margin=m, ignore=skip)
-        v, m, known = np.asarray(v) > 0.5, np.asarray(m) > 0, np.asarray(skip) == 0
+        v = np.asarray(v) > 0.5
+        m = np.asarray(m) > 0
+        known = np.asarray(skip) == 0
         # number of the first dilation that reaches the pixel; an empty mask reaches none
         first = np.full(v.shape, len(_FACTORS))
         if v.any():
@@ -189,13 +187,13 @@ def _quiet_counts(between, network, quiet_prediction, threshold):
     }
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x--paired
-def _paired(table, ours, theirs, n_boot, seed):
-    "Two scores, each a pair of columns above and below the line, and their difference."
+def _paired(table, columns, n_boot, seed):
+    "Our score and theirs, each a column above and one below the line, and their difference."
     if not len(table):
         return None
     unit, names = pd.factorize(table.event_id)
     # (E, 4): above and below of ours, above and below of theirs
-    sums = unit_sums(table[[*ours, *theirs]].to_numpy(), unit)
+    sums = unit_sums(table[columns].to_numpy(), unit)
     n = len(names)
     drawn = rng_for(seed, "margin").integers(0, n, (n_boot if n > 1 else 0, n))
     each = _scores(sums)
@@ -233,15 +231,16 @@ def margin_summary(
     """
     table = _ring_table(rows)
     nothing = table.nothing_to_grow.astype(bool)
-    grown, blind = table[~nothing], table[nothing]
+    grown = table[~nothing]
+    blind = table[nothing]
     out: dict[str, Any] = {"ring": {}, "iou": {}}
     for k in _RIVALS:
-        ours, theirs = (("network_ring", "ring"), (f"{k}_ring", "ring"))
-        out["ring"][k] = _paired(grown, ours, theirs, n_boot, seed)
-        ours, theirs = (("network_tp", "network_union"), (f"{k}_tp", f"{k}_union"))
-        out["iou"][k] = _paired(grown, ours, theirs, n_boot, seed)
-    ours, theirs = (("quiet_network", "quiet_ring"), ("quiet_marked", "quiet_ring"))
-    out["quiet"] = _paired(table[table.quiet_ring > 0], ours, theirs, n_boot, seed)
+        of_ring = ["network_ring", "ring", f"{k}_ring", "ring"]
+        of_union = ["network_tp", "network_union", f"{k}_tp", f"{k}_union"]
+        out["ring"][k] = _paired(grown, of_ring, n_boot, seed)
+        out["iou"][k] = _paired(grown, of_union, n_boot, seed)
+    of_quiet = ["quiet_network", "quiet_ring", "quiet_marked", "quiet_ring"]
+    out["quiet"] = _paired(table[table.quiet_ring > 0], of_quiet, n_boot, seed)
     out |= {"scenes": len(table), "events": table.event_id.nunique()}
     out["nothing_to_grow"] = {"scenes": len(blind), "events": blind.event_id.nunique()}
     out["nothing_to_grow"]["ring"] = int(blind.ring.sum())
@@ -258,14 +257,14 @@ def _ring_table(rows):
     if "event_id" not in table or not (table.get("ring", pd.Series(dtype=int)) > 0).any():
         rule = "A summary needs rows with an event_id, one at least with a ring"
         raise RequestError(rule, f"{len(table)} rows", "Give scenes with an earthquake")
-    table = table[table.ring > 0]
+    table = table[table.ring > 0].copy()
     nameless = int((table.event_id.isna() | (table.event_id == "")).sum())
     if nameless:
         rule = "Every scene with a ring needs its event"
         raise RequestError(rule, f"{nameless} without", "Fill event_id")
-    parts = ("tp", "fp", "fn")
-    unions = {f"{k}_union": sum(table[f"{k}_{p}"] for p in parts) for k in ("network", *_RIVALS)}
-    return table.assign(**unions)
+    for k in ("network", *_RIVALS):
+        table[f"{k}_union"] = table[[f"{k}_tp", f"{k}_fp", f"{k}_fn"]].sum(axis=1)
+    return table
 
 
 def _outcome(comparison):

@@ -286,9 +286,7 @@ def object_summary(
     # one row an image: the columns of `match_objects`, event_id ("" = none), scene
     rows: pd.DataFrame,
 ) -> dict[str, float]:  # shares and medians, nan where undefined, and the numbers they rest on
-    """Objects, scenes and events of one network. Raises `RequestError` for missing columns, no row
-    or a scene that is there twice.
-    """
+    "Objects, scenes, events of one network. Raises `RequestError` for missing or double rows."
     rows = _checked(rows)
     quake = rows.truth_objects > 0
     quiet = rows.truth_km2 == 0

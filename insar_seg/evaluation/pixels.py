@@ -5,6 +5,7 @@
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-imports
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -205,15 +206,17 @@ def _affected(c):
 def _intervals(c, unit, sums, batch_size, n_boot, seed):
     "Score -> interval: iou, dice, accuracy (means over batches), micro_* and per_event_*."
     n = len(sums)
-    averaged = [(averaging, k) for averaging in ("micro", "per_event") for k in SCORES]
+    averaged = list(itertools.product(("micro", "per_event"), SCORES))
     if n < 2:
         keys = ["iou", "dice", "accuracy"] + [f"{averaging}_{k}" for averaging, k in averaged]
         return {k: interval_95([]) for k in keys}
     drawn = rng_for(seed, "bootstrap").integers(0, n, (n_boot, n))
     images = [np.flatnonzero(unit == i) for i in range(n)]
-    resampled = (np.concatenate([images[i] for i in row]) for row in drawn)
-    values = pd.DataFrame([batch_scores(c[rows], batch_size) for rows in resampled])
-    out = {k: interval_95(values[k]) for k in values}
+    batched = []
+    for row in drawn:
+        rows = np.concatenate([images[i] for i in row])
+        batched.append(batch_scores(c[rows], batch_size))
+    out = {k: interval_95(values) for k, values in pd.DataFrame(batched).items()}
     for averaging, k in averaged:
         out[f"{averaging}_{k}"] = interval_95(_averaged(sums[drawn], SCORES[k], averaging))
     return out

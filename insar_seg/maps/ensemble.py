@@ -141,7 +141,8 @@ def _fit_weights(x, y, step=0.05):
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-drawn
 def _drawn(probabilities, truth, ignore, n_pixels, seed):
     "x (n, M) and y (n,) bool of at most n_pixels pixels that count and that every member knows."
-    stack, truth = _stack(probabilities), np.asarray(truth)
+    stack = _stack(probabilities)
+    truth = np.asarray(truth)
     same_shape(member=stack[0], truth=truth, ignore=ignore)
     known = np.isfinite(stack).all(0)
     if ignore is not None:
