@@ -56,7 +56,8 @@ def best_threshold(
     passed = np.searchsorted(candidates, s, side="left")
     tp = np.bincount(passed[affected], minlength=levels + 1)[::-1].cumsum()[::-1]
     fp = np.bincount(passed[~affected], minlength=levels + 1)[::-1].cumsum()[::-1]
-    values = np.nan_to_num(iou(np.stack([tp, fp, tp[0] - tp, fp[0] - fp], -1)))[1:]
+    c = np.stack([tp, fp, tp[0] - tp, fp[0] - fp], -1)[1:]
+    values = np.nan_to_num(iou(c))
     return float(candidates[values.argmax()]), float(values.max())
 
 
@@ -81,9 +82,7 @@ def phase_coherence(
     # (down, right) of `phase_gradient` with the same window, where it is at hand
     gradient: tuple[np.ndarray, ...] | None = None,
 ) -> np.ndarray:  # (..., H, W) float32, 0 to 1; NaN where there is no data
-    """Coherence estimated from the phase alone: length of the mean phasor after the local gradient
-    is removed (formula above).
-    """
+    "Length of the mean phasor after the local gradient is removed (formula above)."
     if window < 1 or window % 2 == 0:
         raise RequestError("The window of a phase coherence must be odd", window, "Take 5")
     phasor, good = _phasor(phase)
@@ -193,7 +192,8 @@ def textures(
     steps, known = zip(*(_steps(phasor, axis) for axis in (-2, -1)))
     maps.append(_anisotropy(steps, known[0] & known[1], 9))
     maps.append(1 - np.abs(_mean(phasor, good, 7)))
-    maps.append(_mean(*_residues(steps, known), 9))
+    loops, there = _residues(steps, known)
+    maps.append(_mean(loops, there, 9))
     bend = _divergence(gradients[5])
     maps += [np.abs(_mean(bend, np.isfinite(bend), w)) for w in _CURVATURES]
     unknown = np.full(phase.shape, np.nan)

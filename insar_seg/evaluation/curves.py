@@ -195,15 +195,16 @@ def reliability(
     # without pixels. A bin belongs to the group that holds its centre
 ) -> pd.DataFrame:
     "Predicted and observed share by group. Raises `RequestError` for n outside 1 to bins."
-    predicted, observed, pixels = _groups(*_pair(negative, positive), n)
+    predicted, observed, pixels = _groups(_pair(negative, positive), n)
     low = np.arange(n) / n
     high = np.arange(1, n + 1) / n
     columns = {"low": low, "high": high, "predicted": predicted, "observed": observed}
     return pd.DataFrame(columns | {"pixels": pixels})
 
 
-def _groups(negative, positive, n):
+def _groups(pair, n):
     "Mean predicted, observed share and pixels of n groups, (..., n) each."
+    negative, positive = pair
     centres = _centres(negative.shape[-1])
     if not 1 <= n <= len(centres):
         raise RequestError("There must be 1 group up to one for each bin", n, "15 is usual")
@@ -221,7 +222,7 @@ def ece(
     n: int = 15,  # groups of equal width, 1 to bins
 ) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without pixels
     "Expected calibration error: mean over pixels of |predicted - observed| of the pixel's group."
-    predicted, observed, pixels = _groups(*_pair(negative, positive), n)
+    predicted, observed, pixels = _groups(_pair(negative, positive), n)
     return ratio((np.nan_to_num(np.abs(predicted - observed)) * pixels).sum(-1), pixels.sum(-1))
 
 
@@ -401,11 +402,11 @@ def recalibrated(
     "Histograms as they would be after calibration, to the resolution of the bins."
     negative, positive = _pair(negative, positive)
     bins = negative.shape[-1]
-    to = _bin_of(calibrator(_centres(bins)), _edges(bins))
+    to: Any = (..., _bin_of(calibrator(_centres(bins)), _edges(bins)))
     moved = np.zeros_like(negative), np.zeros_like(positive)
     for new, old in zip(moved, (negative, positive)):
         # several bins may go to one
-        np.add.at(new, (..., to), old)
+        np.add.at(new, to, old)
     return moved
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-plot-curves

@@ -52,9 +52,7 @@ def _zone_counts(visible, margin, counted, marked):
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x-dilated-to-area
 def _dilated_to_area(mask, pixels, pixel_m, allowed):
-    """The mask grown or shrunk by distance until so many pixels of `allowed` are in it; of two
-    areas equally near the larger. An empty mask stays empty. (H, W) bool.
-    """
+    "The mask grown or shrunk by distance to so many pixels of `allowed`; of equal gaps the larger."
     nothing = np.zeros(mask.shape, bool)
     if not mask.any() or pixels == 0 or not allowed.any():
         return nothing

@@ -243,9 +243,9 @@ def plot_objects(
     height, width = np.array(fates.shape) * m.pixel_m / 1000
     ax.imshow(image, extent=(0, width, height, 0), interpolation="nearest")
     legend += _outlines(ax, m)
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1), "ncols": 3, "frameon": False}
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1), "ncols": 3, "columnspacing": 1}
     if legend:
-        ax.legend(handles=legend, fontsize=7, handlelength=1.2, columnspacing=1, **place)
+        ax.legend(handles=legend, fontsize=7, handlelength=1.2, frameon=False, **place)
     ax.set(xlabel="km", ylabel="km")
     return ax
 
@@ -407,8 +407,8 @@ def boundary_counts(
     if distance_m < max(pixel_m):
         received = f"{distance_m} m, pixels {pixel_m} m"
         raise RequestError("The rim must be at least one pixel wide", received, "Raise distance_m")
-    rims = [_rim(m & ~skip, m | skip, distance_m, pixel_m) for m in (t, p)]
-    return _four_counts(*rims, ~skip)
+    a, b = (_rim(m & ~skip, m | skip, distance_m, pixel_m) for m in (t, p))
+    return _four_counts(a, b, ~skip)
 
 
 def tolerance_counts(

@@ -44,7 +44,7 @@ def counts(
     threshold: float = 0.5,  # a pixel is predicted positive above this probability
 ) -> pd.DataFrame:  # one row an image, int64 columns tp, fp, fn, tn
     "Pixels of each image by truth and prediction. Raises `RequestError` if the shapes differ."
-    skips: Sequence = [None] * len(truth) if ignore is None else ignore
+    skips: Any = [None] * len(truth) if ignore is None else ignore
     if not len(truth) == len(prediction) == len(skips):
         images = (len(truth), len(prediction), len(skips))
         raise RequestError("There must be as many predictions as truths", images, "Pair them")
@@ -191,11 +191,11 @@ def interval_95(
     values: ArrayLike,  # one number a resample; nan: undefined
 ) -> list[float]:  # [2.5th, 97.5th] percentile of what is defined; nan if nothing is
     "Percentile interval of a bootstrap."
-    values = np.asarray(values, float)
-    values = values[np.isfinite(values)]
-    if not len(values):
+    defined = np.asarray(values, float)
+    defined = defined[np.isfinite(defined)]
+    if not len(defined):
         return [float("nan")] * 2
-    return [float(q) for q in np.quantile(values, [0.025, 0.975])]
+    return [float(q) for q in np.quantile(defined, [0.025, 0.975])]
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-intervals
 def _affected(c):
