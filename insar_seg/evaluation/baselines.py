@@ -5,7 +5,6 @@
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-imports
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,16 +12,15 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..core.base import RequestError, rng_for
-from .pixels import iou
+from .pixels import Images, iou, same_shape
 from ..patches.store import fringe_rate, phase_gradient
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
 # %% auto #0
-__all__ = ['RATES', 'COHERENCES', 'CURVATURES', 'FEATURES', 'BASELINES', 'all_positive', 'all_negative', 'best_threshold',
-           'fringe_rate_threshold', 'fringe_rate_baseline', 'phase_coherence', 'low_coherence', 'texture_features',
-           'Classical', 'fit_classical', 'Baselines', 'fit_baselines']
+__all__ = ['TEXTURES', 'BASELINES', 'all_positive', 'all_negative', 'best_threshold', 'mark_above', 'phase_coherence',
+           'low_coherence', 'textures', 'Classical', 'fit_classical', 'Baselines', 'fit_baselines']
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-all-positive
 def all_positive(
@@ -40,123 +38,101 @@ def all_negative(
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-best-threshold
 def best_threshold(
-    # (N, H, W), or a list of (H, W): larger = more likely affected; NaN = no data
-    scores: np.ndarray | Sequence[np.ndarray],
-    truths: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
-    # the same: 1 = not counted; None: all count
-    ignores: np.ndarray | Sequence[np.ndarray] | None = None,
+    scores: Images,  # (N, H, W) or a list: larger = more likely affected; NaN = no data
+    truths: Images,  # the same: 0/1
+    ignores: Images | None = None,  # the same: 1 = not counted; None: all count
     # candidates, 1 or more, evenly spread between the smallest and the largest score
     levels: int = 1000,
 ) -> tuple[float, float]:  # (threshold, its micro IoU)
     """The threshold with the highest micro IoU; choose it on training or validation images, never
     on test images.
     """
-    pairs = []
-    for i, (s, t) in enumerate(zip(scores, truths)):
-        known = (
-            np.isfinite(s) if ignores is None else np.isfinite(s) & (np.asarray(ignores[i]) == 0)
-        )
-        pairs.append((np.asarray(s)[known], np.asarray(t)[known] > 0))
-    low, high = (
-        (f(f(s) for s, _ in pairs if s.size) for f in (min, max))
-        if any(s.size for s, _ in pairs)
-        else (0.0, 1.0)
-    )
-    edges = np.linspace(low, high, levels + 1)[:-1]
-    tp = np.zeros(levels + 1)
-    fp = np.zeros(levels + 1)
-    for s, t in pairs:
-        # number of candidates that the score is above
-        passed = np.searchsorted(edges, s, side="left")
-        tp += np.bincount(passed[t], minlength=levels + 1)
-        fp += np.bincount(passed[~t], minlength=levels + 1)
-    tp, fp = tp[::-1].cumsum()[::-1], fp[::-1].cumsum()[::-1]
-    values = np.nan_to_num(iou(np.stack([tp[1:], fp[1:], tp[0] - tp[1:], fp[0] - fp[1:]], -1)))
-    return float(edges[values.argmax()]), float(values.max())
+    known = [_counted(s, None if ignores is None else ignores[i]) for i, s in enumerate(scores)]
+    s = np.concatenate([np.asarray(a)[k] for a, k in zip(scores, known)])
+    affected = np.concatenate([np.asarray(t)[k] for t, k in zip(truths, known)]) > 0
+    low, high = (s.min(), s.max()) if s.size else (0.0, 1.0)
+    candidates = np.linspace(low, high, levels + 1)[:-1]
+    # how many candidates each score is above
+    passed = np.searchsorted(candidates, s, side="left")
+    tp = np.bincount(passed[affected], minlength=levels + 1)[::-1].cumsum()[::-1]
+    fp = np.bincount(passed[~affected], minlength=levels + 1)[::-1].cumsum()[::-1]
+    c = np.stack([tp, fp, tp[0] - tp, fp[0] - fp], -1)[1:]
+    values = np.nan_to_num(iou(c))
+    return float(candidates[values.argmax()]), float(values.max())
+
+
+def _counted(values, ignore):
+    "Pixels that are known and not ignored."
+    known = np.isfinite(values)
+    return known if ignore is None else known & (np.asarray(ignore) == 0)
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-fringe-rate-threshold
-def fringe_rate_threshold(
-    rates: np.ndarray | Sequence[np.ndarray],  # (N, H, W) fringes per pixel, from `fringe_rate`
-    truths: np.ndarray | Sequence[np.ndarray],  # (N, H, W) 0/1
-    # (N, H, W) 1 = not counted; None: all count
-    ignores: np.ndarray | Sequence[np.ndarray] | None = None,
-) -> float:  # fringes per pixel
-    "The fringe rate above which marking gives the highest micro IoU on these images."
-    return best_threshold(rates, truths, ignores)[0]
-
-
-def fringe_rate_baseline(
+def mark_above(
     phase: np.ndarray,  # (..., H, W) wrapped phase, radians, NaN = no data
-    threshold: float,  # fringes per pixel
+    score: np.ndarray,  # the same shape, e.g. of `fringe_rate`; NaN = unknown, not marked
+    threshold: float,  # a pixel is marked above it
 ) -> np.ndarray:  # (..., H, W) float32 0 or 1; NaN where there is no data
-    "Marks where fringes are dense."
-    return _marked(phase, fringe_rate(phase), threshold)
-
-
-def _marked(phase, score, threshold):
-    "0/1, float32; NaN where there is no phase. An unknown score (NaN) is not marked."
+    "Marks where a score is high."
     return np.where(np.isfinite(phase), score > threshold, np.nan).astype(np.float32)
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-phase-coherence
-def _phasor(phase):
-    "exp(i phase), complex64, 0 where there is no data; and where there is."
-    good = np.isfinite(phase)
-    angle = np.where(good, phase, 0).astype(np.float32)
-    return np.where(good, np.cos(angle) + 1j * np.sin(angle), 0).astype(np.complex64), good
-
-
-def _mean(values, known, window):
-    "Mean of the known values in a square window, real or complex; NaN where there is none."
-    size = (1,) * (values.ndim - 2) + (window, window)
-
-    def box(a):
-        return uniform_filter(np.where(known, a, 0).astype(np.float32), size, mode="constant")
-
-    share = box(1)
-    there = share > 0.5 / window**2
-    total = box(values.real) + 1j * box(values.imag) if np.iscomplexobj(values) else box(values)
-    return np.where(there, total / np.where(there, share, 1), np.nan)
-
-
 def phase_coherence(
     phase: np.ndarray,  # (..., H, W) float32 wrapped phase, radians, NaN = no data
     window: int = 5,  # side of the window, pixels, odd
     # (down, right) of `phase_gradient` with the same window, where it is at hand
     gradient: tuple[np.ndarray, ...] | None = None,
 ) -> np.ndarray:  # (..., H, W) float32, 0 to 1; NaN where there is no data
-    """Coherence estimated from the phase alone: length of the mean phasor after the local gradient
-    is removed (formula above).
-    """
+    "Length of the mean phasor after the local gradient is removed (formula above)."
     if window < 1 or window % 2 == 0:
         raise RequestError("The window of a phase coherence must be odd", window, "Take 5")
     phasor, good = _phasor(phase)
     half = window // 2
     h, w = phase.shape[-2:]
     padded = np.pad(phasor, [(0, 0)] * (phase.ndim - 2) + [(half, half)] * 2)
-    down, right = (
-        _phasor(-2 * np.pi * g)[0]
-        for g in (phase_gradient(phase, window) if gradient is None else gradient)
-    )
+    gradient = phase_gradient(phase, window) if gradient is None else gradient
+    down, right = (_phasor(-2 * np.pi * g)[0] for g in gradient)
     total = np.zeros_like(phasor)
-    for r, turn_r in zip(range(window), _powers(down, half)):
+    for r, turn_r in enumerate(_powers(down, half)):
         row = np.zeros_like(phasor)
-        for c, turn_c in zip(range(window), _powers(right, half)):
+        for c, turn_c in enumerate(_powers(right, half)):
             row += padded[..., r : r + h, c : c + w] * turn_c
         total += row * turn_r
-    share = uniform_filter(
-        good.astype(np.float32), (1,) * (phase.ndim - 2) + (window, window), mode="constant"
-    )
-    return np.where(
-        good, np.minimum(np.abs(total) / np.maximum(share * window**2, 1), 1), np.nan
-    ).astype(np.float32)
+    known = _box(good, window) * window**2
+    mean = np.minimum(np.abs(total) / np.maximum(known, 1), 1)
+    return np.where(good, mean, np.nan).astype(np.float32)
 
 
+def _phasor(phase):
+    "exp(i phase), complex64, 0 where there is no data; and where there is."
+    good = np.isfinite(phase)
+    angle = np.where(good, phase, 0).astype(np.float32)
+    return np.where(good, np.cos(angle) + 1j * np.sin(angle), 0).astype(np.complex64), good
+
+# %% ../../nbs/7_evaluation/73_baselines.ipynb #x-windows
 def _powers(unit, half):
     "Powers -half to half of complex numbers of length 1."
     up = [np.ones_like(unit)]
     for _ in range(half):
         up.append(up[-1] * unit)
     return [u.conj() for u in up[:0:-1]] + up
+
+
+def _box(values, window):
+    "Mean over a square window, 0 beyond the border."
+    size = (1,) * (values.ndim - 2) + (window, window)
+    return uniform_filter(values.astype(np.float32), size, mode="constant")
+
+
+def _mean(values, known, window):
+    "Mean of the known values in a square window, real or complex; NaN where there is none."
+    filled = np.where(known, values, 0)
+    share = _box(known, window)
+    # the share is a sum of float32: half a pixel tells none from one
+    there = share > 0.5 / window**2
+    total = _box(filled.real, window)
+    if np.iscomplexobj(filled):
+        total = total + 1j * _box(filled.imag, window)
+    return np.where(there, total / np.where(there, share, 1), np.nan)
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-low-coherence
 def low_coherence(
@@ -173,120 +149,94 @@ def low_coherence(
     if coherence is None:
         return 1 - phase_coherence(phase, window)
     coherence = _checked(phase, coherence)
-    return np.where(
-        np.isfinite(phase),
-        1 - np.clip(_mean(coherence, np.isfinite(coherence), window), 0, 1),
-        np.nan,
-    ).astype(np.float32)
+    mean = np.clip(_mean(coherence, np.isfinite(coherence), window), 0, 1)
+    return np.where(np.isfinite(phase), 1 - mean, np.nan).astype(np.float32)
 
 
 def _checked(phase, coherence):
     "The coherence as an array, if it fits."
     coherence = np.asarray(coherence)
-    if coherence.shape != np.shape(phase):
-        raise RequestError(
-            "Coherence must lie on the grid of the phase",
-            (coherence.shape, np.shape(phase)),
-            "Put them on one grid",
-        )
-    known = coherence[np.isfinite(coherence)]
-    if known.size and not (known.min() >= 0 and known.max() <= 1.001):
-        raise RequestError(
-            "Coherence must lie between 0 and 1",
-            (float(known.min()), float(known.max())),
-            "Scale it",
-        )
+    same_shape(phase=phase, coherence=coherence)
+    low = np.nanmin(coherence, initial=0)
+    high = np.nanmax(coherence, initial=0)
+    # 1.001: rounding of stored values
+    if low < 0 or high > 1.001:
+        raise RequestError("Coherence must be from 0 to 1", (float(low), float(high)), "Scale it")
     return coherence
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-texture-features
-RATES, COHERENCES, CURVATURES = (5, 15, 31, 63), (5, 9), (7, 21)  # windows, pixels
-FEATURES = (
-    *(f"rate_{w}" for w in RATES),
-    *(f"phase_coherence_{w}" for w in COHERENCES),
-    "anisotropy_9",
-    "circular_variance_7",
-    "residues_9",
-    *(f"curvature_{w}" for w in CURVATURES),
+_RATES = (5, 15, 31, 63)  # windows, pixels
+_COHERENCES = (5, 9)
+_CURVATURES = (7, 21)
+TEXTURES = (
+    *(f"rate_{w}" for w in _RATES),
+    *(f"phase_coherence_{w}" for w in _COHERENCES),
+    *("anisotropy_9", "circular_variance_7", "residues_9"),
+    *(f"curvature_{w}" for w in _CURVATURES),
     "coherence_5",
 )
 
 
-def texture_features(
+def textures(
     phase: np.ndarray,  # (..., H, W) float32 wrapped phase, radians, NaN = no data
-    # (..., H, W) 0 to 1, NaN = unknown; None: that feature is NaN
+    # (..., H, W) 0 to 1, NaN = unknown; None: that texture is NaN
     coherence: np.ndarray | None = None,
-    # (..., H, W, F) float32, F as in FEATURES; NaN where there is no data, or nothing known in the
+    # (..., H, W, F) float32, F as in TEXTURES; NaN where there is no data, or nothing known in the
     # window
 ) -> np.ndarray:
-    """Textures of the wrapped phase around every pixel. Raises `RequestError` for coherence out of
-    range or on another grid.
-    """
+    "Textures around every pixel. Raises `RequestError` for wrong coherence."
     phasor, good = _phasor(phase)
-    gradients = {w: phase_gradient(phase, w) for w in {*RATES, *COHERENCES}}
-    maps = [np.hypot(*gradients[w]) for w in RATES] + [
-        phase_coherence(phase, w, gradients[w]) for w in COHERENCES
-    ]
+    gradients = {w: phase_gradient(phase, w) for w in {*_RATES, *_COHERENCES}}
+    maps = [np.hypot(*gradients[w]) for w in _RATES]
+    maps += [phase_coherence(phase, w, gradients[w]) for w in _COHERENCES]
     steps, known = zip(*(_steps(phasor, axis) for axis in (-2, -1)))
-    d, r = steps
-    both = known[0] & known[1]
-    dd, rr, dr = (_mean(a, both, 9) for a in (d * d, r * r, d * r))
+    maps.append(_anisotropy(steps, known[0] & known[1], 9))
+    maps.append(1 - np.abs(_mean(phasor, good, 7)))
     loops, there = _residues(steps, known)
-    maps += [
-        np.hypot(dd - rr, 2 * dr) / np.maximum(dd + rr, 1e-12),
-        1 - np.abs(_mean(phasor, good, 7)),
-        _mean(loops, there, 9),
-    ]
+    maps.append(_mean(loops, there, 9))
     bend = _divergence(gradients[5])
-    maps += [np.abs(_mean(bend, np.isfinite(bend), w)) for w in CURVATURES]
-    maps.append(
-        np.full(phase.shape, np.nan)
-        if coherence is None
-        else 1 - low_coherence(phase, coherence, 5)
-    )
-    return np.where(
-        good[..., None],
-        np.stack(maps, -1, dtype=np.float32, casting="same_kind"),
-        np.float32(np.nan),
-    )
+    maps += [np.abs(_mean(bend, np.isfinite(bend), w)) for w in _CURVATURES]
+    unknown = np.full(phase.shape, np.nan)
+    maps.append(unknown if coherence is None else 1 - low_coherence(phase, coherence, 5))
+    stack = np.stack(maps, -1, dtype=np.float32, casting="same_kind")
+    return np.where(good[..., None], stack, np.float32(np.nan))
 
-
+# %% ../../nbs/7_evaluation/73_baselines.ipynb #x-steps
 def _steps(phasor, axis):
     "Wrapped difference to the next pixel, fringes, and where both are known."
     step = np.roll(phasor, -1, axis) * phasor.conj()
     last = [slice(None)] * phasor.ndim
-    last[axis] = -1
+    last[axis] = -1  # has no next one
     step[tuple(last)] = 0
     return np.angle(step) / np.float32(2 * np.pi), step != 0
 
 
+def _anisotropy(steps, known, window):
+    "0 to 1, from the structure tensor of the steps (down, right)."
+    d, r = steps
+    dd, rr, dr = (_mean(product, known, window) for product in (d * d, r * r, d * r))
+    return np.hypot(dd - rr, 2 * dr) / np.maximum(dd + rr, 1e-12)
+
+
 def _residues(steps, known):
-    """1 where the four wrapped differences of a 2 x 2 loop do not add up to 0, and where all four
-    are known.
-    """
-    (d, r), (kd, kr) = steps, known
+    "1 where the steps round a 2 x 2 loop do not add up to 0, and where all four are known."
+    (d, r), (known_d, known_r) = steps, known
+    here, below, beside = np.s_[..., :-1, :-1], np.s_[..., 1:, :-1], np.s_[..., :-1, 1:]
     loop = np.zeros_like(d)
-    there = np.zeros_like(kd)
-    loop[..., :-1, :-1] = r[..., :-1, :-1] + d[..., :-1, 1:] - r[..., 1:, :-1] - d[..., :-1, :-1]
-    there[..., :-1, :-1] = (
-        kr[..., :-1, :-1] & kd[..., :-1, 1:] & kr[..., 1:, :-1] & kd[..., :-1, :-1]
-    )
+    there = np.zeros_like(known_d)
+    loop[here] = r[here] + d[beside] - r[below] - d[here]
+    there[here] = known_r[here] & known_d[beside] & known_r[below] & known_d[here]
     return np.abs(np.round(loop)), there
 
 
 def _divergence(gradient):
-    """Divergence by central differences, wrapped, fringes per pixel²; NaN where a neighbour is
-    missing.
-    """
-    total = np.full(gradient[0].shape, np.nan, np.float32)
-
-    def fold(a):
-        return a - np.round(a)
-
+    "Central differences, wrapped, fringes per pixel²; NaN where a neighbour is missing."
     d, r = gradient
-    i = slice(1, -1)
-    total[..., i, i] = (
-        fold(d[..., 2:, i] - d[..., :-2, i]) + fold(r[..., i, 2:] - r[..., i, :-2])
-    ) / 2
+    down = d[..., 2:, 1:-1] - d[..., :-2, 1:-1]
+    right = r[..., 1:-1, 2:] - r[..., 1:-1, :-2]
+    total = np.full(d.shape, np.nan, np.float32)
+    # less the nearest whole number of fringes
+    total[..., 1:-1, 1:-1] = (down - np.round(down) + right - np.round(right)) / 2
     return total
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-classical
@@ -303,41 +253,34 @@ class Classical:
         phase: np.ndarray,  # (..., H, W) float32 wrapped phase, radians, NaN = no data
         coherence: np.ndarray | None = None,  # (..., H, W) 0 to 1, NaN = unknown; None: none
     ) -> np.ndarray:  # (..., H, W) float32, 0 to 1; NaN where there is no data
-        """Probability that a pixel is affected, a few images at a time, on one thread. Raises what
-        `texture_features` raises.
-        """
+        "Probability that a pixel is affected, on one thread. Raises what `textures` raises."
         from threadpoolctl import threadpool_limits
 
         phase = np.asarray(phase)
         images = phase.reshape(-1, *phase.shape[-2:])
         given = None if coherence is None else _checked(phase, coherence).reshape(images.shape)
         out = np.full(images.shape, np.nan, np.float32)
+        # about a quarter of a million pixels: their textures take some 20 MB
         block = max(1, 2**18 // max(1, images[:1].size))
         with threadpool_limits(1):
             for i in range(0, len(images), block):
                 part = slice(i, i + block)
-                good = np.isfinite(images[i : i + block])
-                if not good.any():
-                    continue
-                maps = texture_features(images[part], None if given is None else given[part])
-                out[part][good] = self.estimator.predict_proba(maps[good])[:, 1]
+                good = np.isfinite(images[part])
+                if good.any():
+                    maps = textures(images[part], None if given is None else given[part])
+                    out[part][good] = self.estimator.predict_proba(maps[good])[:, 1]
         return out.reshape(phase.shape)
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-fit-classical
 def fit_classical(
-    # (N, H, W) float32 wrapped phase, radians, NaN = no data; or a list of (H, W)
-    phases: np.ndarray | Sequence[np.ndarray],
-    truths: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
-    # the same: 1 = not drawn; None: all count
-    ignores: np.ndarray | Sequence[np.ndarray] | None = None,
-    # the same: 0 to 1, NaN = unknown; None: none
-    coherences: np.ndarray | Sequence[np.ndarray] | None = None,
+    phases: Images,  # (N, H, W) or a list: float32 wrapped phase, radians, NaN = no data
+    truths: Images,  # the same: 0/1
+    ignores: Images | None = None,  # the same: 1 = not drawn; None: all count
+    coherences: Images | None = None,  # the same: 0 to 1, NaN = unknown; None: none
     n_pixels: int = 60_000,  # pixels to draw, as many from every image
     seed: int = 0,  # fixes which pixels are drawn
 ) -> Classical:
-    """Gradient boosting of textures. Raises `RequestError` if the shapes differ or the drawn pixels
-    are all of one class.
-    """
+    "Gradient boosting of textures. Raises `RequestError` for other shapes or a single class."
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
@@ -346,7 +289,6 @@ def fit_classical(
     features[:, np.isnan(features).all(0)] = 0
     estimator = HistGradientBoostingClassifier(
         max_iter=60,
-        learning_rate=0.1,
         max_leaf_nodes=15,
         l2_regularization=1.0,
         early_stopping=False,
@@ -357,40 +299,29 @@ def fit_classical(
         estimator.fit(features, affected)
     return Classical(estimator, len(affected), float(affected.mean()))
 
-
+# %% ../../nbs/7_evaluation/73_baselines.ipynb #x-drawn
 def _drawn(phases, truths, ignores, coherences, n_pixels, seed):
     "Textures (n, F) and class (n,) of pixels drawn evenly from the images."
-    for name, other in (("truth", truths), ("ignore", ignores), ("coherence", coherences)):
-        if other is not None and [np.shape(a) for a in other] != [np.shape(p) for p in phases]:
-            raise RequestError(
-                f"Every image needs its {name}, of its shape",
-                (len(other), len(phases)),
-                "Pair them",
-            )
+    shapes = [np.shape(p) for p in phases]
+    for name, layer in (("truth", truths), ("ignore", ignores), ("coherence", coherences)):
+        if layer is not None and [np.shape(a) for a in layer] != shapes:
+            rule = f"Every image needs its {name}, of its shape"
+            raise RequestError(rule, (len(layer), len(phases)), "Pair them")
     rng = rng_for(seed, "classical")
-    features = [np.empty((0, len(FEATURES)), np.float32)]
+    features = [np.empty((0, len(TEXTURES)), np.float32)]
     affected = [np.empty(0, bool)]
     for i, phase in enumerate(phases):
-        counted = (
-            np.isfinite(phase)
-            if ignores is None
-            else np.isfinite(phase) & (np.asarray(ignores[i]) == 0)
-        )
-        where = np.flatnonzero(counted)
+        where = np.flatnonzero(_counted(phase, None if ignores is None else ignores[i]))
         chosen = rng.choice(where, min(len(where), max(1, n_pixels // len(phases))), replace=False)
-        if not len(chosen):
-            continue
-        maps = texture_features(np.asarray(phase), None if coherences is None else coherences[i])
-        features.append(maps.reshape(-1, len(FEATURES))[chosen])
-        affected.append(np.asarray(truths[i]).ravel()[chosen] > 0)
-    features, affected = np.concatenate(features), np.concatenate(affected)
-    if affected.all() or not affected.any():
-        raise RequestError(
-            "The training images must hold affected and unaffected pixels",
-            f"{int(affected.sum())} affected of {len(affected)}",
-            "Add images, or check the masks",
-        )
-    return features, affected
+        if len(chosen):
+            maps = textures(np.asarray(phase), None if coherences is None else coherences[i])
+            features.append(maps.reshape(-1, len(TEXTURES))[chosen])
+            affected.append(np.asarray(truths[i]).ravel()[chosen] > 0)
+    classes = np.concatenate(affected)
+    if classes.all() or not classes.any():
+        rule = "The training images must hold affected and unaffected pixels"
+        raise RequestError(rule, f"{classes.sum()} affected of {len(classes)}", "Check the masks")
+    return np.concatenate(features), classes
 
 # %% ../../nbs/7_evaluation/73_baselines.ipynb #x-fit-baselines
 BASELINES = ("all_positive", "all_negative", "fringe_rate", "low_coherence", "gradient_boosting")
@@ -414,65 +345,51 @@ class Baselines:
         # name out of BASELINES, in their order -> float32 of the phase's shape: 0/1 or probability;
         # NaN where there is no data
     ) -> dict[str, np.ndarray]:
-        """The map of every baseline, to be thresholded at 0.5. Raises `RequestError` for coherence
-        out of range or on another grid.
-        """
+        "Every baseline's map, to be thresholded at 0.5. Raises what `textures` raises."
         phase = np.asarray(phase)
-        marked = _marked(phase, low_coherence(phase), self.low_coherence_of_phase)
+        marked = mark_above(phase, low_coherence(phase), self.low_coherence_of_phase)
         if coherence is not None and np.isfinite(self.low_coherence):
-            own = _marked(phase, low_coherence(phase, coherence), self.low_coherence)
+            own = mark_above(phase, low_coherence(phase, coherence), self.low_coherence)
             marked = np.where(_has_coherence(phase, coherence), own, marked)
-        return dict(
-            zip(
-                BASELINES,
-                (
-                    all_positive(phase),
-                    all_negative(phase),
-                    fringe_rate_baseline(phase, self.fringe_rate),
-                    marked,
-                    self.classical.probability(phase, coherence),
-                ),
-            )
-        )
+        return {
+            "all_positive": all_positive(phase),
+            "all_negative": all_negative(phase),
+            "fringe_rate": mark_above(phase, fringe_rate(phase), self.fringe_rate),
+            "low_coherence": marked,
+            "gradient_boosting": self.classical.probability(phase, coherence),
+        }
 
-
+# %% ../../nbs/7_evaluation/73_baselines.ipynb #x-fit-all
 def _has_coherence(phase, coherence):
     "Whether coherence is known anywhere in an image that has phase there, (..., 1, 1) bool."
     return (np.isfinite(coherence) & np.isfinite(phase)).any((-2, -1), keepdims=True)
 
 
 def fit_baselines(
-    # (N, H, W) float32 wrapped phase of training images, radians, NaN = no data; or a list of (H,
-    # W)
-    phase: np.ndarray | Sequence[np.ndarray],
-    truth: np.ndarray | Sequence[np.ndarray],  # the same: 0/1
-    # the same: 1 = not counted; None: all count
-    ignore: np.ndarray | Sequence[np.ndarray] | None = None,
-    # the same: 0 to 1, NaN = unknown; None: none
-    coherence: np.ndarray | Sequence[np.ndarray] | None = None,
+    # (N, H, W) or a list: float32 wrapped phase of training images, radians, NaN = no data
+    phase: Images,
+    truth: Images,  # the same: 0/1
+    ignore: Images | None = None,  # the same: 1 = not counted; None: all count
+    coherence: Images | None = None,  # the same: 0 to 1, NaN = unknown; None: none
     seed: int = 0,  # fixes the pixels that the learner is fitted to
 ) -> Baselines:
     "All baselines of a study. Raises what `fit_classical` raises."
     classical = fit_classical(phase, truth, ignore, coherence, seed=seed)
 
-    def best(scores, rows):
-        return best_threshold(
-            scores, [truth[i] for i in rows], None if ignore is None else [ignore[i] for i in rows]
-        )[0]
+    def best(scores: dict[int, np.ndarray]) -> float:
+        "Threshold of images given by number; nan if there is none."
+        if not scores:
+            return float("nan")
+        ignores = None if ignore is None else [ignore[i] for i in scores]
+        return best_threshold(list(scores.values()), [truth[i] for i in scores], ignores)[0]
 
-    rows = range(len(phase))
-    given = (
-        {}
-        if coherence is None
-        else {i: coherence[i] for i in rows if _has_coherence(phase[i], coherence[i]).any()}
-    )
+    given = {}
+    for i, c in enumerate([] if coherence is None else coherence):
+        if _has_coherence(phase[i], c).any():
+            given[i] = low_coherence(phase[i], c)
     return Baselines(
-        best([fringe_rate(p) for p in phase], rows),
-        (
-            best([low_coherence(phase[i], c) for i, c in given.items()], given)
-            if given
-            else float("nan")
-        ),
-        best([low_coherence(p) for p in phase], rows),
+        best({i: fringe_rate(p) for i, p in enumerate(phase)}),
+        best(given),
+        best({i: low_coherence(p) for i, p in enumerate(phase)}),
         classical,
     )

@@ -5,6 +5,7 @@
 # %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-imports
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,11 @@ from insar_seg.evaluation.objects import (
     object_summary,
     tolerance_counts,
 )
-from .pixels import COUNTS, summary
+from .pixels import COUNTS, iou, same_shape, summary
 from ..masks.definitions import Masks
 
 # %% auto #0
-__all__ = ['TARGETS', 'EDGE_M', 'classes_of', 'score_scene', 'SceneScores', 'scores_of', 'coarse_bins', 'gallery_rows']
+__all__ = ['TARGETS', 'EDGE_M', 'classes_of', 'score_scene', 'SceneScores', 'scores_of', 'gallery_rows']
 
 # %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-classes-of
 TARGETS = ("margin", "visible")  # masks that a model can be scored against
@@ -52,7 +53,7 @@ def classes_of(
     out[(masks.ignore > 0) | ~np.asarray(valid, bool)] = 255
     return out
 
-
+# %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-score-scene
 def score_scene(
     masks: Masks,  # of the scene: visible, margin, ignore
     valid: np.ndarray,  # (H, W) bool, False where the scene has no data
@@ -64,68 +65,40 @@ def score_scene(
     edges: bool = True,  # False: no boundary and tolerance counts, which take most of the time
     # (rows: a dict a name, histograms: name -> (3, BINS) int64)
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Counts, objects, edges and histogram of every map. Raises `RequestError` for another shape,
-    target or range.
-    """
+    "Counts, objects, edges and histogram of every map. Raises `RequestError` for a wrong request."
     if target not in TARGETS:
-        raise RequestError(
-            "The target must be margin or visible", repr(target), "Choose one of them"
-        )
+        raise RequestError("The target must be margin or visible", repr(target), "Choose one")
+    same_shape(scene=masks.margin, **maps)
     classes = classes_of(masks, valid)
-    truth = getattr(masks, target) > 0
     if target == "visible" and masks.hidden:
         classes[masks.margin > 0] = 255
-    skip = classes == 255
-    width = max(EDGE_M, 1.5 * max(pixel_m))
-    rows: list[dict] = []
-    histograms: dict[str, np.ndarray] = {}
-    for name, probability in maps.items():
-        if np.shape(probability) != truth.shape:
-            raise RequestError(
-                "A map must have its scene's shape",
-                f"{name}: {np.shape(probability)}, scene {truth.shape}",
-                "Put it on the scene's grid",
-            )
-        histograms[name] = histogram(probability, classes)
-        marked = np.nan_to_num(probability) > threshold
-        code = np.bincount((2 * truth[~skip] + marked[~skip]).astype(np.uint8), minlength=4)
-        row: dict[str, Any] = {
-            "name": name,
-            "tp": code[3],
-            "fp": code[1],
-            "fn": code[2],
-            "tn": code[0],
-            "unpredicted": int((~np.isfinite(probability) & ~skip).sum()),
-        }
-        row |= match_objects(truth, marked, skip, pixel_m)
-        if edges:
-            row |= dict(
-                zip(
-                    ("edge_tp", "edge_fp", "edge_fn"),
-                    boundary_counts(truth, marked, skip, pixel_m, width),
-                )
-            )
-            row |= dict(
-                zip(
-                    ("band_tp", "band_fp", "band_fn", "band_tn"),
-                    tolerance_counts(truth, marked, skip, pixel_m, width),
-                )
-            )
-        rows.append({k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()})
-    return rows, histograms
+    scene = (getattr(masks, target) > 0, classes == 255, pixel_m)
+    rows = [{"name": name} | _row(p, *scene, threshold, edges) for name, p in maps.items()]
+    return rows, {name: histogram(p, classes) for name, p in maps.items()}
+
+
+def _row(probability, truth, skip, pixel_m, threshold, edges):
+    "Plain numbers of one map."
+    marked = np.nan_to_num(probability) > threshold
+    tn, fp, fn, tp = np.bincount(2 * truth[~skip] + marked[~skip], minlength=4).tolist()
+    row: dict[str, Any] = {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
+    row["unpredicted"] = int((~np.isfinite(probability) & ~skip).sum())
+    row |= match_objects(truth, marked, skip, pixel_m)
+    if edges:
+        scene = (truth, marked, skip, pixel_m, max(EDGE_M, 1.5 * max(pixel_m)))
+        row |= zip(("edge_tp", "edge_fp", "edge_fn"), boundary_counts(*scene).tolist())
+        row |= zip((f"band_{k}" for k in COUNTS), tolerance_counts(*scene).tolist())
+    return row
 
 # %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-scenescores
+@dataclass
 class SceneScores:
     "Rows and histograms of all scenes and maps that were scored."
 
-    def __init__(
-        self,
-        target: str = "margin",  # mask that counts as truth: margin or visible
-        threshold: float = 0.5,  # at which the rows were counted
-    ):
-        self.target, self.threshold = target, threshold
-        self.rows: list[dict] = []
-        self.histograms: dict[str, list[np.ndarray]] = {}
+    target: str = "margin"  # mask that counts as truth: margin or visible
+    threshold: float = 0.5  # at which the rows were counted
+    rows: list[dict] = field(default_factory=list)
+    histograms: dict[str, list[np.ndarray]] = field(default_factory=dict)  # by name, scene by scene
 
     def add(
         self,
@@ -139,34 +112,24 @@ class SceneScores:
             self.histograms.setdefault(name, []).append(h)
 
     @property
+    def names(self) -> list[str]:  # of the maps
+        return list(self.histograms)
+
+    @property
     def table(self) -> pd.DataFrame:  # a row a scene and name
         return pd.DataFrame(self.rows)
 
-    @property
-    def names(self) -> list[str]:
-        return list(self.histograms)
+    def of(self, name: str) -> pd.DataFrame:
+        "The rows of one map, a row a scene."
+        return self.table[self.table.name == name].reset_index(drop=True)
 
-    def of(self, name: str) -> pd.DataFrame:  # of a map  # a row a scene
-        "The rows of one name."
-        table = self.table
-        return table[table.name == name].reset_index(drop=True)
+    def counts_at(self, name: str, threshold: float) -> pd.DataFrame:
+        "tp, fp, fn, tn of every scene at any threshold from 0 to 1, from the histograms."
+        pair = merge(np.stack(self.histograms[name]), self.target)
+        return pd.DataFrame(counts_at(*pair, threshold), columns=COUNTS)
 
-    def counts_at(
-        self,
-        name: str,
-        threshold: float,  # of a map  # 0 to 1
-    ) -> pd.DataFrame:  # a row a scene: tp, fp, fn, tn
-        "Counts of every scene at any threshold, from the histograms."
-        return pd.DataFrame(
-            counts_at(*merge(np.stack(self.histograms[name]), self.target), threshold),
-            columns=COUNTS,
-        )
-
-    def pooled(
-        self,
-        name: str,  # of a map
-    ) -> tuple[np.ndarray, np.ndarray]:  # (negative, positive), each (BINS,) int64
-        "Histograms of all scenes together."
+    def pooled(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        "Histograms of all scenes together: (negative, positive), each (BINS,) int64."
         return merge(np.sum(self.histograms[name], 0), self.target)
 
 # %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-scores-of
@@ -182,72 +145,45 @@ def scores_of(
     without scenes.
     """
     if name not in scores.histograms:
-        raise RequestError(
-            "Scores are of a name that was scored",
-            repr(name),
-            f"Scored: {', '.join(scores.names) or 'none'}",
-        )
+        known = f"Scored: {', '.join(scores.names) or 'none'}"
+        raise RequestError("Scores are of a name that was scored", repr(name), known)
     rows = scores.of(name)
-    negative, positive = scores.pooled(name)
+    pair = scores.pooled(name)
     out = summary(rows[COUNTS], rows.unit, 1, n_boot, seed)
     out["events"] = int(rows.event_id[rows.event_id != ""].nunique())
-    out |= _threshold_free(negative, positive)
+    out |= _threshold_free(*pair)
     for kind, prefix in (("boundary_iou", "edge"), ("tolerance_iou", "band")):
         if f"{prefix}_tp" in rows:
-            out[kind] = _of_sums(rows, prefix)
+            total = [rows[f"{prefix}_{k}"].sum() for k in ("tp", "fp", "fn")]
+            out[kind] = float(iou(np.array([*total, 0])))
     named = rows.assign(scene=rows.frame + "/" + rows["pair"])
     out["objects"] = object_summary(named) | {"interval_95": object_intervals(named, n_boot, seed)}
     out["unpredicted_share"] = float(rows.unpredicted.sum() / max(1, rows[COUNTS].to_numpy().sum()))
     if chosen is not None:
         s = summary(scores.counts_at(name, chosen), rows.unit, 1, n_boot, seed)
-        out["chosen"] = {
-            "threshold": chosen,
-            "micro": s["micro"],
-            "per_event": s["per_event"],
-            "interval_95": s["interval_95"],
-        }
+        out["chosen"] = {k: s[k] for k in ("micro", "per_event", "interval_95")}
+        out["chosen"]["threshold"] = chosen
     if calibrators is not None:
-        out["calibrated"] = {
-            k: _calibration(*recalibrated(negative, positive, c)) for k, c in calibrators.items()
-        }
-    out["histogram"] = {"negative": coarse_bins(negative), "positive": coarse_bins(positive)}
-    return out
+        after = {k: recalibrated(*pair, c) for k, c in calibrators.items()}
+        out["calibrated"] = {k: _calibration(*moved) for k, moved in after.items()}
+    # fewer bins are enough to draw the curves again
+    coarse = [h.reshape(100, -1).sum(1).tolist() for h in pair]
+    return out | {"histogram": dict(zip(("negative", "positive"), coarse))}
 
-
+# %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-threshold-free
 def _threshold_free(negative, positive):
     "Ranking and calibration; nan where one class is empty."
-    both = negative.sum() > 0 and positive.sum() > 0
-    ranks = (
-        {
-            "auroc": float(auroc(negative, positive)),
-            "average_precision": float(average_precision(negative, positive)),
-        }
-        if both
-        else dict.fromkeys(("auroc", "average_precision"), float("nan"))
-    )
-    return ranks | _calibration(negative, positive)
+    ranking = {"auroc": float("nan"), "average_precision": float("nan")}
+    if negative.any() and positive.any():
+        ranking["auroc"] = float(auroc(negative, positive))
+        ranking["average_precision"] = float(average_precision(negative, positive))
+    return ranking | _calibration(negative, positive)
 
 
 def _calibration(negative, positive):
-    return {
-        "brier": float(brier(negative, positive)),
-        "log_loss": float(log_loss(negative, positive)),
-        "ece": float(ece(negative, positive)),
-    }
-
-
-def _of_sums(rows, prefix):
-    "IoU of counts added up over scenes."
-    tp, fp, fn = (int(rows[f"{prefix}_{k}"].sum()) for k in ("tp", "fp", "fn"))
-    return tp / (tp + fp + fn) if tp + fp + fn else float("nan")
-
-
-def coarse_bins(
-    h: np.ndarray,
-    n: int = 100,  # (BINS,) counts  # bins of the result, a divisor of BINS
-) -> list[int]:  # n integers
-    "A histogram with fewer bins, enough to draw the curves again."
-    return h.reshape(n, -1).sum(1).tolist()
+    "How far probabilities are from frequencies."
+    scores = {"brier": brier, "log_loss": log_loss, "ece": ece}
+    return {k: float(f(negative, positive)) for k, f in scores.items()}
 
 # %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-gallery-rows
 def gallery_rows(
@@ -256,26 +192,17 @@ def gallery_rows(
     """Two best, two median and two worst scenes by IoU, and two quiet scenes with most marked;
     fewer where there are fewer.
     """
-    union = rows.tp + rows.fp + rows.fn
-    moved = rows[rows.tp + rows.fn > 0]
-    order = (moved.tp / union[moved.index]).sort_values(ascending=False, kind="stable")
+    quiet = rows.tp + rows.fn == 0
+    order = pd.Series(iou(rows), rows.index)[~quiet].sort_values(ascending=False, kind="stable")
     n = len(order)
-    out = []
-    used = set()
-    places = [
-        ("best", 0),
-        ("best", 1),
-        ("median", (n - 1) // 2),
-        ("median", n // 2 if n % 2 == 0 else n // 2 + 1),
-        ("worst", n - 2),
-        ("worst", n - 1),
-    ]
-    for title, k in places:
-        if 0 <= k < n and k not in used:
-            used.add(k)
-            out.append((int(order.index[k]), f"{title}, IoU {order.iloc[k]:.2f}"))
-    still = rows[rows.tp + rows.fn == 0].sort_values("fp", ascending=False, kind="stable")[:2]
-    return out + [
-        (int(i), f"nothing to find, {r.fp / max(1, r.fp + r.tn):.1%} marked")
-        for i, r in still.iterrows()
-    ]
+    # the two in the middle, or the one in the middle and the next
+    places = {"best": (0, 1), "median": ((n - 1) // 2, (n + 1) // 2), "worst": (n - 2, n - 1)}
+    titles: dict[int, str] = {}  # place -> title, each scene once
+    for title, two in places.items():
+        for k in two:
+            if 0 <= k < n:
+                titles.setdefault(k, f"{title}, IoU {order.iloc[k]:.2f}")
+    out = [(int(order.index[k]), title) for k, title in titles.items()]
+    for i, r in rows[quiet].sort_values("fp", ascending=False, kind="stable")[:2].iterrows():
+        out.append((int(i), f"nothing to find, {r.fp / max(1, r.fp + r.tn):.1%} marked"))
+    return out

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,15 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from ..core.base import RequestError, WorkError
-from .pixels import iou, precision, recall
+from .pixels import COUNTS, iou, precision, ratio, recall, same_shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['BINS', 'TEMPERATURES', 'histogram', 'merge', 'counts_over', 'counts_at', 'roc', 'precision_recall',
-           'score_over_threshold', 'auroc', 'tied_share', 'average_precision', 'best_edge', 'reliability', 'ece',
-           'brier', 'log_loss', 'Calibrator', 'calibrator_from_dict', 'fit_temperature', 'fit_isotonic', 'recalibrated',
-           'plot_curves']
+__all__ = ['BINS', 'histogram', 'merge', 'counts_over', 'counts_at', 'curve', 'best_edge', 'auroc', 'average_precision',
+           'reliability', 'ece', 'brier', 'log_loss', 'Calibrator', 'from_plain', 'calibrator_from_dict', 'all_finite',
+           'fit_temperature', 'fit_isotonic', 'recalibrated', 'plot_curves']
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-histogram
 BINS = 1000  # thresholds at multiples of 0.001; log loss never counts a pixel as surer than 0.9995
@@ -48,28 +47,19 @@ def histogram(
     p = np.asarray(probability, np.float32)
     c = np.asarray(classes)
     edges = _edges(bins)
-    if p.shape != c.shape:
-        raise RequestError(
-            "Probability and classes must have one shape",
-            (p.shape, c.shape),
-            "Put them on one grid",
-        )
+    same_shape(probability=p, classes=c)
     if c.dtype.kind not in "bui" or (c.dtype.kind == "i" and c.size and c.min() < 0):
-        raise RequestError(
-            "Classes must be whole numbers from 0",
-            c.dtype,
-            "Use uint8, with 255 for pixels that do not count",
-        )
+        raise RequestError("Classes must be whole numbers from 0", c.dtype, "Use uint8, 255 = none")
     _check_range(p)
-    p, c, total = p.ravel(), c.ravel(), np.zeros((n_classes + 1) * bins, np.int64)
+    p, c = p.ravel(), c.ravel()
+    total = np.zeros((n_classes + 1) * bins, np.int64)
     for start in range(0, p.size, _BLOCK):
-        q = p[start : start + _BLOCK]
-        q = np.clip(np.where(np.isnan(q), np.float32(0), q), 0, 1)
+        q = np.clip(np.nan_to_num(p[start : start + _BLOCK]), 0, 1)
         row = np.minimum(c[start : start + _BLOCK], n_classes).astype(np.intp)
         total += np.bincount(row * bins + _bin_of(q, edges), minlength=total.size)
     return total.reshape(n_classes + 1, bins)[:n_classes]
 
-
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-bins
 def _edges(bins):
     "float32 edges k / bins."
     if not 2 <= bins <= 65536:
@@ -82,42 +72,38 @@ def _bin_of(p, edges):
     edges mend that.
     """
     guess = np.minimum((p * np.float32(len(edges) - 1)).astype(np.intp), len(edges) - 2)
+    # bin 0 is closed on both sides
     return np.maximum(guess - (p <= edges[guess]) + (p > edges[guess + 1]), 0)
 
 
 def _check_range(p):
     "An error if p lies further outside of 0 to 1 than rounding; NaN is passed over."
-    low, high = (float(f.reduce(p, axis=None, initial=np.nan)) for f in (np.fmin, np.fmax))
+    low, high = np.fmin.reduce(p, None, initial=np.nan), np.fmax.reduce(p, None, initial=np.nan)
     if low < -1e-6 or high > 1 + 1e-6:
-        raise RequestError(
-            "Probabilities must lie within 0 and 1",
-            f"{low:.4g} to {high:.4g}",
-            "Apply the sigmoid first",
-        )
+        received = f"{low:.4g} to {high:.4g}"
+        raise RequestError("Probabilities must lie within 0 and 1", received, "Apply the sigmoid")
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-merge
 def merge(
     hist: np.ndarray,  # (..., 3, bins) pixels, from `histogram`
     target: str,  # "visible": class 2 against 0 and 1; "margin": classes 1 and 2 against 0
 ) -> tuple[np.ndarray, np.ndarray]:  # (negative, positive), each (..., bins)
-    """Histograms of what is not and what is the target. Raises `RequestError` for another target or
-    another number of classes.
-    """
+    "Histograms of what is not and what is the target. Raises `RequestError` for another target."
     first = {"margin": 1, "visible": 2}.get(target)
     if first is None:
-        raise RequestError(
-            "The target must be visible or margin", repr(target), "Choose one of the two"
-        )
+        raise RequestError("The target must be visible or margin", repr(target), "Choose one")
     hist = np.asarray(hist)
     if hist.ndim < 2 or hist.shape[-2] != 3:
-        raise RequestError(
-            "A histogram must have the shape (..., 3, bins)",
-            hist.shape,
-            "Build it with `histogram`",
-        )
+        raise RequestError("The shape must be (..., 3, bins)", hist.shape, "Use `histogram`")
     return hist[..., :first, :].sum(-2), hist[..., first:, :].sum(-2)
 
 
+def _pair(negative, positive):
+    "Both as arrays of one shape."
+    same_shape(negative=negative, positive=positive)
+    return np.asarray(negative), np.asarray(positive)
+
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-counts-over
 def counts_over(
     negative: np.ndarray,  # (..., bins) pixels that are not the target, by probability
     positive: np.ndarray,  # (..., bins) pixels that are
@@ -138,7 +124,7 @@ def counts_at(
     positive: np.ndarray,  # (..., bins) pixels that are
     # 0 to 1; a pixel is marked above it. Between two edges k/bins the lower one is used
     threshold: float,
-) -> np.ndarray:  # (..., 4) tp, fp, fn, tn, as the scores of `evaluation` take them
+) -> np.ndarray:  # (..., 4) tp, fp, fn, tn, as the scores of `evaluation.pixels` take them
     "Counts at one threshold. Raises `RequestError` outside of 0 to 1."
     negative, positive = _pair(negative, positive)
     if not 0 <= threshold <= 1:
@@ -148,84 +134,19 @@ def counts_at(
     fp = negative[..., k:].sum(-1)
     return np.stack([tp, fp, positive.sum(-1) - tp, negative.sum(-1) - fp], -1)
 
-
-def _pair(negative, positive):
-    "Both as arrays of one shape."
-    negative, positive = np.asarray(negative), np.asarray(positive)
-    if negative.shape != positive.shape or not negative.ndim:
-        raise RequestError(
-            "Both histograms must have one shape (..., bins)",
-            (negative.shape, positive.shape),
-            "Take both from `merge`",
-        )
-    return negative, positive
-
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-roc
-def roc(
+def curve(
     negative: np.ndarray,  # (bins,) pixels that are not the target
     positive: np.ndarray,  # (bins,) pixels that are
-    # threshold, fpr, tpr: bins + 1 rows; NaN where there is no negative, or no positive
+    # bins + 1 rows with the threshold as index: tp, fp, fn, tn, fpr (false positive rate), recall,
+    # precision, iou; NaN where undefined
 ) -> pd.DataFrame:
-    "False and true positive rate over the threshold."
+    "Counts and scores over the threshold."
     c = counts_over(negative, positive)
-    return pd.DataFrame(
-        {"threshold": _grid(c), "fpr": _divide(c[:, 1], c[:, 1] + c[:, 3]), "tpr": recall(c)}
-    )
-
-
-def precision_recall(
-    negative: np.ndarray,  # (bins,) pixels that are not the target
-    positive: np.ndarray,  # (bins,) pixels that are
-    # threshold, precision, recall: bins + 1 rows; precision is NaN where nothing is marked
-) -> pd.DataFrame:
-    "Precision and recall over the threshold."
-    c = counts_over(negative, positive)
-    return pd.DataFrame({"threshold": _grid(c), "precision": precision(c), "recall": recall(c)})
-
-
-def score_over_threshold(
-    negative: np.ndarray,  # (bins,) pixels that are not the target
-    positive: np.ndarray,  # (bins,) pixels that are
-    score: Callable = iou,  # function of counts: `evaluation.iou`, `dice`, ...
-) -> pd.Series:  # bins + 1 values, the threshold as index
-    "A score of counts over the threshold."
-    c = counts_over(negative, positive)
-    return pd.Series(
-        score(c), pd.Index(_grid(c), name="threshold"), name=getattr(score, "__name__", "score")
-    )
-
-
-def auroc(
-    negative: np.ndarray,  # (..., bins) pixels that are not the target
-    positive: np.ndarray,  # (..., bins) pixels that are
-    # (...) area under the ROC curve; NaN without negatives or without positives
-) -> np.ndarray | np.float64:
-    "Probability that a positive pixel ranks above a negative one, ties half."
-    negative, positive = (h.astype(float) for h in _pair(negative, positive))
-    below = negative.cumsum(-1) - negative / 2
-    return _divide((positive * below).sum(-1), positive.sum(-1) * negative.sum(-1))
-
-
-def tied_share(
-    negative: np.ndarray,  # (..., bins) pixels that are not the target
-    positive: np.ndarray,  # (..., bins) pixels that are
-) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without negatives or without positives
-    """Share of the pairs of a positive and a negative pixel that lie in one bin; half of it bounds
-    what the bins change in `auroc`.
-    """
-    negative, positive = (h.astype(float) for h in _pair(negative, positive))
-    return _divide((positive * negative).sum(-1), positive.sum(-1) * negative.sum(-1))
-
-
-def average_precision(
-    negative: np.ndarray,  # (..., bins) pixels that are not the target
-    positive: np.ndarray,  # (..., bins) pixels that are
-) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without positives
-    "Sum over thresholds of precision times the gain in recall."
-    c = counts_over(negative, positive)[..., :-1, :]
-    return _divide(
-        (np.asarray(positive) * np.nan_to_num(precision(c))).sum(-1), np.asarray(positive).sum(-1)
-    )
+    threshold = pd.Index(np.arange(len(c)) / (len(c) - 1), name="threshold")
+    table = pd.DataFrame(c, threshold, COUNTS)
+    fpr = ratio(table.fp, table.fp + table.tn)
+    return table.assign(fpr=fpr, recall=recall(c), precision=precision(c), iou=iou(c))
 
 
 def best_edge(
@@ -236,26 +157,34 @@ def best_edge(
     """The threshold between 0 and 1, both excluded, with the highest score, the lowest of equals.
     Raises `RequestError` if no score is defined.
     """
-    values = score_over_threshold(negative, positive, score).iloc[1:-1]
-    if not values.notna().any():
-        raise RequestError(
-            "A best threshold needs validation pixels of the target",
-            int(np.sum(positive)),
-            "Choose other images",
-        )
-    return float(values.idxmax()), float(values.max())
+    values = score(counts_over(negative, positive))
+    inner = pd.Series(values[1:-1])
+    if inner.isna().all():
+        received = f"{int(np.sum(positive))} pixels"
+        raise RequestError("A best threshold needs validation pixels", received, "Choose others")
+    k = int(inner.idxmax()) + 1
+    return k / (len(values) - 1), float(values[k])
+
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-areas
+def auroc(
+    negative: np.ndarray,  # (..., bins) pixels that are not the target
+    positive: np.ndarray,  # (..., bins) pixels that are
+    # (...) area under the ROC curve; NaN without negatives or without positives
+) -> np.ndarray | np.float64:
+    "Probability that a positive pixel ranks above a negative one, ties half."
+    negative, positive = (h.astype(float) for h in _pair(negative, positive))
+    below = negative.cumsum(-1) - negative / 2
+    return ratio((positive * below).sum(-1), positive.sum(-1) * negative.sum(-1))
 
 
-def _grid(c):
-    "Thresholds of the second-last axis of counts."
-    return np.arange(c.shape[-2]) / (c.shape[-2] - 1)
-
-
-def _divide(above, below):
-    "above / below, NaN where below is 0."
-    return np.divide(
-        above, below, out=np.full(np.shape(below), np.nan), where=np.asarray(below) > 0
-    )[()]
+def average_precision(
+    negative: np.ndarray,  # (..., bins) pixels that are not the target
+    positive: np.ndarray,  # (..., bins) pixels that are
+) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without positives
+    "Sum over thresholds of precision times the gain in recall."
+    at_bins = precision(counts_over(negative, positive)[..., :-1, :])
+    positive = np.asarray(positive)
+    return ratio((positive * np.nan_to_num(at_bins)).sum(-1), positive.sum(-1))
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-reliability
 def reliability(
@@ -263,33 +192,38 @@ def reliability(
     positive: np.ndarray,  # (bins,) pixels that are
     n: int = 15,  # groups of equal width, at most bins
     # n rows: low, high (of the group), predicted (mean), observed (share), pixels; NaN in a group
-    # without pixels
+    # without pixels. A bin belongs to the group that holds its centre
 ) -> pd.DataFrame:
-    """Predicted against observed shares; a bin belongs to the group that holds its centre. Raises
-    `RequestError` for n outside 1 to bins.
-    """
-    negative, positive = _pair(negative, positive)
-    predicted, observed, pixels = _groups(negative, positive, n)
-    return pd.DataFrame(
-        {
-            "low": np.arange(n) / n,
-            "high": (np.arange(n) + 1) / n,
-            "predicted": predicted,
-            "observed": observed,
-            "pixels": pixels,
-        }
-    )
+    "Predicted and observed share by group. Raises `RequestError` for n outside 1 to bins."
+    predicted, observed, pixels = _groups(_pair(negative, positive), n)
+    low = np.arange(n) / n
+    high = np.arange(1, n + 1) / n
+    columns = {"low": low, "high": high, "predicted": predicted, "observed": observed}
+    return pd.DataFrame(columns | {"pixels": pixels})
 
 
+def _groups(pair, n):
+    "Mean predicted, observed share and pixels of n groups, (..., n) each."
+    negative, positive = pair
+    centres = _centres(negative.shape[-1])
+    if not 1 <= n <= len(centres):
+        raise RequestError("There must be 1 group up to one for each bin", n, "15 is usual")
+    # 1e-9: a centre on a group's edge belongs to the upper one, whatever its rounding
+    starts = np.searchsorted(np.floor(centres * n + 1e-9), np.arange(n))
+    total = negative + positive
+    pixels = np.add.reduceat(total, starts, axis=-1)
+    predicted = ratio(np.add.reduceat(total * centres, starts, axis=-1), pixels)
+    return predicted, ratio(np.add.reduceat(positive, starts, axis=-1), pixels), pixels
+
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-ece
 def ece(
     negative: np.ndarray,  # (..., bins) pixels that are not the target
     positive: np.ndarray,  # (..., bins) pixels that are
     n: int = 15,  # groups of equal width, 1 to bins
 ) -> np.ndarray | np.float64:  # (...) 0 to 1; NaN without pixels
     "Expected calibration error: mean over pixels of |predicted - observed| of the pixel's group."
-    negative, positive = _pair(negative, positive)
-    predicted, observed, pixels = _groups(negative, positive, n)
-    return _divide((np.nan_to_num(np.abs(predicted - observed)) * pixels).sum(-1), pixels.sum(-1))
+    predicted, observed, pixels = _groups(_pair(negative, positive), n)
+    return ratio((np.nan_to_num(np.abs(predicted - observed)) * pixels).sum(-1), pixels.sum(-1))
 
 
 def brier(
@@ -299,9 +233,8 @@ def brier(
     "Mean squared distance of probability (at bin centres) and truth (Brier 1950)."
     negative, positive = _pair(negative, positive)
     c = _centres(negative.shape[-1])
-    return _divide(
-        (positive * (1 - c) ** 2 + negative * c**2).sum(-1), (positive + negative).sum(-1)
-    )
+    lost = positive * (1 - c) ** 2 + negative * c**2
+    return ratio(lost.sum(-1), (positive + negative).sum(-1))
 
 
 def log_loss(
@@ -311,34 +244,18 @@ def log_loss(
     "Mean negative logarithm of the probability (at bin centres) of the truth."
     negative, positive = _pair(negative, positive)
     c = _centres(negative.shape[-1])
-    return _divide(
-        -(positive * np.log(c) + negative * np.log1p(-c)).sum(-1), (positive + negative).sum(-1)
-    )
+    lost = -(positive * np.log(c) + negative * np.log1p(-c))
+    return ratio(lost.sum(-1), (positive + negative).sum(-1))
 
 
 def _centres(bins):
     "Middle of each bin."
     return (np.arange(bins) + 0.5) / bins
 
-
-def _groups(negative, positive, n):
-    "Mean predicted, observed share and pixels of n groups, (..., n) each."
-    centres = _centres(negative.shape[-1])
-    if not 1 <= n <= len(centres):
-        raise RequestError("There must be 1 group up to one for each bin", n, "15 is usual")
-    starts = np.searchsorted(np.floor(centres * n + 1e-9), np.arange(n))
-    pixels, marked, mass = (
-        np.add.reduceat(h, starts, axis=-1)
-        for h in (negative + positive, positive, (negative + positive) * centres)
-    )
-    return _divide(mass, pixels), _divide(marked, pixels), pixels
-
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-calibrator
 @dataclass(frozen=True)
 class Calibrator:
-    """A monotone map of probability to probability in plain numbers. Raises `RequestError` if they
-    do not make one.
-    """
+    "A monotone map of probabilities. Raises `RequestError` if its numbers make none."
 
     kind: str  # temperature or isotonic
     temperature: float = 1.0  # the logit is divided by it, above 0
@@ -350,25 +267,9 @@ class Calibrator:
     y: tuple[float, ...] = ()  # isotonic: non-decreasing values there, 0 to 1
 
     def __post_init__(self) -> None:
-        numbers = [self.temperature, self.bias, self.floor, *self.x, *self.y]
-        rules: tuple[bool, ...] = (
-            self.kind in ("temperature", "isotonic"),
-            all(isinstance(v, (int, float)) and np.isfinite(v) for v in numbers),
-        )
-        x, y = (np.array(v, float) if all(rules) else np.zeros(0) for v in (self.x, self.y))
-        rules += (
-            all(rules) and self.temperature > 0 and 0 < self.floor < 0.5,
-            len(x) == len(y) and (len(x) > 0) == (self.kind == "isotonic"),
-            all(((v >= 0) & (v <= 1)).all() for v in (x, y))
-            and bool((np.diff(x) > 0).all() and (np.diff(y) >= 0).all()),
-        )
-        if not all(rules):
-            raise RequestError(
-                "A calibrator is temperature (above 0) or isotonic (increasing knots within 0"
-                " and 1)",
-                str(self)[:120],
-                "Fit it again",
-            )
+        if not _is_calibrator(self):
+            rule = "A calibrator is temperature (above 0) or isotonic (increasing knots in 0 to 1)"
+            raise RequestError(rule, str(self)[:120], "Fit it again")
 
     def __call__(
         self,
@@ -377,37 +278,62 @@ class Calibrator:
         "Calibrated probabilities. Raises `RequestError` outside of 0 to 1."
         p = np.asarray(p, float)
         _check_range(p)
-        q = np.clip(p, 0, 1)
-        if self.kind == "temperature":
-            q = expit(logit(np.clip(q, self.floor, 1 - self.floor)) / self.temperature + self.bias)
-        else:
-            q = np.interp(q, self.x, self.y)
-        return np.asarray(q, np.float32)
+        if self.kind == "isotonic":
+            return np.asarray(np.interp(np.clip(p, 0, 1), self.x, self.y), np.float32)
+        z = logit(np.clip(p, self.floor, 1 - self.floor))
+        return np.asarray(expit(z / self.temperature + self.bias), np.float32)
 
     def to_dict(self) -> dict:
         "Plain numbers, for JSON."
         return {**dataclasses.asdict(self), "x": list(self.x), "y": list(self.y)}
 
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-from-dict
+_Kind = TypeVar("_Kind")
+
+
+def from_plain(
+    kind: type[_Kind],  # a dataclass
+    values: dict,  # its fields as JSON has them, lists for tuples
+) -> _Kind:
+    "The object of a dictionary. Raises `RequestError` unless it holds all fields and no other."
+    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or set(values) != names:
+        rule = f"A {kind.__name__.lower()} needs exactly " + ", ".join(sorted(names))
+        raise RequestError(rule, str(values)[:120], "Write it with to_dict")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
 
 def calibrator_from_dict(values: dict) -> Calibrator:  # what `Calibrator.to_dict` gave
-    """The calibrator of a dictionary. Raises `RequestError` unless it holds all fields and no
-    other, with valid values.
-    """
-    names = {f.name for f in dataclasses.fields(Calibrator)}
-    if (
-        not isinstance(values, dict)
-        or set(values) != names
-        or not all(isinstance(values[k], (list, tuple)) for k in "xy")
-    ):
-        raise RequestError(
-            "A calibrator needs exactly " + ", ".join(sorted(names)),
-            str(values)[:120],
-            "Write it with to_dict",
-        )
-    return Calibrator(**{**values, "x": tuple(values["x"]), "y": tuple(values["y"])})
+    "The calibrator of a dictionary. Raises `RequestError` for other fields or invalid values."
+    return from_plain(Calibrator, values)
+
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-is-calibrator
+def all_finite(
+    *values: Any,  # what should be numbers
+) -> bool:
+    "Whether all values are finite numbers."
+    return all(isinstance(v, (int, float)) and np.isfinite(v) for v in values)
+
+
+def _is_calibrator(c):
+    "Whether the values of a `Calibrator` make one."
+    if not (isinstance(c.x, (list, tuple)) and isinstance(c.y, (list, tuple))):
+        return False
+    if not all_finite(c.temperature, c.bias, c.floor, *c.x, *c.y):
+        return False
+    if c.temperature <= 0 or not 0 < c.floor < 0.5:
+        return False
+    if c.kind == "temperature":
+        return not c.x and not c.y
+    x = np.array(c.x)
+    y = np.array(c.y)
+    if c.kind != "isotonic" or not 0 < len(x) == len(y):
+        return False
+    ascending = (np.diff(x) > 0).all() and (np.diff(y) >= 0).all()
+    return bool(ascending and min(x[0], y[0]) >= 0 and max(x[-1], y[-1]) <= 1)
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-fit-temperature
-TEMPERATURES = (0.05, 20.0)  # the range that is searched
+_TEMPERATURES = (0.05, 20.0)  # the range that is searched
 
 
 def fit_temperature(
@@ -415,7 +341,7 @@ def fit_temperature(
     positive: np.ndarray,  # (bins,) validation pixels that are
     bias: bool = False,  # also fit a number to add to the logit, -10 to 10
 ) -> Calibrator:
-    """The temperature within `TEMPERATURES` with the lowest log loss (Guo et al. 2017, eq. 9). A
+    """The temperature from 0.05 to 20 with the lowest log loss (Guo et al. 2017, eq. 9). A
     network that ranks no better than chance gets the upper end; where nothing overlaps, the fit
     stops near the lower end. Raises `RequestError` without pixels of both kinds, `WorkError` if the
     search fails.
@@ -425,49 +351,46 @@ def fit_temperature(
     n = negative + positive
 
     def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
+        "Log loss and its gradient in 1 / temperature and bias."
         u = v[0] * z + v[1]
         slope = (n * expit(u) - positive) / n.sum()
-        return (
-            positive * np.logaddexp(0, -u) + negative * np.logaddexp(0, u)
-        ).sum() / n.sum(), np.array([(slope * z).sum(), slope.sum()])
+        lost = positive * np.logaddexp(0, -u) + negative * np.logaddexp(0, u)
+        return lost.sum() / n.sum(), np.array([(slope * z).sum(), slope.sum()])
 
-    bounds = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), (-10, 10) if bias else (0, 0)]
-    found = minimize(
-        loss,
-        [1.0, 0.0],
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"ftol": 1e-13, "gtol": 1e-9},
-    )
+    bounds = [(1 / _TEMPERATURES[1], 1 / _TEMPERATURES[0]), (-10, 10) if bias else (0, 0)]
+    precise = {"ftol": 1e-13, "gtol": 1e-9}
+    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds, options=precise)
     if not found.success:
         raise WorkError(
-            "The fit of a temperature must converge",
-            found.message,
-            "Look at the reliability of the validation images",
+            "The fit of a temperature must converge", found.message, "Check reliability"
         )
-    return Calibrator(
-        "temperature", float(1 / found.x[0]), float(found.x[1]), floor=0.5 / len(negative)
-    )
+    inverse, shift = found.x.tolist()
+    return Calibrator("temperature", 1 / inverse, shift, floor=0.5 / len(negative))
 
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-both
+def _both(negative, positive):
+    "Float histograms of one dimension with pixels of both kinds, or an error."
+    negative, positive = (h.astype(float) for h in _pair(negative, positive))
+    if negative.ndim != 1 or not (negative.sum() > 0 and positive.sum() > 0):
+        received = (negative.shape, float(negative.sum()), float(positive.sum()))
+        raise RequestError("A calibration needs pixels of both kinds", received, "Choose others")
+    return negative, positive
 
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-fit-isotonic
 def fit_isotonic(
     negative: np.ndarray,  # (bins,) validation pixels that are not the target
     positive: np.ndarray,  # (bins,) validation pixels that are
 ) -> Calibrator:
-    """Isotonic regression of the observed share on the bin's centre, weighted by pixels. Raises
-    `RequestError` without pixels of both kinds.
-    """
+    "Isotonic regression on bin centres. Raises `RequestError` without pixels of both kinds."
     from sklearn.isotonic import IsotonicRegression
 
     negative, positive = _both(negative, positive)
     n = negative + positive
-    model = IsotonicRegression(y_min=0, y_max=1).fit(
-        _centres(len(n))[n > 0], positive[n > 0] / n[n > 0], sample_weight=n[n > 0]
-    )
-    return Calibrator(
-        "isotonic", x=tuple(model.X_thresholds_.tolist()), y=tuple(model.y_thresholds_.tolist())
-    )
+    seen = n > 0
+    model = IsotonicRegression(y_min=0, y_max=1)
+    model.fit(_centres(len(n))[seen], positive[seen] / n[seen], sample_weight=n[seen])
+    x = tuple(model.X_thresholds_.tolist())
+    return Calibrator("isotonic", x=x, y=tuple(model.y_thresholds_.tolist()))
 
 
 def recalibrated(
@@ -477,28 +400,24 @@ def recalibrated(
     # (negative, positive), each (..., bins): every bin moved whole to where its centre goes
 ) -> tuple[np.ndarray, np.ndarray]:
     "Histograms as they would be after calibration, to the resolution of the bins."
-    bins = np.shape(negative)[-1]
-    to = _bin_of(calibrator(_centres(bins)), _edges(bins))
     negative, positive = _pair(negative, positive)
+    bins = negative.shape[-1]
+    to: Any = (..., _bin_of(calibrator(_centres(bins)), _edges(bins)))
     moved = np.zeros_like(negative), np.zeros_like(positive)
     for new, old in zip(moved, (negative, positive)):
-        np.add.at(np.moveaxis(new, -1, 0), to, np.moveaxis(old, -1, 0))
+        # several bins may go to one
+        np.add.at(new, to, old)
     return moved
 
-
-def _both(negative, positive):
-    "Float histograms of one dimension with pixels of both kinds, or an error."
-    negative, positive = (h.astype(float) for h in _pair(negative, positive))
-    if negative.ndim != 1 or not (negative.sum() > 0 and positive.sum() > 0):
-        received = (negative.shape, float(negative.sum()), float(positive.sum()))
-        raise RequestError(
-            "A calibration needs pixels of both kinds in one histogram each",
-            received,
-            "Choose other images",
-        )
-    return negative, positive
-
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-plot-curves
+_PANELS = (  # title, x axis, y axis
+    ("precision and recall", "recall", "precision"),
+    ("ROC", "false positive rate", "true positive rate"),
+    ("IoU", "threshold", "IoU"),
+    ("reliability", "predicted probability", "observed share"),
+)
+
+
 def plot_curves(
     axes: Sequence[Axes] | np.ndarray | None,  # four matplotlib axes, or None for a new figure
     named: dict[str, tuple[np.ndarray, np.ndarray]],  # name -> (negative, positive), (bins,) each
@@ -509,45 +428,33 @@ def plot_curves(
     """
     import matplotlib.pyplot as plt
 
-    own = axes is None
     four = plt.subplots(1, 4, figsize=(11, 3.1), layout="constrained")[1] if axes is None else axes
     if len(four) != 4:
         raise RequestError("The curves need four axes", len(four), "Give four, or None")
-    for i, (name, (negative, positive)) in enumerate(named.items()):
-        # thinner and thinner, so that curves on one another show
-        style: dict[str, Any] = {"color": f"C{i % 10}", "lw": max(2.6 - 0.6 * i, 1)}
-        pr = precision_recall(negative, positive)
-        rates = roc(negative, positive)
-        groups = reliability(negative, positive, n).dropna()
-        four[0].plot(pr.recall, pr.precision, **style, label=name)
-        four[0].axhline(
-            _divide(np.sum(positive), np.sum(positive) + np.sum(negative)),
-            **{**style, "ls": ":", "lw": 1},
-        )
-        four[1].plot(rates.fpr, rates.tpr, **style)
-        four[2].plot(score_over_threshold(negative, positive, iou), **style)
-        four[3].plot(groups.predicted, groups.observed, "o-", ms=3, **style)
+    for ax, (title, x, y) in zip(four, _PANELS):
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, box_aspect=1)
+        ax.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        ax.set_title(title, fontsize=10)
     for ax in four[1::2]:
         ax.plot([0, 1], [0, 1], color="0.6", ls=":", lw=1, zorder=0)
-    labels = (
-        ("precision and recall", "recall", "precision"),
-        ("ROC", "false positive rate", "true positive rate"),
-        ("IoU", "threshold", "IoU"),
-        ("reliability", "predicted probability", "observed share"),
-    )
-    for ax, (title, x, y) in zip(four, labels):
-        ax.set(
-            xlim=(-0.02, 1.02),
-            ylim=(-0.02, 1.02),
-            xlabel=x,
-            ylabel=y,
-            xticks=[0, 0.5, 1],
-            yticks=[0, 0.5, 1],
-            box_aspect=1,
-        )
-        ax.set_title(title, fontsize=10)
-    if named and own:
+    for i, (name, pair) in enumerate(named.items()):
+        _plot_pair(four, *pair, n, i, name)
+    if named and axes is None:
         four[0].figure.legend(loc="outside lower center", ncols=min(len(named), 5), frameon=False)
     elif named:
         four[0].legend(fontsize=8)
     return four
+
+# %% ../../nbs/7_evaluation/71_curves.ipynb #x-plot-pair
+def _plot_pair(four, negative, positive, n, i, name):
+    "The curves of one map, the i-th, into the four panels."
+    # thinner and thinner, so that curves on one another show
+    style: dict[str, Any] = {"color": f"C{i % 10}", "lw": max(2.6 - 0.6 * i, 1)}
+    table = curve(negative, positive)
+    groups = reliability(negative, positive, n).dropna()
+    four[0].plot(table.recall, table.precision, **style, label=name)
+    # at threshold 0 everything is marked
+    four[0].axhline(table.precision.iloc[0], color=style["color"], ls=":", lw=1)
+    four[1].plot(table.fpr, table.recall, **style)
+    four[2].plot(table.index, table.iou, **style)
+    four[3].plot(groups.predicted, groups.observed, "o-", ms=3, **style)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from ..core.base import RequestError, WorkError, rng_for
 from ..earthquakes.catalogue import MECHANISMS, mechanism_of
-from .pixels import COUNTS, iou, precision, recall
+from .objects import FOUND_IOU
+from .pixels import COUNTS, interval_95, iou, precision, recall, unit_sums
 from ..interferograms.archive import Archive, pair_dates
 
 if TYPE_CHECKING:
@@ -22,24 +24,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['SIMULATED', 'UNKNOWN', 'STRATA', 'FOUND_IOU', 'C', 'BEYOND', 'MIN_EVENTS', 'scene_facts', 'strata', 'found',
-           'by_stratum', 'detection_limit', 'plot_detection', 'small_multiples']
+__all__ = ['SIMULATED', 'UNKNOWN', 'STRATA', 'MIN_EVENTS', 'scene_facts', 'Stratum', 'strata', 'found', 'by_stratum',
+           'detection_limit', 'plot_detection', 'small_multiples']
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-scene-facts
-SIMULATED = (
-    "kind",
-    "distractor",
-    "peak_los_mm",
-    "visible_km2",
-    "margin_km2",
-    "hidden",
-    "threshold_mm",
-    "delay_10km_mm",
-    "coherence",
-    "valid",
-    "water",
-)
 _TEXT = ("event_id", "pass", "origin", "mechanism", "kind", "distractor")
+_SOURCE = ("magnitude", "depth_km")
+_MEASURES = ("peak_los_mm", "visible_km2", "margin_km2", "threshold_mm", "delay_10km_mm")
+_SHARES = ("coherence", "valid", "water")
+SIMULATED = ("kind", "distractor", "hidden", *_MEASURES, *_SHARES)
 
 
 def scene_facts(
@@ -47,107 +40,88 @@ def scene_facts(
     # by (frame, pair): event_id, coseismic, pass, origin, days, magnitude, depth_km, mechanism,
     # `SIMULATED`, signal_to_air; NaN or "": not known
 ) -> pd.DataFrame:
-    """What the archive's tables and, where there is one, its simulation.csv know of every pair.
-    Raises `WorkError` if that file is no table with one row a pair.
-    """
-    rows = []
-    for p in archive.pairs:
-        first, second = pair_dates(p.pair)
-        quake = archive.events.loc[p.event_id] if p.coseismic and p.event_id else None
-        known = (
-            {}
-            if quake is None
-            else {
-                "magnitude": float(quake.magnitude),
-                "depth_km": float(quake.depth_km),
-                "mechanism": mechanism_of(quake.rake_deg) if np.isfinite(quake.rake_deg) else "",
-            }
-        )
-        rows.append(
-            {
-                "frame": p.frame,
-                "pair": p.pair,
-                "event_id": p.event_id,
-                "coseismic": p.coseismic,
-                "pass": p.pass_,
-                "origin": p.origin,
-                "days": (second - first).days,
-                "magnitude": np.nan,
-                "depth_km": np.nan,
-                "mechanism": "",
-            }
-            | known
-        )
-    table = pd.DataFrame(rows).set_index(["frame", "pair"])
-    made = _simulation(archive.root / "simulation.csv")
-    for column in SIMULATED:
-        table[column] = (
-            made[column].reindex(table.index)
-            if column in made
-            else ""
-            if column in _TEXT
-            else np.nan
-        )
+    "What the archive's tables know of every pair. Raises `WorkError` for a bad simulation.csv."
+    table = pd.DataFrame([_pair_facts(archive, p) for p in archive.pairs])
+    table = table.set_index(["frame", "pair"])
+    simulated = _simulation(archive.root / "simulation.csv").reindex(table.index)
     # the simulation's own where it has one
-    for column in ("magnitude", "depth_km"):
-        if column in made:
-            table[column] = made[column].reindex(table.index).fillna(table[column])
+    for column in _SOURCE:
+        table[column] = simulated[column].fillna(table[column])
+    table = table.join(simulated[list(SIMULATED)])
     for column in _TEXT:
         table[column] = table[column].fillna("").astype(str)
     table["hidden"] = table.hidden.astype("boolean")
     table["signal_to_air"] = table.peak_los_mm / table.delay_10km_mm.where(table.delay_10km_mm > 0)
     return table
 
+# %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-pair-facts
+def _pair_facts(archive, pair):
+    "What the tables of pairs and events know of one pair."
+    first, second = pair_dates(pair.pair)
+    facts: dict[str, Any] = {
+        k: getattr(pair, k) for k in ("frame", "pair", "event_id", "coseismic")
+    }
+    facts |= {"pass": pair.pass_, "origin": pair.origin, "days": (second - first).days}
+    facts |= {"magnitude": np.nan, "depth_km": np.nan, "mechanism": ""}
+    if pair.coseismic and pair.event_id:
+        quake = archive.events.loc[pair.event_id]
+        facts |= {k: float(quake[k]) for k in _SOURCE}
+        if np.isfinite(quake.rake_deg):
+            facts["mechanism"] = mechanism_of(quake.rake_deg)
+    return facts
 
+# %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-simulation
 def _simulation(path):
-    "simulation.csv indexed by (frame, pair), an empty table where there is none."
-    if not path.is_file():
-        return pd.DataFrame()
+    "simulation.csv by (frame, pair), all columns; an empty table where there is none."
+    cure = "Simulate the archive again"
     try:
-        table = pd.read_csv(
-            path, dtype={c: str for c in ("frame", "pair", *_TEXT)}, encoding="utf-8"
-        )
+        text = dict.fromkeys(("frame", "pair", *_TEXT), str)
+        table = pd.DataFrame(columns=["frame", "pair"])
+        if path.is_file():
+            table = pd.read_csv(path, dtype=text, encoding="utf-8")
     except (ValueError, OSError) as e:
-        raise WorkError(
-            "simulation.csv must be a comma-separated table",
-            f"{path} ({e})",
-            "Simulate the archive again",
-        ) from None
+        rule = "simulation.csv must be a comma-separated table"
+        raise WorkError(rule, f"{path} ({e})", cure) from None
     if not {"frame", "pair"} <= set(table) or table.duplicated(["frame", "pair"]).any():
-        raise WorkError(
-            "simulation.csv must have the columns frame and pair, and one row a pair",
-            path,
-            "Simulate the archive again",
-        )
-    for column in set(SIMULATED) & set(table) - set(_TEXT) - {"hidden"} | {
-        "magnitude",
-        "depth_km",
-    } & set(table):
+        rule = "simulation.csv must have the columns frame and pair, and one row a pair"
+        raise WorkError(rule, path, cure)
+    table = table.set_index(["frame", "pair"]).reindex(columns=[*SIMULATED, *_SOURCE])
+    for column in (*_SOURCE, *_MEASURES, *_SHARES):
         try:
             table[column] = pd.to_numeric(table[column]).astype(float)
         except ValueError as e:
-            raise WorkError(
-                f"simulation.csv: {column} must be a number or blank",
-                f"{path} ({e})",
-                "Simulate the archive again",
-            ) from None
-    return table.set_index(["frame", "pair"])
+            rule = f"simulation.csv: {column} must be a number or blank"
+            raise WorkError(rule, f"{path} ({e})", cure) from None
+    return table
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-strata
 UNKNOWN = "not known"
-STRATA = {  # column -> title, words before and after a number, usual edges; None: groups of words
-    "magnitude": ("magnitude", "Mw ", "", (5.5, 6.0, 6.5, 7.0)),
-    "depth_km": ("depth of the source", "", " km", (5, 10, 15)),
-    "mechanism": ("mechanism", "", "", None),
-    "pass": ("pass", "", "", None),
-    "coherence": ("mean coherence", "", "", (0.3, 0.4, 0.5, 0.6, 0.7)),
-    "signal_to_air": ("largest displacement / delay over 10 km", "", "", (1, 2, 4, 8, 16)),
-    "days": ("days between the dates", "", " days", (7, 13, 25)),
-    "visible_km2": ("visible area", "", " km²", (5, 50, 150, 500)),
-    "peak_los_mm": ("largest displacement in line of sight", "", " mm", (14, 28, 56, 112, 224)),
+
+
+@dataclass(frozen=True)
+class Stratum:
+    "How scenes are grouped by a fact."
+
+    title: str
+    edges: Sequence[float] | int = 4  # usual edges, or a number of groups of about equal size
+    pattern: str = "{}"  # of a label, around the numbers
+
+
+STRATA = {
+    "magnitude": Stratum("magnitude", (5.5, 6.0, 6.5, 7.0), "Mw {}"),
+    "depth_km": Stratum("depth of the source", (5, 10, 15), "{} km"),
+    "mechanism": Stratum("mechanism"),
+    "pass": Stratum("pass"),
+    "coherence": Stratum("mean coherence", (0.3, 0.4, 0.5, 0.6, 0.7)),
+    "signal_to_air": Stratum("largest displacement / delay over 10 km", (1, 2, 4, 8, 16)),
+    "days": Stratum("days between the dates", (7, 13, 25), "{} days"),
+    "visible_km2": Stratum("visible area", (5, 50, 150, 500), "{} km²"),
+    "peak_los_mm": Stratum(
+        "largest displacement in line of sight", (14, 28, 56, 112, 224), "{} mm"
+    ),
 }
 
-
+# %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-strata-function
 def strata(
     scenes: pd.DataFrame,  # one row a scene
     column: str,  # one of its columns
@@ -160,88 +134,70 @@ def strata(
     edges that do not ascend.
     """
     if column not in scenes:
-        raise RequestError(
-            "Scenes can be grouped by a column they have",
-            column,
-            f"Given: {', '.join(map(str, scenes.columns))}",
-        )
-    _, before, after, usual = STRATA.get(column, (column, "", "", 4))
+        given = f"Given: {', '.join(map(str, scenes.columns))}"
+        raise RequestError("Scenes can be grouped by a column they have", column, given)
     values = scenes[column]
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        stratum = STRATA.get(column, Stratum(column))
+        numbers = values.to_numpy(float)
+        words, order = _ranges(numbers, stratum.edges if edges is None else edges, stratum.pattern)
+    else:
         words = values.astype(object).where(values.notna(), "").astype(str).replace("", UNKNOWN)
         first = {w: i for i, w in enumerate([*MECHANISMS, "ascending", "descending"])}
-        order = sorted(set(words) - {UNKNOWN}, key=lambda w: (first.get(w, len(first)), w))
-    else:
-        values = values.to_numpy(float)
-        cuts, text = _cuts(values[np.isfinite(values)], usual if edges is None else edges)
-        between = [f"{before}{a} to {b}{after}" for a, b in zip(text, text[1:])]
-        names = (
-            [f"{before}below {text[0]}{after}", *between, f"{before}{text[-1]}{after} and above"]
-            if len(text)
-            else ["all"]
-        )
-        words = pd.Series(
-            np.where(
-                np.isfinite(values), np.array(names, object)[np.digitize(values, cuts)], UNKNOWN
-            ),
-            scenes.index,
-        )
-        order = [n for n in names if (words == n).any()]
-    return pd.Series(
-        pd.Categorical(words, order + [UNKNOWN] * bool((words == UNKNOWN).any()), ordered=True),
-        scenes.index,
-        name=column,
-    )
+        order = sorted(set(words), key=lambda w: (first.get(w, len(first)), w))
+    groups = [w for w in order if w != UNKNOWN and w in set(words)]
+    if UNKNOWN in set(words):
+        groups.append(UNKNOWN)
+    return pd.Series(pd.Categorical(words, groups, ordered=True), scenes.index, name=column)
 
 
+def _ranges(values, edges, pattern):
+    "Label of every number, and the labels in order."
+    cuts, text = _cuts(values[np.isfinite(values)], edges)
+    names = ["all"]
+    if len(text):
+        between = [f"{low} to {high}" for low, high in zip(text, text[1:])]
+        names = [f"below {text[0]}", *between]
+        names = [*map(pattern.format, names), pattern.format(text[-1]) + " and above"]
+    labels = np.array(names, object)[np.digitize(values, cuts)]
+    return np.where(np.isfinite(values), labels, UNKNOWN), names
+
+# %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-cuts
 def _cuts(values, edges):
-    """Cuts between groups, and their shortest distinct spelling; those from quantiles are rounded
-    to it, so that labels are true.
-    """
-    if np.ndim(edges) == 0:
-        if edges < 1 or edges != int(edges):
-            raise RequestError(
-                "The number of groups must be an integer of 1 or more", edges, "Correct edges"
-            )
-        wanted = (
-            np.unique(np.quantile(values, np.arange(1, edges) / edges))
-            if len(values) and edges > 1
-            else np.array([])
+    "Cuts between groups, and their shortest distinct spelling."
+    if np.ndim(edges):
+        cuts = np.asarray(edges, float)
+        if not len(cuts) or not np.isfinite(cuts).all() or (np.diff(cuts) <= 0).any():
+            raise RequestError("Edges must be ascending numbers", list(edges), "Correct edges")
+        return cuts, _spelled(cuts, 1e-9)
+    if edges < 1 or edges != int(edges):
+        raise RequestError(
+            "The number of groups must be an integer above 0", edges, "Correct edges"
         )
-    else:
-        wanted = np.asarray(edges, float)
-        if not len(wanted) or not np.isfinite(wanted).all() or (np.diff(wanted) <= 0).any():
-            raise RequestError(
-                "Edges must be ascending numbers", list(np.ravel(edges)), "Correct edges"
-            )
+    if edges == 1 or not len(values):
+        return np.array([]), []
+    cuts = np.unique(np.quantile(values, np.arange(1, edges) / edges))
+    apart = np.diff(cuts).min() if len(cuts) > 1 else max(np.ptp(values), 1e-6)
+    text = _spelled(cuts, 0.05 * apart)
+    return np.array(text, float), text
+
+
+def _spelled(numbers, tolerance):
+    "All numbers with as few digits as the tolerance allows, six at most."
     for digits in range(7):
-        text = [f"{w:.{digits}f}" for w in wanted]
-        near = np.array(text, float)
-        apart = (
-            np.diff(wanted).min()
-            if len(wanted) > 1
-            else max(np.ptp(values), 1e-6)
-            if len(values)
-            else 1.0
-        )
-        if np.abs(near - wanted).max(initial=0) <= (0.05 * apart if np.ndim(edges) == 0 else 1e-9):
+        text = [f"{number:.{digits}f}" for number in numbers]
+        if np.abs(np.array(text, float) - numbers).max() <= tolerance:
             break
-    return (near, text) if np.ndim(edges) == 0 else (wanted, text)
+    return text
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-by-stratum
-FOUND_IOU = 0.1
-
-
 def found(
-    table: pd.DataFrame,
-    at_least: float = FOUND_IOU,  # counts, one row a scene  # IoU
+    table: pd.DataFrame,  # counts, one row a scene
+    at_least: float = FOUND_IOU,  # IoU
 ) -> pd.Series:  # 1 found, 0 missed, NaN where there was nothing to find
     "Whether the earthquake of each scene was found."
-    return pd.Series(
-        np.where(table.tp + table.fn > 0, (iou(table) >= at_least) * 1.0, np.nan),
-        table.index,
-        name="found",
-    )
+    hit = (iou(table) >= at_least).astype(float)
+    return pd.Series(hit, table.index, name="found").where(table.tp + table.fn > 0)
 
 
 def by_stratum(
@@ -253,107 +209,83 @@ def by_stratum(
     # by group: scenes, events, tp, fp, fn, tn, iou, iou_low, iou_high, precision, recall, found
     # (share of the scenes with something to find)
 ) -> pd.DataFrame:
-    """Micro scores by group; intervals are 95 %, NaN with fewer than two events. Raises
-    `RequestError` for a missing column.
-    """
+    "Micro scores by group, intervals over events. Raises `RequestError` for missing columns."
     missing = [c for c in [*COUNTS, "event_id"] if c not in scenes]
     if missing:
-        raise RequestError(
-            "Scores by group need counts and event_id",
-            missing,
-            "Join the counts and the facts of the scenes",
-        )
+        raise RequestError("Scores by group need counts and event_id", missing, "Join the counts")
     hit = found(scenes)
     rows = {}
     for name, part in scenes.groupby(strata(scenes, column, edges), observed=True):
         total = part[COUNTS].sum().astype(np.int64)
         unit, names = pd.factorize(part.event_id.fillna(""))
-        sums = np.stack([np.bincount(unit, part[k], len(names)) for k in COUNTS], -1)
-        events = int((names != "").sum())
-        low = np.nan
-        high = np.nan
-        if events > 1:
-            values = iou(
-                sums[
-                    rng_for(seed, "stratum", column, name).integers(
-                        0, len(names), (n_boot, len(names))
-                    )
-                ].sum(1)
-            )
-            if np.isfinite(values).any():
-                low, high = np.nanquantile(values, [0.025, 0.975])
-        rows[name] = {
-            "scenes": len(part),
-            "events": events,
-            **total,
-            "iou": float(iou(total)),
-            "iou_low": float(low),
-            "iou_high": float(high),
-            "precision": float(precision(total)),
-            "recall": float(recall(total)),
-            "found": float(hit[part.index].mean()),
-        }
+        rows[name] = {"scenes": len(part), "events": int((names != "").sum()), **total}
+        drawn = rng_for(seed, "stratum", column, name).integers(0, len(names), (n_boot, len(names)))
+        resampled = iou(unit_sums(part[COUNTS].to_numpy(), unit)[drawn].sum(1))
+        low, high = interval_95(resampled if rows[name]["events"] > 1 else [])
+        rows[name] |= {"iou": float(iou(total)), "iou_low": low, "iou_high": high}
+        rows[name] |= {"precision": float(precision(total)), "recall": float(recall(total))}
+        rows[name]["found"] = float(hit[part.index].mean())
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(column)
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x--fit
-C = 100.0  # inverse strength of the penalty, on x with mean 0 and standard deviation 1
-BEYOND = 0.1  # a crossing may lie this share of the observed range outside of it
+_PENALTY = 100.0  # inverse strength of the penalty, on x with mean 0 and standard deviation 1
+_BEYOND = 0.1  # a crossing may lie this share of the observed range outside of it
 MIN_EVENTS = 5
 
 
-def _fit(z, y, weight=None):
-    """Slope and intercept of the logistic regression; infinite intercept where all or none are
-    found.
-    """
+@dataclass(frozen=True)
+class _Fit:
+    "A logistic regression on standardised x."
+
+    slope: float
+    intercept: float  # infinite where all or none are found
+
+    def crossing(self, level):
+        "Where the curve reaches a level, NaN where it does not rise."
+        return (
+            (np.log(level / (1 - level)) - self.intercept) / self.slope
+            if self.slope > 0
+            else np.nan
+        )
+
+    def curve(self, x):
+        "Probability of being found."
+        return 1 / (1 + np.exp(-np.clip(self.slope * x + self.intercept, -500, 500)))
+
+
+def _fit(x, y, weight=None):
+    "The regression; scikit-learn refuses classes of one kind."
     from sklearn.linear_model import LogisticRegression
 
     share = np.average(y, weights=weight)
     if share in (0, 1):
-        return 0.0, np.inf if share else -np.inf
-    model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-8).fit(
-        z[:, None], y, sample_weight=weight
-    )
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+        return _Fit(0.0, np.inf if share else -np.inf)
+    model = LogisticRegression(C=_PENALTY, solver="newton-cholesky", tol=1e-8)
+    model.fit(x[:, None], y, sample_weight=weight)
+    return _Fit(float(model.coef_[0, 0]), float(model.intercept_[0]))
+
+# %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-limit
+def _no_limit(reason, share=0.0):
+    "What stands in the place of a limit."
+    return {"x": None, "interval_95": [None, None], "told_share": share, "reason": reason}
 
 
-def _crossing(slope, intercept, level):
-    "Where the curve reaches `level`, NaN where it does not rise."
-    return (np.log(level / (1 - level)) - intercept) / slope if slope > 0 else np.nan
-
-
-def _limit(level, fit, boots, span, back):
-    """Crossing, interval and share of the resamples in which it could be told, on the scale of x;
-    or the reason why not.
-    """
-    low, high = span
-    z = _crossing(*fit, level)
-    drawn = np.array([_crossing(*b, level) for b in boots])
-
-    def inside(v):
-        return (v >= low) & (v <= high)
-
-    out = {
-        "x": None,
-        "interval_95": [None, None],
-        "told_share": float(inside(drawn).mean()) if len(drawn) else 0.0,
-        "reason": None,
-    }
-    if np.isinf(fit[1]):
-        return out | {"reason": "all scenes are found" if fit[1] > 0 else "no scene is found"}
-    if np.isnan(z):
-        return out | {"reason": "the share found does not rise"}
-    if not inside(z):
-        return out | {
-            "reason": (
-                f"the curve crosses {level:g} {'below' if z < low else 'above'} the observed range"
-            )
-        }
-    rising = drawn[np.isfinite(drawn)]
-    ends = np.quantile(rising, [0.025, 0.975]) if len(rising) else [np.nan, np.nan]
-    return out | {
-        "x": float(back(z)),
-        "interval_95": [float(back(q)) if inside(q) else None for q in ends],
-    }
+def _limit(level, fit, boots, low, high, back):
+    "Crossing and interval, where they lie from low to high; `back` maps them to the scale of x."
+    drawn = np.array([b.crossing(level) for b in boots])
+    share = float(((drawn >= low) & (drawn <= high)).mean()) if len(drawn) else 0.0
+    x = fit.crossing(level)
+    if np.isinf(fit.intercept):
+        return _no_limit(
+            "all scenes are found" if fit.intercept > 0 else "no scene is found", share
+        )
+    if np.isnan(x):
+        return _no_limit("the share found does not rise", share)
+    if not low <= x <= high:
+        side = "below" if x < low else "above"
+        return _no_limit(f"the curve crosses {level:g} {side} the observed range", share)
+    ends = [float(back(q)) if low <= q <= high else None for q in interval_95(drawn)]
+    return {"x": float(back(x)), "interval_95": ends, "told_share": share, "reason": None}
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-detection-limit
 def detection_limit(
@@ -365,90 +297,72 @@ def detection_limit(
     n_boot: int = 500,  # resamples of events
     seed: int = 0,  # fixes the resamples
     log: bool = False,  # True: fit on log10 x
-    # limits: level -> x, interval_95, told_share, reason; curve: x, p, low, high; scenes, events,
-    # found, separable, C, log, reason
+    # limits: level -> x, interval_95, told_share (of the resamples with a limit), reason; curve: x,
+    # p, low, high; scenes, events, found, separable, C, log, reason
 ) -> dict[str, Any]:
     """Where a logistic regression says that earthquakes are found, with intervals over events.
 
-    `separable` says that no missed scene lies above a found one: then the slope, and with it every level but 0.5, rests on the penalty. Raises `RequestError`
-    for lengths that differ, a level outside 0 to 1, and an x of 0 or less with `log`."""
-    v = np.asarray(x, float)
-    y = np.asarray(found, float)
-    names_of = np.asarray(events).astype(str)
+    `separable` says that no missed scene lies above a found one: then the slope, and with it every
+    level but 0.5, rests on the penalty. Raises `RequestError` for lengths that differ, a level
+    outside 0 to 1, and an x of 0 or less with `log`.
+    """
     levels = [float(q) for q in np.atleast_1d(level)]
-    if not len(v) == len(y) == len(names_of):
-        raise RequestError(
-            "Every scene needs x, found and event", (len(v), len(y), len(names_of)), "Pair them"
-        )
+    v, y, event = _known_scenes(x, found, events, levels, log)
+    unit, names = pd.factorize(event)
+    known: dict[str, Any] = {"scenes": len(v), "events": int((names != "").sum())}
+    known |= {"found": int(y.sum()), "C": _PENALTY, "log": bool(log)}
+    z = np.log10(v) if log else v
+    if known["events"] < MIN_EVENTS or np.ptp(z) == 0:
+        few = known["events"] < MIN_EVENTS
+        reason = f"fewer than {MIN_EVENTS} earthquakes" if few else "all scenes have the same x"
+        limits = {q: _no_limit(reason) for q in levels}
+        return known | {"limits": limits, "curve": None, "separable": False, "reason": reason}
+    return known | _fitted_limits(z, y, unit, levels, n_boot, seed, log)
+
+# %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-known-scenes
+def _known_scenes(x, found, events, levels, log):
+    "x, whether found, and event of the scenes that have all; checked."
+    v, y, event = np.asarray(x, float), np.asarray(found, float), np.asarray(events).astype(str)
+    if not len(v) == len(y) == len(event):
+        received = (len(v), len(y), len(event))
+        raise RequestError("Every scene needs x, found and event", received, "Pair them")
     if not all(0 < q < 1 for q in levels):
         raise RequestError("A level must lie between 0 and 1", levels, "Correct the level")
-    keep = np.isfinite(v) & np.isfinite(y)
-    v, y, names_of = v[keep], y[keep] > 0.5, names_of[keep]
+    known = np.isfinite(v) & np.isfinite(y)
+    v, y, event = v[known], y[known] > 0.5, event[known]
     if log and (v <= 0).any():
         raise RequestError(
-            "The logarithm needs x above 0",
-            float(v.min()),
-            "Leave those scenes out, or set log to False",
+            "The logarithm needs x above 0", float(v.min()), "Leave those scenes out"
         )
-    unit, names = pd.factorize(names_of)
-    out: dict[str, Any] = {
-        "limits": {},
-        "curve": None,
-        "scenes": len(v),
-        "events": int((names != "").sum()),
-        "found": int(y.sum()),
-        "separable": False,
-        "C": C,
-        "log": bool(log),
-        "reason": None,
-    }
-    z = np.log10(v) if log else v
-    if out["events"] < MIN_EVENTS:
-        out["reason"] = f"fewer than {MIN_EVENTS} earthquakes"
-    elif np.ptp(z) == 0:
-        out["reason"] = "all scenes have the same x"
-    if out["reason"]:
-        return out | {
-            "limits": {
-                q: {
-                    "x": None,
-                    "interval_95": [None, None],
-                    "told_share": 0.0,
-                    "reason": out["reason"],
-                }
-                for q in levels
-            }
-        }
-    mean = z.mean()
-    std = z.std()
+    return v, y, event
+
+# %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-fitted-limits
+def _fitted_limits(z, y, unit, levels, n_boot, seed, log):
+    "limits, curve, separable and reason of `detection_limit`."
+    mean, std = z.mean(), z.std()
     s = (z - mean) / std
 
-    def back(u):
-        return 10 ** (u * std + mean) if log else u * std + mean
+    def back(standardised):
+        "On the scale of x."
+        return 10 ** (standardised * std + mean) if log else standardised * std + mean
 
-    drawn = rng_for(seed, "detection").integers(0, len(names), (n_boot, len(names)))
+    n = unit.max() + 1
+    drawn = rng_for(seed, "detection").integers(0, n, (n_boot, n))
     fit = _fit(s, y)
-    boots = [_fit(s, y, np.bincount(d, minlength=len(names))[unit].astype(float)) for d in drawn]
-    room = BEYOND * np.ptp(s)
+    # an event that is drawn twice weighs twice
+    boots = [_fit(s, y, np.bincount(d, minlength=n)[unit].astype(float)) for d in drawn]
+    room = _BEYOND * np.ptp(s)
     grid = np.linspace(s.min() - room, s.max() + room, 61)
-
-    def p(f):
-        return 1 / (1 + np.exp(-np.clip(f[0] * grid + f[1], -500, 500)))
-
-    band = (
-        np.quantile([p(b) for b in boots], [0.025, 0.975], axis=0)
-        if len(boots)
-        else np.full((2, len(grid)), np.nan)
-    )
-    out["curve"] = {
-        "x": back(grid).tolist(),
-        "p": p(fit).tolist(),
-        "low": band[0].tolist(),
-        "high": band[1].tolist(),
+    drawn_curves = np.array([b.curve(grid) for b in boots])
+    band = np.transpose([interval_95(p) for p in drawn_curves.T])
+    curve = {"x": back(grid), "p": fit.curve(grid), "low": band[0], "high": band[1]}
+    one_sided = {0: "no scene is found", len(y): "all scenes are found"}
+    return {
+        "limits": {q: _limit(q, fit, boots, grid[0], grid[-1], back) for q in levels},
+        "curve": {k: v.tolist() for k, v in curve.items()},
+        "separable": bool(0 < y.sum() < len(y) and s[y].min() > s[~y].max()),
+        "reason": one_sided.get(int(y.sum())),
     }
-    out["separable"] = bool(0 < y.sum() < len(y) and s[y].min() > s[~y].max())
-    out["reason"] = "all scenes are found" if y.all() else None if y.any() else "no scene is found"
-    return out | {"limits": {q: _limit(q, fit, boots, (grid[0], grid[-1]), back) for q in levels}}
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-plot-detection
 def plot_detection(
@@ -457,60 +371,39 @@ def plot_detection(
     x: ArrayLike,  # (N,) as given there
     found: ArrayLike,  # (N,) as given there
     label: str = "largest displacement in line of sight, mm",  # of the x axis
-    colour: str = "C0",  # of dots, curve and band
-    seed: int = 0,  # fixes the jitter of the dots
 ) -> Axes:  # the axes
     """Scenes (jittered), the curve with its band, and a line for every limit, dotted beyond 0.5,
     its interval at the level.
     """
     x, y = np.asarray(x, float), np.asarray(found, float)
-    shift = rng_for(seed, "jitter").uniform(0, 0.07, len(x))
-    ax.plot(
-        x,
-        np.where(y > 0.5, 1.02 + shift, -0.02 - shift),
-        ".",
-        color=colour,
-        ms=3,
-        alpha=0.45,
-        mew=0,
-    )
-    if result["curve"]:
-        c = result["curve"]
-        ax.fill_between(c["x"], c["low"], c["high"], color=colour, alpha=0.18, lw=0)
-        ax.plot(c["x"], c["p"], color=colour, lw=1.6)
-        for i, (level, limit) in enumerate(result["limits"].items()):
-            if limit["x"] is None:
-                continue
-            low, high = (
-                v if v is not None else end
-                for v, end in zip(limit["interval_95"], (c["x"][0], c["x"][-1]))
-            )
-            ax.plot([limit["x"]] * 2, [-0.1, level], color="0.25", lw=1, ls="-" if i == 0 else ":")
-            ax.plot([low, high], [level] * 2, color="0.25", lw=2.2, solid_capstyle="butt")
-            ax.annotate(
-                f"{limit['x']:.3g}",
-                (limit["x"], -0.06),
-                xytext=(3, 0),
-                textcoords="offset points",
-                fontsize=8,
-                va="center",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85},
-            )
+    shift = rng_for(0, "jitter").uniform(0, 0.07, len(x))
+    height = np.where(y > 0.5, 1.02 + shift, -0.02 - shift)
+    ax.plot(x, height, ".", color="C0", ms=3, alpha=0.45, mew=0)
+    curve = result["curve"]
+    if curve:
+        ax.fill_between(curve["x"], curve["low"], curve["high"], color="C0", alpha=0.18, lw=0)
+        ax.plot(curve["x"], curve["p"], color="C0", lw=1.6)
+    for (level, limit), style in zip(result["limits"].items(), ("-", *":" * 9)):
+        if limit["x"] is not None:
+            _plot_limit(ax, level, limit, curve["x"], style)
     if result["log"]:
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:g}")
-    note = result["reason"] or next(
-        (v["reason"] for v in result["limits"].values() if v["reason"]), None
-    )
-    if note:
-        ax.set_title(note, fontsize=8, color="C3")
-    ax.set(
-        ylim=(-0.12, 1.12),
-        yticks=[0, 0.5, 0.9, 1],
-        xlabel=label,
-        ylabel="probability of being found",
-    )
+    reasons = [result["reason"], *(limit["reason"] for limit in result["limits"].values())]
+    ax.set_title(next(filter(None, reasons), ""), fontsize=8, color="C3")
+    ax.set(ylim=(-0.12, 1.12), yticks=[0, 0.5, 0.9, 1], xlabel=label)
+    ax.set_ylabel("probability of being found")
     return ax
+
+
+def _plot_limit(ax, level, limit, x, style):
+    "One limit and its interval; an open end reaches to the end of the curve."
+    ends = [end if v is None else v for v, end in zip(limit["interval_95"], (x[0], x[-1]))]
+    ax.plot([limit["x"]] * 2, [-0.1, level], color="0.25", lw=1, ls=style)
+    ax.plot(ends, [level] * 2, color="0.25", lw=2.2, solid_capstyle="butt")
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
+    place = {"xytext": (3, 0), "textcoords": "offset points", "va": "center"}
+    ax.annotate(f"{limit['x']:.3g}", (limit["x"], -0.06), fontsize=8, bbox=box, **place)
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-small-multiples
 def small_multiples(
@@ -518,84 +411,64 @@ def small_multiples(
     columns: Iterable[str],  # facts to group by, one panel each
     # model -> (N rows) counts of the same scenes in the same order
     name_to_counts: dict[str, pd.DataFrame],
-    edges: dict | None = None,  # column -> edges as in `strata`; None: the usual ones
     n_boot: int = 500,  # resamples behind every interval
-    seed: int = 0,  # fixes the resamples
-    across: int = 2,  # panels in a row, 1 or more
-) -> Figure:  # 9 inches wide
-    """IoU by group, model by model. Raises `RequestError` if a model has counts of other scenes, or
-    there is nothing to draw.
-    """
-    import matplotlib.pyplot as plt
-
+) -> Figure:  # 9 inches wide, two panels in a row
+    "IoU by group, model by model. Raises `RequestError` for counts of other scenes, or nothing."
     columns = list(columns)
     if not columns or not name_to_counts or not len(scenes):
-        raise RequestError(
-            "The figure needs scenes, columns and models",
-            (len(scenes), columns, list(name_to_counts)),
-            "Give one of each at least",
-        )
+        received = (len(scenes), columns, list(name_to_counts))
+        raise RequestError("The figure needs scenes, columns and models", received, "Give each")
     wrong = [n for n, c in name_to_counts.items() if len(c) != len(scenes)]
     if wrong:
-        raise RequestError(
-            "Every model needs counts of the same scenes", wrong, "Score it on all of them"
-        )
+        raise RequestError("Models need counts of the same scenes", wrong, "Score them on all")
+    facts = scenes.drop(columns=COUNTS, errors="ignore")
     joined = {
-        n: (
-            scenes.drop(columns=COUNTS, errors="ignore").assign(
-                **{k: np.asarray(c[k]) for k in COUNTS}
-            )
-        )
+        n: pd.concat([facts, c[COUNTS].set_axis(facts.index)], axis=1)
         for n, c in name_to_counts.items()
     }
-    tables = {
-        k: {n: by_stratum(t, k, (edges or {}).get(k), n_boot, seed) for n, t in joined.items()}
-        for k in columns
-    }
-    across = min(across, len(columns))
-    blocks = [columns[i : i + across] for i in range(0, len(columns), across)]
-    tall = [
-        max(len(next(iter(tables[k].values()))) for k in b) * max(1, 0.45 * len(joined))
-        for b in blocks
-    ]
-    size = (9, sum(0.26 * t + 0.62 for t in tall) + 0.4)
-    fig, axes = plt.subplots(
-        len(blocks),
-        across,
-        figsize=size,
-        squeeze=False,
-        layout="constrained",
-        height_ratios=[t + 2 for t in tall],
-    )
-    for ax, column in zip(axes.flat, columns + [None] * (axes.size - len(columns))):
-        if column is None:
-            ax.set_axis_off()
-            continue
-        for j, (name, t) in enumerate(tables[column].items()):
-            y = np.arange(len(t)) + 0.68 * ((j + 0.5) / len(joined) - 0.5)
-            ax.hlines(y, t.iou_low, t.iou_high, color=f"C{j}", lw=1.6, alpha=0.55)
-            ax.plot(t.iou, y, "o", color=f"C{j}", ms=4.5, label=name)
-        ax.set_yticks(
-            range(len(t)),
-            [f"{g}  ({e}, {n})" for g, e, n in zip(t.index, t.events, t.scenes)],
-            fontsize=8,
-        )
-        ax.set(xlim=(-0.02, 1.02), ylim=(len(t) - 0.5, -0.5))
-        ax.set_title(STRATA.get(column, (column,))[0], fontsize=9, loc="left")
-        ax.tick_params(axis="x", labelsize=8)
-        ax.tick_params(axis="y", length=0)
-        ax.hlines(np.arange(len(t) - 1) + 0.5, -0.02, 1.02, color="0.9", lw=0.8, zorder=0)
-        ax.grid(axis="x", color="0.93", lw=0.8)
-        ax.set_axisbelow(True)
-        for side in ("top", "right", "left"):
-            ax.spines[side].set_visible(False)
+    panels = []
+    for column in columns:
+        panels.append({n: by_stratum(t, column, n_boot=n_boot) for n, t in joined.items()})
+    groups = [len(next(iter(panel.values()))) for panel in panels]
+    fig, axes = _panel_axes(groups, len(joined))
+    for ax, column, panel in zip(axes.flat, columns, panels):
+        _plot_strata(ax, STRATA.get(column, Stratum(column)).title, panel)
+    for ax in axes.flat[len(columns) :]:
+        ax.set_axis_off()
     for ax in axes[-1]:
         ax.set_xlabel("IoU (micro)", fontsize=8)
-    fig.legend(
-        *axes.flat[0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=min(4, len(joined)),
-        fontsize=8,
-        frameon=False,
-    )
+    labels = axes.flat[0].get_legend_handles_labels()
+    style = {"ncols": min(4, len(joined)), "fontsize": 8, "frameon": False}
+    fig.legend(*labels, loc="outside upper center", **style)
     return fig
+
+# %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-panel
+def _panel_axes(groups, models):
+    "Figure and axes for panels with these numbers of groups, two in a row."
+    import matplotlib.pyplot as plt
+
+    across = min(2, len(groups))
+    # a row of panels is as high as its panel with most groups, and higher with more models
+    tall = np.array([max(groups[i : i + across]) for i in range(0, len(groups), across)])
+    tall = tall * max(1, 0.45 * models)
+    size = {"figsize": (9, (0.26 * tall + 0.62).sum() + 0.4), "height_ratios": tall + 2}
+    return plt.subplots(len(tall), across, squeeze=False, layout="constrained", **size)
+
+
+def _plot_strata(ax, title, tables):
+    "Groups as rows; in each the IoU of every model with its interval, from `by_stratum`."
+    for j, (name, t) in enumerate(tables.items()):
+        # side by side within a row
+        y = np.arange(len(t)) + 0.68 * ((j + 0.5) / len(tables) - 0.5)
+        ax.hlines(y, t.iou_low, t.iou_high, color=f"C{j}", lw=1.6, alpha=0.55)
+        ax.plot(t.iou, y, "o", color=f"C{j}", ms=4.5, label=name)
+    n = len(t)
+    labels = [f"{g}  ({e}, {s})" for g, e, s in zip(t.index, t.events, t.scenes)]
+    ax.set_yticks(range(n), labels, fontsize=8)
+    ax.set(xlim=(-0.02, 1.02), ylim=(n - 0.5, -0.5), axisbelow=True)
+    ax.set_title(title, fontsize=9, loc="left")
+    ax.tick_params(axis="x", labelsize=8)
+    ax.tick_params(axis="y", length=0)
+    ax.hlines(np.arange(n - 1) + 0.5, -0.02, 1.02, color="0.9", lw=0.8, zorder=0)
+    ax.grid(axis="x", color="0.93", lw=0.8)
+    ax.spines[["top", "right", "left"]].set_visible(False)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from ..core.base import RequestError, rng_for
-from ..masks.definitions import _radius, _same_shape, dilate
+from .difficulty import MIN_EVENTS
+from .pixels import interval_95, ratio, same_shape, unit_sums
+from ..masks.definitions import dilate
 
 # %% auto #0
-__all__ = ['FACTORS', 'RIVALS', 'MIN_EVENTS', 'ring', 'ring_counts', 'dilated_to_area', 'dilation_radius', 'margin_row',
-           'margin_summary']
+__all__ = ['ring', 'dilation_radius', 'margin_row', 'margin_summary']
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x-ring
 def ring(
@@ -26,92 +28,52 @@ def ring(
     margin: ArrayLike,  # (H, W) 0/1, contains `visible`
     ignore: ArrayLike,  # (H, W) 1 = not counted
 ) -> np.ndarray:  # (H, W) bool
-    """Margin and not visible, where pixels count. Raises `RequestError` if the shapes differ or the
-    margin does not contain what is visible.
-    """
-    _same_shape(visible=visible, margin=margin, ignore=ignore)
-    visible, margin, counted = (
-        np.asarray(visible) > 0,
-        np.asarray(margin) > 0,
-        np.asarray(ignore) == 0,
-    )
-    alone = int((visible & ~margin & counted).sum())
-    if alone:
-        raise RequestError(
-            "The margin must contain the visible mask",
-            f"{alone} pixels are visible and not margin",
-            "Join the two masks",
-        )
-    return margin & ~visible & counted
+    "Margin and not visible, where pixels count. Raises `RequestError` if visible lies outside."
+    same_shape(visible=visible, margin=margin, ignore=ignore)
+    seen = np.asarray(visible) > 0
+    wider = np.asarray(margin) > 0
+    counted = np.asarray(ignore) == 0
+    outside = int((seen & ~wider & counted).sum())
+    if outside:
+        received = f"{outside} pixels are visible and not margin"
+        raise RequestError("The margin must contain the visible mask", received, "Join the two")
+    return wider & ~seen & counted
 
 
-def ring_counts(
-    visible: ArrayLike,  # (H, W) 0/1
-    margin: ArrayLike,  # (H, W) 0/1, contains `visible`
-    ignore: ArrayLike,  # (H, W) 1 = not counted
-    prediction: ArrayLike,  # (H, W) 0/1, or probabilities; NaN = no prediction, not counted
-    threshold: float = 0.5,  # a pixel is marked above this probability
-    # ring, ring_marked, visible, visible_marked, outside, outside_marked: int, pixels
-) -> dict[str, int]:
-    """Pixels of the ring, of the visible mask and of the rest, and how many of each are marked.
-    Raises what `ring` raises.
-    """
-    _same_shape(visible=visible, prediction=prediction)
-    between = ring(visible, margin, ignore)
-    known = (np.asarray(ignore) == 0) & np.isfinite(prediction)
+def _zone_counts(visible, margin, counted, marked):
+    "Pixels of the ring, of the visible mask and of the rest, and how many of each are marked."
     zones = {
-        "ring": between & known,
-        "visible": (np.asarray(visible) > 0) & known,
-        "outside": (np.asarray(margin) == 0) & known,
+        "ring": ring(visible, margin, ~counted),
+        "visible": (np.asarray(visible) > 0) & counted,
+        "outside": (np.asarray(margin) == 0) & counted,
     }
-    marked = np.asarray(prediction) > threshold
-    return {
-        k: int(v)
-        for name, zone in zones.items()
-        for k, v in ((name, zone.sum()), (f"{name}_marked", (zone & marked).sum()))
-    }
+    out = {name: int(zone.sum()) for name, zone in zones.items()}
+    return out | {f"{name}_marked": int((zone & marked).sum()) for name, zone in zones.items()}
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x-dilated-to-area
-def dilated_to_area(
-    mask: ArrayLike,  # (H, W) 0/1
-    pixels: int,  # wanted number of pixels within `allowed`, 0 or more
-    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
-    # (H, W) bool: pixels that may be marked and are counted; None: all
-    allowed: ArrayLike | None = None,
-) -> np.ndarray:  # (H, W) bool
-    """The mask grown or shrunk by distance to the wanted area; of two areas equally near the
-    larger. An empty mask stays empty. Raises `RequestError` for a negative area.
-    """
-    mask = np.asarray(mask) > 0
-    allowed = np.ones(mask.shape, bool) if allowed is None else np.asarray(allowed) > 0
-    _same_shape(mask=mask, allowed=allowed)
-    if pixels < 0:
-        raise RequestError("The wanted area must be 0 pixels or more", pixels, "Correct the number")
-    n = int((mask & allowed).sum())
-    if not mask.any() or pixels == 0:
-        return np.zeros(mask.shape, bool)
+def _dilated_to_area(mask, pixels, pixel_m, allowed):
+    "The mask grown or shrunk by distance to so many pixels of `allowed`; of equal gaps the larger."
+    nothing = np.zeros(mask.shape, bool)
+    if not mask.any() or pixels == 0 or not allowed.any():
+        return nothing
+    n = (mask & allowed).sum()
     if pixels == n:
         return mask & allowed
+    # metres outside of the mask, negative inside; a full mask has no edge to shrink from
+    distance = np.zeros(mask.shape)
     if pixels > n:
         distance = ndimage.distance_transform_edt(~mask, sampling=pixel_m)
-    # no edge to shrink from
-    elif mask.all():
-        distance = np.zeros(mask.shape)
-    else:
+    elif not mask.all():
         distance = -ndimage.distance_transform_edt(mask, sampling=pixel_m)
-    values, inverse = np.unique(distance[allowed], return_inverse=True)
-    area = np.bincount(inverse, minlength=len(values)).cumsum()
-    if not len(area):
-        return np.zeros(mask.shape, bool)
+    values, first = np.unique(distance[allowed], return_inverse=True)
+    area = np.bincount(first).cumsum()
     gap = np.abs(area - pixels)
     best = np.flatnonzero(gap == gap.min())[-1]
-    # nothing at all is nearer
-    if area[best] - pixels > pixels:
-        return np.zeros(mask.shape, bool)
-    return allowed & (distance <= values[best])
+    # nothing at all may be nearer
+    return nothing if area[best] - pixels > pixels else allowed & (distance <= values[best])
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x-dilation-radius
-FACTORS = np.linspace(0, 2, 41).round(2)
+_FACTORS = np.linspace(0, 2, 41).round(2)
 
 
 def dilation_radius(
@@ -120,44 +82,42 @@ def dilation_radius(
     ignores: Sequence[np.ndarray],  # the same: 1 = not counted
     # (row, column) size of a pixel in metres, or one such pair for every mask
     pixel_m: tuple[float, float] | Sequence[tuple[float, float]],
-    # factor, one of `FACTORS`: the dilation is this times the radius of the disc that has the
-    # mask's area
+    # factor, a multiple of 0.05 from 0 to 2: the dilation is this times the radius of the disc that
+    # has the mask's area
 ) -> float:
-    """The dilation with the highest micro IoU on these scenes, the smallest of equals. Raises
-    `RequestError` if there is nothing to dilate or the numbers of masks differ.
-    """
+    "Dilation with the highest micro IoU, the smallest of equals. Raises `RequestError` for none."
     sizes = [tuple(pixel_m)] * len(visible_masks) if np.ndim(pixel_m) == 1 else list(pixel_m)
-    if not len(visible_masks) == len(margin_masks) == len(ignores) == len(sizes):
-        given = (len(visible_masks), len(margin_masks), len(ignores), len(sizes))
-        raise RequestError(
-            "Every visible mask needs its margin, ignore mask and pixel size", given, "Pair them"
-        )
-    inside = np.zeros(len(FACTORS) + 1)
-    beyond = np.zeros(len(FACTORS) + 1)
-    wanted = 0
+    given = (len(visible_masks), len(margin_masks), len(ignores), len(sizes))
+    if len(set(given)) > 1:
+        rule = "Every visible mask needs its margin, ignore mask and pixel size"
+        raise RequestError(rule, given, "Pair them")
+    reached = np.zeros((2, len(_FACTORS) + 1))  # outside, inside the margin, by factor
     for v, m, skip, size in zip(visible_masks, margin_masks, ignores, sizes):
-        _same_shape(visible=v, margin=m, ignore=skip)
-        v, m, known = np.asarray(v) > 0.5, np.asarray(m) > 0, np.asarray(skip) == 0
-        wanted += int((m & known).sum())
-        if not v.any():
-            continue
-        away = ndimage.distance_transform_edt(~v, sampling=size)
-        # number of the first dilation that reaches the pixel
-        first = np.searchsorted(FACTORS * _radius(v, size), away, side="left")
-        inside += np.bincount(first[m & known], minlength=len(FACTORS) + 1)
-        beyond += np.bincount(first[~m & known], minlength=len(FACTORS) + 1)
-    tp = inside.cumsum()[:-1]
-    fp = beyond.cumsum()[:-1]
+        same_shape(visible=v, margin=m, ignore=skip)
+        v = np.asarray(v) > 0.5
+        m = np.asarray(m) > 0
+        known = np.asarray(skip) == 0
+        # number of the first dilation that reaches the pixel; an empty mask reaches none
+        first = np.full(v.shape, len(_FACTORS))
+        if v.any():
+            away = ndimage.distance_transform_edt(~v, sampling=size)
+            first = np.searchsorted(_FACTORS * _radius_m(v, size), away, side="left")
+            reached[0] += np.bincount(first[~m & known], minlength=len(_FACTORS) + 1)
+        reached[1] += np.bincount(first[m & known], minlength=len(_FACTORS) + 1)
+    fp, tp = reached[:, :-1].cumsum(1)
+    wanted = reached[1].sum()
     if not wanted or not tp[-1]:
-        raise RequestError(
-            "The factor needs visible masks that dilation brings over margin masks",
-            f"{wanted} margin pixels",
-            "Give validation scenes with earthquakes",
-        )
-    return float(FACTORS[np.argmax(tp / (wanted + fp))])
+        rule = "The factor needs visible masks that dilation brings over margin masks"
+        raise RequestError(rule, f"{wanted:.0f} margin pixels", "Give validation scenes with both")
+    return float(_FACTORS[np.argmax(tp / (wanted + fp))])
+
+# %% ../../nbs/7_evaluation/76_margin.ipynb #x-radius
+def _radius_m(mask, pixel_m):
+    "Radius of the disc that has the area of the mask."
+    return float(np.sqrt(mask.sum() * np.prod(pixel_m) / np.pi))
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x-margin-row
-RIVALS = ("equal_area", "factor", "true_area")
+_RIVALS = ("equal_area", "factor", "true_area")
 
 
 def margin_row(
@@ -179,92 +139,81 @@ def margin_row(
     """Counts of one scene, all on the pixels where both networks have a prediction, ready to be
     added up. Raises what `ring` raises.
     """
-    _same_shape(
-        visible=visible,
-        margin_prediction=margin_prediction,
-        visible_prediction=visible_prediction,
-        quiet_prediction=quiet_prediction,
-    )
-    known = (
-        (np.asarray(ignore) == 0) & np.isfinite(margin_prediction) & np.isfinite(visible_prediction)
-    )
-    network = np.asarray(margin_prediction) > threshold
-    seen = np.asarray(visible_prediction) > threshold
+    answers = (margin_prediction, visible_prediction)
+    same_shape(visible=visible, ours=answers[0], sibling=answers[1], quiet=quiet_prediction)
+    known = (np.asarray(ignore) == 0) & np.isfinite(answers[0]) & np.isfinite(answers[1])
+    network, sibling = (np.asarray(a) > threshold for a in answers)
     area = int((network & known).sum())
     marks = {
         "network": network,
-        "equal_area": dilated_to_area(seen, area, pixel_m, known),
-        "factor": dilate(seen, factor * _radius(seen, pixel_m), pixel_m),
-        "true_area": dilated_to_area(visible, area, pixel_m, known),
+        "equal_area": _dilated_to_area(sibling, area, pixel_m, known),
+        "factor": dilate(sibling, factor * _radius_m(sibling, pixel_m), pixel_m),
+        "true_area": _dilated_to_area(np.asarray(visible) > 0, area, pixel_m, known),
     }
     row: dict[str, Any] = {}
     for name, mark in marks.items():
-        c = ring_counts(visible, margin, ~known, mark)
-        tp = c["ring_marked"] + c["visible_marked"]
-        row |= {
-            "ring": c["ring"],
-            f"{name}_ring": c["ring_marked"],
-            f"{name}_tp": tp,
-            f"{name}_fp": c["outside_marked"],
-            f"{name}_fn": c["ring"] + c["visible"] - tp,
-            f"{name}_recall": c["ring_marked"] / c["ring"] if c["ring"] else float("nan"),
-        }
-    both = ring(visible, margin, ~known) & (
-        False if quiet_prediction is None else np.isfinite(quiet_prediction)
-    )
-    alarms = int((both & (np.asarray(quiet_prediction) > threshold)).sum()) if both.any() else 0
-    return row | {
+        row |= _mark_counts(name, _zone_counts(visible, margin, known, mark))
+    between = ring(visible, margin, ~known)
+    row |= _quiet_counts(between, network, quiet_prediction, threshold)
+    return row | {"nothing_to_grow": not (sibling & known).any()}
+
+# %% ../../nbs/7_evaluation/76_margin.ipynb #x-mark-counts
+def _mark_counts(name, zones):
+    "The columns of one mark, from `_zone_counts`."
+    tp = zones["ring_marked"] + zones["visible_marked"]
+    return {
+        "ring": zones["ring"],
+        f"{name}_ring": zones["ring_marked"],
+        f"{name}_tp": tp,
+        f"{name}_fp": zones["outside_marked"],
+        f"{name}_fn": zones["ring"] + zones["visible"] - tp,
+        f"{name}_recall": float(ratio(zones["ring_marked"], zones["ring"])),
+    }
+
+
+def _quiet_counts(between, network, quiet_prediction, threshold):
+    "What is marked of the ring with and without the earthquake, where both are known."
+    if quiet_prediction is None:
+        quiet_prediction = np.full(between.shape, np.nan)
+    both = between & np.isfinite(quiet_prediction)
+    marked = int((both & (np.asarray(quiet_prediction) > threshold)).sum())
+    return {
         "quiet_ring": int(both.sum()),
-        "quiet_marked": alarms,
+        "quiet_marked": marked,
         "quiet_network": int((both & network).sum()),
-        "quiet_share": alarms / int(both.sum()) if both.any() else float("nan"),
-        "nothing_to_grow": not (seen & known).any(),
+        "quiet_share": float(ratio(marked, both.sum())),
     }
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x--paired
-MIN_EVENTS = 5  # with fewer earthquakes there is no verdict
-
-
-def _paired(table, ours, theirs, n_boot, seed):
-    """Two scores `sum(above) / sum(below)`, each a pair of columns or lists of columns, and their
-    difference, pooled and by event.
-    """
-    # (N, 4)
-    parts = np.stack(
-        [table[list(k)].sum(axis=1) for pair in (ours, theirs) for k in pair], -1
-    ).astype(np.int64)
+def _paired(table, columns, n_boot, seed):
+    "Our score and theirs, each a column above and one below the line, and their difference."
+    if not len(table):
+        return None
     unit, names = pd.factorize(table.event_id)
-    # (E, 4)
-    sums = np.stack([np.bincount(unit, parts[:, k], len(names)) for k in range(4)], -1)
-
-    def score(s):
-        return s[..., [0, 2]] / s[..., [1, 3]]
-
-    each = score(sums)
-    drawn = rng_for(seed, "margin").integers(0, len(names), (n_boot, len(names)))
-    out = {"scenes": len(table), "events": len(names)}
-    for kind, value, boot in (
-        ("micro", score(sums.sum(0)), score(sums[drawn].sum(1))),
-        ("per_event", each.mean(0), each[drawn].mean(1)),
-    ):
-        spread = (
-            np.quantile(boot[:, 0] - boot[:, 1], [0.025, 0.975]) if len(names) > 1 else [np.nan] * 2
-        )
-        out[kind] = {
-            "network": float(value[0]),
-            "rival": float(value[1]),
-            "difference": float(value[0] - value[1]),
-            "interval_95": [float(q) for q in spread],
-        }
-    return out
+    # (E, 4): above and below of ours, above and below of theirs
+    sums = unit_sums(table[columns].to_numpy(), unit)
+    n = len(names)
+    drawn = rng_for(seed, "margin").integers(0, n, (n_boot if n > 1 else 0, n))
+    each = _scores(sums)
+    return {
+        "scenes": len(table),
+        "events": n,
+        "micro": _difference(_scores(sums.sum(0)), _scores(sums[drawn].sum(1))),
+        "per_event": _difference(each.mean(0), each[drawn].mean(1)),
+    }
 
 
-def _told(c):
-    "better, worse, same, or untold: by the interval of the per-event difference."
-    low, high = c["per_event"]["interval_95"] if c else (np.nan, np.nan)
-    if not c or c["events"] < MIN_EVENTS:
-        return "untold"
-    return "better" if low > 0 else "worse" if high < 0 else "same"
+def _scores(sums):
+    "Ours and theirs, (..., 2)."
+    return sums[..., [0, 2]] / sums[..., [1, 3]]
+
+
+def _difference(pair, resampled):
+    "Two scores and their difference with its interval."
+    ours, theirs = pair.tolist()
+    interval = interval_95(resampled[:, 0] - resampled[:, 1])
+    scores = {"network": ours, "rival": theirs, "difference": ours - theirs}
+    return scores | {"interval_95": interval}
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x-margin-summary
 def margin_summary(
@@ -273,118 +222,120 @@ def margin_summary(
     n_boot: int = 1000,  # resamples behind every interval
     seed: int = 0,  # fixes the resamples
     # ring and iou: rival -> scores and differences; quiet: the same or None; nothing_to_grow;
-    # scenes, events; told; verdict (text)
+    # scenes, events; told (better, worse, same or untold, by question); verdict (text)
 ) -> dict[str, Any]:
     """Scores of the network and its rivals, paired differences, and what they amount to. Raises
     `RequestError` if no scene has a ring, or an event is missing.
     """
+    table = _ring_table(rows)
+    nothing = table.nothing_to_grow.astype(bool)
+    grown = table[~nothing]
+    blind = table[nothing]
+    out: dict[str, Any] = {"ring": {}, "iou": {}}
+    for k in _RIVALS:
+        of_ring = ["network_ring", "ring", f"{k}_ring", "ring"]
+        of_union = ["network_tp", "network_union", f"{k}_tp", f"{k}_union"]
+        out["ring"][k] = _paired(grown, of_ring, n_boot, seed)
+        out["iou"][k] = _paired(grown, of_union, n_boot, seed)
+    of_quiet = ["quiet_network", "quiet_ring", "quiet_marked", "quiet_ring"]
+    out["quiet"] = _paired(table[table.quiet_ring > 0], of_quiet, n_boot, seed)
+    out |= {"scenes": len(table), "events": table.event_id.nunique()}
+    out["nothing_to_grow"] = {"scenes": len(blind), "events": blind.event_id.nunique()}
+    out["nothing_to_grow"]["ring"] = int(blind.ring.sum())
+    out["nothing_to_grow"]["ring_marked"] = int(blind.network_ring.sum())
+    asked = {"equal_area": out["ring"]["equal_area"], "factor": out["iou"]["factor"]}
+    asked["quiet"] = out["quiet"]
+    out["told"] = {k: _outcome(comparison) for k, comparison in asked.items()}
+    return out | {"verdict": _verdict(asked, out["told"], out["nothing_to_grow"])}
+
+# %% ../../nbs/7_evaluation/76_margin.ipynb #x-ring-table
+def _ring_table(rows):
+    "The rows that have a ring, and the union of each mark with the margin; checked."
     table = pd.DataFrame(rows)
     if "event_id" not in table or not (table.get("ring", pd.Series(dtype=int)) > 0).any():
-        raise RequestError(
-            "A summary needs rows with an event_id, one at least with a ring",
-            f"{len(table)} rows",
-            "Give rows of margin_row for scenes with an earthquake",
-        )
-    table = table[table.ring > 0]
+        rule = "A summary needs rows with an event_id, one at least with a ring"
+        raise RequestError(rule, f"{len(table)} rows", "Give scenes with an earthquake")
+    table = table[table.ring > 0].copy()
     nameless = int((table.event_id.isna() | (table.event_id == "")).sum())
     if nameless:
-        raise RequestError(
-            "Every scene with a ring needs its event", f"{nameless} without", "Fill event_id"
-        )
-    grown = table[~table.nothing_to_grow.astype(bool)]
-    blind = table[table.nothing_to_grow.astype(bool)]
-    calm = table[table.quiet_ring > 0]
+        rule = "Every scene with a ring needs its event"
+        raise RequestError(rule, f"{nameless} without", "Fill event_id")
+    for k in ("network", *_RIVALS):
+        table[f"{k}_union"] = table[[f"{k}_tp", f"{k}_fp", f"{k}_fn"]].sum(axis=1)
+    return table
 
-    def of(part, ours, theirs):
-        return _paired(part, ours, theirs, n_boot, seed) if len(part) else None
 
-    def whole(k):
-        return ([f"{k}_tp"], [f"{k}_tp", f"{k}_fp", f"{k}_fn"])
-
-    out = {
-        "ring": {
-            k: of(grown, (["network_ring"], ["ring"]), ([f"{k}_ring"], ["ring"])) for k in RIVALS
-        },
-        "iou": {k: of(grown, whole("network"), whole(k)) for k in RIVALS},
-        "quiet": of(calm, (["quiet_network"], ["quiet_ring"]), (["quiet_marked"], ["quiet_ring"])),
-        "nothing_to_grow": {
-            "scenes": len(blind),
-            "events": blind.event_id.nunique(),
-            "ring": int(blind.ring.sum()),
-            "ring_marked": int(blind.network_ring.sum()),
-        },
-        "scenes": len(table),
-        "events": table.event_id.nunique(),
-    }
-    out["told"] = {
-        "equal_area": _told(out["ring"]["equal_area"]),
-        "factor": _told(out["iou"]["factor"]),
-        "quiet": _told(out["quiet"]),
-    }
-    return out | {"verdict": _verdict(out)}
+def _outcome(comparison):
+    "better, worse, same, or untold: by the interval of the per-event difference."
+    if comparison is None or comparison["events"] < MIN_EVENTS:
+        return "untold"
+    low, high = comparison["per_event"]["interval_95"]
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "same"
 
 # %% ../../nbs/7_evaluation/76_margin.ipynb #x--verdict
-def _verdict(s):
-    "The summary in words, all of them from its numbers."
-    words = {
-        "equal_area": ("finds more than", "finds less than", "does not differ from"),
-        "factor": ("is better than", "is worse than", "does not differ from"),
-        "quiet": ("exceeds", "is below", "does not differ from"),
-    }
+@dataclass(frozen=True)
+class _Question:
+    ours: str  # before our number
+    theirs: str  # between our number and theirs
+    rival: str
+    better: str
+    worse: str
 
-    def line(c: dict | None, which: str, ours: str, theirs: str, rival: str) -> str:
-        if c is None:
-            return f"No scene to compare with {rival}."
-        v = c["per_event"]
-        told = s["told"][which]
+    def sentence(self, comparison, outcome):
+        "The answer in words."
+        if comparison is None:
+            return f"No scene to compare with {self.rival}."
+        words = {"better": self.better, "worse": self.worse, "same": "does not differ from"}
+        answer = f"not told with fewer than {MIN_EVENTS} earthquakes"
+        if outcome in words:
+            answer = f"it {words[outcome]} {self.rival}"
+        v = comparison["per_event"]
         low, high = v["interval_95"]
-        said = (
-            f"it {dict(zip(('better', 'worse', 'same'), words[which]))[told]} {rival}"
-            if told != "untold"
-            else f"not told with fewer than {MIN_EVENTS} earthquakes"
-        )
         return (
-            f"{ours} {v['network']:.2f}{theirs} {v['rival']:.2f}; difference {v['difference']:+.3f}"
-            f" [{low:.3f}, {high:.3f}] over {c['events']} earthquakes: {said}."
+            f"{self.ours} {v['network']:.2f}{self.theirs} {v['rival']:.2f}; difference"
+            f" {v['difference']:+.3f} [{low:.3f}, {high:.3f}] over {comparison['events']}"
+            f" earthquakes: {answer}."
         )
 
-    lines = [
-        line(
-            s["ring"]["equal_area"],
-            "equal_area",
-            "The network finds",
-            " of the ring; its sibling's visible mask dilated to the same area finds",
-            "dilation",
-        ),
-        line(
-            s["iou"]["factor"],
-            "factor",
-            "Its IoU with the margin is",
-            ", that of dilation by the validated factor",
-            "dilation by one factor",
-        ),
-        line(
-            s["quiet"],
-            "quiet",
-            "With the earthquake it marks",
-            " of the ring, without it",
-            "its false-alarm level",
-        ),
-    ]
-    blind = s["nothing_to_grow"]
+# %% ../../nbs/7_evaluation/76_margin.ipynb #x-verdict
+_QUESTIONS = {
+    "equal_area": _Question(
+        "The network finds",
+        " of the ring; its sibling's visible mask dilated to the same area finds",
+        "dilation",
+        "finds more than",
+        "finds less than",
+    ),
+    "factor": _Question(
+        "Its IoU with the margin is",
+        ", that of dilation by the validated factor",
+        "dilation by one factor",
+        "is better than",
+        "is worse than",
+    ),
+    "quiet": _Question(
+        "With the earthquake it marks",
+        " of the ring, without it",
+        "its false-alarm level",
+        "exceeds",
+        "is below",
+    ),
+}
+
+
+def _verdict(asked, outcomes, blind):
+    "The summary in words."
+    lines = [q.sentence(asked[k], outcomes[k]) for k, q in _QUESTIONS.items()]
     if blind["scenes"]:
-        lines.append(
-            f"In {blind['scenes']} more scenes the visible network marks nothing, and this one"
-            f" {blind['ring_marked'] / blind['ring']:.2f} of the ring."
-        )
-    told = s["told"]
-    asked = [told["equal_area"], told["factor"]] + ([told["quiet"]] if s["quiet"] else [])
-    if "untold" in asked:
-        end = "Too few earthquakes for a verdict."
-    elif set(asked) == {"better"}:
-        end = "It finds more than a wider line" + (
-            "." if s["quiet"] else ", as far as could be asked without quiet scenes."
-        )
-    else:
-        end = "That it finds more than a wider line is not shown."
-    return " ".join(lines + [end])
+        share = f"{blind['ring_marked'] / blind['ring']:.2f}"
+        start = f"In {blind['scenes']} more scenes the visible network marks nothing"
+        lines.append(f"{start}, and this one {share} of the ring.")
+    could_be = {v for k, v in outcomes.items() if k != "quiet" or asked["quiet"]}
+    if "untold" in could_be:
+        return " ".join([*lines, "Too few earthquakes for a verdict."])
+    if could_be != {"better"}:
+        return " ".join([*lines, "That it finds more than a wider line is not shown."])
+    end = "." if asked["quiet"] else ", as far as could be asked without quiet scenes."
+    return " ".join([*lines, "It finds more than a wider line" + end])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,105 +14,80 @@ import pandas as pd
 from scipy import ndimage
 
 from ..core.base import RequestError, rng_for
-from .pixels import iou
+from .pixels import interval_95, same_shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['MIN_KM2', 'LEVELS', 'FOUND_IOU', 'BOUNDARY_M', 'BAND_M', 'components', 'match_objects', 'plot_objects',
-           'object_summary', 'object_intervals', 'boundary_counts', 'boundary_iou', 'tolerance_counts', 'tolerance_iou']
+__all__ = ['MIN_KM2', 'LEVELS', 'FOUND_IOU', 'match_objects', 'plot_objects', 'object_summary', 'object_intervals',
+           'boundary_counts', 'tolerance_counts']
+
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-prepare
+def _mask(values):
+    "What is marked and what is unknown. Raises `RequestError` for a float that is not 0, 1 or NaN."
+    values = np.asarray(values)
+    if values.dtype.kind != "f":
+        return values > 0, np.zeros(values.shape, bool)
+    between = ~(np.isnan(values) | (values == 0) | (values == 1))
+    if between.any():
+        cure = "Compare probabilities with the threshold first"
+        raise RequestError("A mask holds 0, 1 and NaN only", values[between][0], cure)
+    return values > 0, np.isnan(values)
+
+
+def _prepare(truth, prediction, ignore, pixel_m):
+    "Truth, prediction, what is ignored or unknown, boolean, and a pixel's two sizes; checked."
+    same_shape(truth=truth, prediction=prediction, ignore=ignore)
+    if np.ndim(truth) != 2:
+        raise RequestError("A mask must be (H, W)", np.shape(truth), "Give one image")
+    size = np.atleast_1d(np.asarray(pixel_m, float))
+    if size.shape != (2,) or not (np.isfinite(size) & (size > 0)).all():
+        raise RequestError("pixel_m must be two positive numbers", pixel_m, "Give (row, column)")
+    t, no_truth = _mask(truth)
+    p, no_prediction = _mask(prediction)
+    skip = no_truth | no_prediction
+    if ignore is not None:
+        skip |= np.asarray(ignore) != 0
+    return t, p, skip, tuple(size.tolist())
 
 # %% ../../nbs/7_evaluation/72_objects.ipynb #x-components
 MIN_KM2 = 1.0  # smaller pieces are no objects
 _TOUCH = np.ones((3, 3), bool)  # pixels that touch by side or corner
 
 
-def components(
-    mask: np.ndarray,  # (H, W) 0/1, NaN = unknown, counted as 0
-    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
-    min_km2: float = MIN_KM2,  # smallest area of an object, km²
-    # labels (H, W) int32, 0 = none, 1..n; table: label, pixels, area_km2, row, column (of the
-    # centroid)
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """The 8-connected pieces of a mask, numbered from the first row on. Raises `RequestError` for a
-    mask that is none.
-    """
-    marked, _, _, pixel_m = _prepare(mask, mask, None, pixel_m)
-    labels = _pieces(marked, marked, pixel_m, min_km2)
-    n = labels.max(initial=0)
-    r, c = np.nonzero(labels)
-    which = labels[r, c]
-    pixels = np.bincount(which, minlength=n + 1)[1:]
-    table = {"label": np.arange(1, n + 1), "pixels": pixels, "area_km2": pixels * _km2(pixel_m)}
-    for name, where in (("row", r), ("column", c)):
-        table[name] = np.bincount(which, where, n + 1)[1:] / pixels
-    return labels, pd.DataFrame(table)
+@dataclass(frozen=True)
+class _Pieces:
+    "The n objects of a mask."
 
-
-def _pieces(joined, counted, pixel_m, min_km2):
-    """Pieces of `joined` whose area in `counted` is at least min_km2, numbered from 1; 0 outside
-    `counted`.
-    """
-    if not min_km2 >= 0:
-        raise RequestError("The smallest area must be 0 or more", min_km2, "Give square kilometres")
-    labels, n = ndimage.label(joined, _TOUCH)
-    labels[~counted] = 0
-    size = np.bincount(labels.ravel(), minlength=n + 1) * _km2(pixel_m)
-    keep = (size > 0) & (size >= min_km2 * (1 - 1e-9))
-    keep[0] = False
-    return (np.cumsum(keep) * keep).astype(np.int32)[labels]
+    labels: np.ndarray  # (H, W) int32: 0 = none, 1..n from the first row on; 0 where nothing counts
+    pixels: np.ndarray  # (n,) of each object that count
+    joined: np.ndarray  # (n,) of the piece that it is part of, also those that do not count
 
 
 def _km2(pixel_m):
+    "Area of a pixel, km²."
     return pixel_m[0] * pixel_m[1] / 1e6
 
 
-def _mask(values):
-    """What is marked and what is unknown. Raises `RequestError` for anything but 0, 1 and NaN in a
-    float array.
-    """
-    values = np.asarray(values)
-    if values.dtype.kind != "f":
-        return values > 0, np.zeros(values.shape, bool)
-    unknown = np.isnan(values)
-    marked = values > 0
-    between = marked & (values != 1) | (values < 0)
-    if between.any():
-        raise RequestError(
-            "A mask holds 0, 1 and NaN only",
-            values[between][0],
-            "Compare probabilities with the threshold first",
-        )
-    return marked, unknown
-
-
-def _prepare(truth, prediction, ignore, pixel_m):
-    """Truth, prediction and what is ignored or unknown, boolean, and the two sizes of a pixel;
-    checked.
-    """
-    shapes = [np.shape(a) for a in (truth, prediction, ignore) if a is not None]
-    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
-        raise RequestError(
-            "Truth, prediction and ignore must have one shape (H, W)",
-            shapes,
-            "Put them on one grid",
-        )
-    size = np.atleast_1d(np.asarray(pixel_m, float))
-    if size.shape != (2,) or not (np.isfinite(size) & (size > 0)).all():
-        raise RequestError(
-            "pixel_m must be two positive numbers",
-            pixel_m,
-            "Give the metres of a (row, column) step",
-        )
-    t, no_truth = _mask(truth)
-    p, no_prediction = _mask(prediction)
-    skip = no_truth | no_prediction
-    return t, p, skip if ignore is None else skip | (np.asarray(ignore) != 0), tuple(size.tolist())
+def _pieces(joined, counted, pixel_m, min_km2):
+    "The 8-connected pieces of `joined` whose area in `counted` is at least min_km2."
+    if not min_km2 >= 0:
+        raise RequestError("The smallest area must be 0 or more", min_km2, "Give square kilometres")
+    labels, n = ndimage.label(joined, _TOUCH)
+    whole = np.bincount(labels.ravel(), minlength=n + 1)
+    labels[~counted] = 0
+    pixels = np.bincount(labels.ravel(), minlength=n + 1)
+    # 1e-9: an area of exactly min_km2 is enough, whatever its rounding
+    large = (pixels > 0) & (pixels * _km2(pixel_m) >= min_km2 * (1 - 1e-9))
+    large[0] = False
+    number = (np.cumsum(large) * large).astype(np.int32)
+    return _Pieces(number[labels], pixels[large], whole[large])
 
 # %% ../../nbs/7_evaluation/72_objects.ipynb #x-match-objects
 LEVELS = (0.1, 0.5)  # IoU of a match
-FOUND_IOU = 0.1  # IoU of an object with all predicted objects that overlap it
+FOUND_IOU = 0.1  # IoU from which an earthquake is found
+_QUALITY = ["found", "best_iou", "union_iou_best", "centroid_km", "area_ratio"]
 
 
 def match_objects(
@@ -125,111 +101,126 @@ def match_objects(
     # plain numbers: counts are int; best_iou, union_iou_best, found (0 or 1), centroid_km,
     # area_ratio are nan where undefined
 ) -> dict[str, float]:
-    """How the objects of one image were met. Raises `RequestError` for shapes that differ, a pixel
-    size or a level out of range.
-    """
+    "How the objects of one image were met. Raises `RequestError` for shapes, sizes or levels."
     levels = tuple(levels)
     if not levels or not all(0 < v <= 1 for v in levels):
-        raise RequestError(
-            "Levels must lie above 0 and not above 1", levels, "Give shares, e.g. (0.1, 0.5)"
-        )
+        raise RequestError("Levels must lie above 0, to 1", levels, "Give shares, e.g. (0.1, 0.5)")
     m = _match(truth, prediction, ignore, pixel_m, min_km2)
-    n = len(m["union"])
-    area = _km2(m["pixel_m"])
-    out: dict[str, float] = {"truth_objects": n, "predicted_objects": len(m["kind"])}
-    out |= {
-        f"matched_{100 * v:g}": sum(value >= v - 1e-12 for _, _, value in m["pairs"])
-        for v in levels
+    matched = {}
+    for level in levels:
+        # 1e-12: an IoU of exactly the level matches, whatever its rounding
+        matched[f"matched_{100 * level:g}"] = sum(p.iou >= level - 1e-12 for p in m.pairs)
+    out: dict[str, float] = {"truth_objects": len(m.areas), "predicted_objects": len(m.kind)}
+    out |= matched
+    out |= {f"{kind}_objects": m.kind.count(kind) for kind in ("false", "unsure")}
+    out["unmatched_objects"] = len(m.kind) - max(matched.values())
+    out |= dict.fromkeys(_QUALITY, float("nan")) | _quality(m)
+    out["truth_km2"] = float(m.marked.sum() * _km2(m.pixel_m))
+    out["scene_km2"] = float(m.counted.sum() * _km2(m.pixel_m))
+    return out
+
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-quality
+def _quality(m):
+    "Those of `_QUALITY` that a match defines."
+    if not len(m.areas):
+        return {}
+    largest = m.areas.argmax()
+    out = {
+        "found": float(m.union[largest] >= FOUND_IOU),
+        "union_iou_best": float(m.union[largest]),
+        "best_iou": float(m.iou[largest].max(initial=0)),
     }
-    out |= {
-        "false_objects": m["kind"].count("false"),
-        "unsure_objects": m["kind"].count("unsure"),
-        "unmatched_objects": len(m["kind"]) - max(out[f"matched_{100 * v:g}"] for v in levels),
-    }
-    out |= dict.fromkeys(
-        ["found", "best_iou", "union_iou_best", "centroid_km", "area_ratio"], float("nan")
-    )
-    if n:
-        largest = m["areas"].argmax()
-        out |= {
-            "found": float(m["union"][largest] >= FOUND_IOU),
-            "union_iou_best": float(m["union"][largest]),
-            "best_iou": float(m["iou"][largest].max(initial=0)),
-        }
-        true = m["truth"] > 0
-        answer = np.r_[False, (m["shared"] & (m["union"] >= FOUND_IOU)[:, None]).any(0)][
-            m["predicted"]
-        ]
-        if answer.any():
-            apart = [
-                (a.mean() - b.mean()) * s / 1000
-                for a, b, s in zip(np.nonzero(answer), np.nonzero(true), m["pixel_m"])
-            ]
-            out |= {
-                "centroid_km": float(np.hypot(*apart)),
-                "area_ratio": float(answer.sum() / true.sum()),
-            }
-    return out | {
-        "truth_km2": float(m["marked"].sum() * area),
-        "scene_km2": float(m["counted"].sum() * area),
-    }
+    answering = (m.shared & (m.union >= FOUND_IOU)[:, None]).any(0)
+    # label 0 is no object
+    answer = np.r_[False, answering][m.predicted]
+    if not answer.any():
+        return out
+    true = m.truth > 0
+    centroids = np.argwhere(answer).mean(0), np.argwhere(true).mean(0)
+    apart = (centroids[0] - centroids[1]) * m.pixel_m / 1000
+    area_ratio = float(answer.sum() / true.sum())
+    return out | {"centroid_km": float(np.hypot(*apart)), "area_ratio": area_ratio}
+
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-match
+@dataclass(frozen=True)
+class _Pair:
+    truth: int  # number of the object, from 0
+    predicted: int
+    iou: float
 
 
-def _match(truth, prediction, ignore, pixel_m, min_km2=MIN_KM2):
-    """Labels, IoU of every pair, the pairs taken (truth, prediction, IoU) and the kind of each
-    predicted object.
-    """
-    t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
-    counted = ~skip
-    true = _pieces(t, counted, pixel_m, min_km2)
-    joined = p | (skip & t)
-    predicted = _pieces(joined, counted, pixel_m, min_km2)
-    n = int(true.max(initial=0))
-    k = int(predicted.max(initial=0))
-    cross = np.bincount(
-        true.ravel().astype(np.int64) * (k + 1) + predicted.ravel(), minlength=(n + 1) * (k + 1)
-    ).reshape(n + 1, k + 1)
-    areas = cross[1:].sum(1)
-    sizes = cross[:, 1:].sum(0)
-    inside = cross[1:, 1:]
-    shared = inside > 0
-    values = inside / (areas[:, None] + sizes - inside)
-    union = inside.sum(1) / (areas + (shared * (sizes - inside)).sum(1))
-    pairs = []
-    free = (np.ones(n, bool), np.ones(k, bool))
-    for i, j in zip(*np.unravel_index(np.argsort(-values, axis=None, kind="stable"), values.shape)):
-        if not shared[i, j]:
+@dataclass(frozen=True)
+class _Match:
+    "n true and k predicted objects of one image."
+
+    truth: np.ndarray  # (H, W) labels, 0 = none
+    predicted: np.ndarray  # (H, W) labels, 0 = none
+    areas: np.ndarray  # (n,) pixels of the true objects
+    iou: np.ndarray  # (n, k)
+    shared: np.ndarray  # (n, k) whether they overlap
+    union: np.ndarray  # (n,) IoU with all predicted objects that overlap, together
+    pairs: list[_Pair]  # those taken, each object once
+    kind: list[str]  # k times: truth (touches it), unsure or false
+    marked: np.ndarray  # (H, W) truth that counts
+    counted: np.ndarray  # (H, W)
+    pixel_m: tuple[float, float]
+
+
+def _one_to_one(iou):
+    "Pairs in the order of their IoU, each object once."
+    pairs: dict[int, _Pair] = {}  # by true object
+    taken = set()
+    order = np.argsort(-iou, axis=None, kind="stable")
+    for i, j in zip(*np.unravel_index(order, iou.shape)):
+        if iou[i, j] == 0:
             break
-        if free[0][i] and free[1][j]:
-            free[0][i] = free[1][j] = False
-            pairs.append((int(i), int(j), float(values[i, j])))
+        if i not in pairs and j not in taken:
+            pairs[i] = _Pair(int(i), int(j), float(iou[i, j]))
+            taken.add(j)
+    return list(pairs.values())
 
-    def at(where):
-        return (
-            np.bincount(predicted[ndimage.binary_dilation(where, _TOUCH)], minlength=k + 1)[1:] > 0
-        )
-
-    whole = ndimage.label(joined, _TOUCH)[0]
-    owner = np.zeros(k + 1, np.intp)
-    # the piece, ignored pixels included, that each object is part of
-    owner[predicted.ravel()] = whole.ravel()
-    mostly_ignored = np.bincount(whole.ravel())[owner[1:]] > 2 * sizes
-    kind = ["truth" if a else "unsure" if b else "false" for a, b in zip(at(t), mostly_ignored)]
-    return {
-        "truth": true,
-        "predicted": predicted,
-        "areas": areas,
-        "iou": values,
-        "shared": shared,
-        "union": union,
-        "pairs": pairs,
-        "kind": kind,
-        "marked": t & counted,
-        "counted": counted,
-        "pixel_m": pixel_m,
-    }
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-cross
+def _match(truth, prediction, ignore, pixel_m, min_km2=MIN_KM2):
+    "The objects of both masks and what they are to one another."
+    t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
+    true = _pieces(t, ~skip, pixel_m, min_km2)
+    predicted = _pieces(p | (skip & t), ~skip, pixel_m, min_km2)
+    n, k = len(true.pixels), len(predicted.pixels)
+    # a pair of labels as one number
+    code = true.labels.astype(np.int64) * (k + 1) + predicted.labels
+    cross = np.bincount(code.ravel(), minlength=(n + 1) * (k + 1)).reshape(n + 1, k + 1)
+    inside = cross[1:, 1:]
+    outside = predicted.pixels - inside
+    shared = inside > 0
+    iou = inside / (true.pixels[:, None] + outside)
+    union = inside.sum(1) / (true.pixels + (shared * outside).sum(1))
+    near = np.unique(predicted.labels[ndimage.binary_dilation(t, _TOUCH)])
+    kind = np.where(predicted.joined > 2 * predicted.pixels, "unsure", "false")
+    kind[near[near > 0] - 1] = "truth"
+    return _Match(
+        truth=true.labels,
+        predicted=predicted.labels,
+        areas=true.pixels,
+        iou=iou,
+        shared=shared,
+        union=union,
+        pairs=_one_to_one(iou),
+        kind=kind.tolist(),
+        marked=t & ~skip,
+        counted=~skip,
+        pixel_m=pixel_m,
+    )
 
 # %% ../../nbs/7_evaluation/72_objects.ipynb #x-plot-objects
+_FATES = {
+    "ignored": "#cccccc",
+    "matched": "#0072b2",
+    "at the truth, unmatched": "#8cc5e8",
+    "unsure": "#f0e442",
+    "false": "#d55e00",
+}
+
+
 def plot_objects(
     ax: Axes,  # matplotlib axes
     truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
@@ -237,108 +228,134 @@ def plot_objects(
     ignore: np.ndarray | None,  # (H, W) 1 = not counted
     pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
 ) -> Axes:  # the axes, in kilometres
-    """Truth as outline, predicted objects by their fate (matched at 0.1, at the truth but
-    unmatched, unsure, false), truth that is not found hatched.
-    """
+    "Truth as outline, hatched where missed; predicted objects by their fate, matched at 0.1."
+    from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
     m = _match(truth, prediction, ignore, pixel_m)
-    h, w = m["counted"].shape
-    down, right = np.array(m["pixel_m"]) / 1000
-    matched = {j for _, j, value in m["pairs"] if value >= LEVELS[0]}
-    fate = np.array(
-        [
-            "",
-            *(
-                "matched" if j in matched else f"{k}, unmatched" if k == "truth" else k
-                for j, k in enumerate(m["kind"])
-            ),
-        ]
-    )[m["predicted"]]
-    image = np.ones((h, w, 3))
+    fates = _fates(m)
+    image = np.ones((*fates.shape, 3))
     legend = []
-    for name, colour, where in [
-        ("ignored", "#cccccc", ~m["counted"]),
-        *(
-            (k, c, fate == k)
-            for k, c in (
-                ("matched", "#0072b2"),
-                ("truth, unmatched", "#8cc5e8"),
-                ("unsure", "#f0e442"),
-                ("false", "#d55e00"),
-            )
-        ),
-    ]:
-        image[where] = tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-        if where.any():
-            legend.append(
-                Patch(
-                    color=colour,
-                    label={"truth, unmatched": "at the truth, unmatched"}.get(name, name),
-                )
-            )
-    ax.imshow(image, extent=(0, w * right, h * down, 0), interpolation="nearest")
-    y = (np.arange(h) + 0.5) * down
-    x = (np.arange(w) + 0.5) * right
-    missed = np.r_[False, m["union"] < FOUND_IOU][m["truth"]]
-    if missed.any():
-        ax.contourf(x, y, missed, [0.5, 1.5], colors="none", hatches=["/////"]).set_edgecolor(
-            "#444444"
-        )
-        legend.append(
-            Patch(facecolor="white", edgecolor="#444444", hatch="/////", label="missed truth")
-        )
-    outline = m["marked"]
-    if outline.any() and not outline.all():
-        ax.contour(x, y, outline, [0.5], colors="black", linewidths=1)
-        legend.append(Patch(facecolor="none", edgecolor="black", label="truth"))
+    for name, colour in _FATES.items():
+        if (fates == name).any():
+            image[fates == name] = to_rgb(colour)
+            legend.append(Patch(color=colour, label=name))
+    height, width = np.array(fates.shape) * m.pixel_m / 1000
+    ax.imshow(image, extent=(0, width, height, 0), interpolation="nearest")
+    legend += _outlines(ax, m)
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1), "ncols": 3, "columnspacing": 1}
     if legend:
-        ax.legend(
-            handles=legend,
-            fontsize=7,
-            loc="lower left",
-            bbox_to_anchor=(-0.02, 1),
-            ncols=3,
-            handlelength=1.2,
-            columnspacing=1,
-            frameon=False,
-        )
+        ax.legend(handles=legend, fontsize=7, handlelength=1.2, frameon=False, **place)
     ax.set(xlabel="km", ylabel="km")
     return ax
+
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-plot-parts
+def _fates(m):
+    "What became of the predicted object that holds each pixel, (H, W) keys of `_FATES` or empty."
+    matched = {pair.predicted for pair in m.pairs if pair.iou >= LEVELS[0]}
+    names = [""]  # of label 0
+    for j, kind in enumerate(m.kind):
+        if j in matched:
+            names.append("matched")
+        else:
+            names.append("at the truth, unmatched" if kind == "truth" else kind)
+    fates = np.array(names, object)[m.predicted]
+    fates[~m.counted] = "ignored"
+    return fates
+
+
+def _outlines(ax, m):
+    "Truth as outline, missed truth hatched; their legend."
+    from matplotlib.patches import Patch
+
+    legend = []
+    y, x = ((np.arange(n) + 0.5) * size / 1000 for n, size in zip(m.marked.shape, m.pixel_m))
+    missed = np.r_[False, m.union < FOUND_IOU][m.truth]
+    if missed.any():
+        hatched = ax.contourf(x, y, missed, [0.5, 1.5], colors="none", hatches=["/////"])
+        hatched.set_edgecolor("#444444")
+        style = {"facecolor": "white", "edgecolor": "#444444", "hatch": "/////"}
+        legend.append(Patch(**style, label="missed truth"))
+    if m.marked.any() and not m.marked.all():
+        ax.contour(x, y, m.marked, [0.5], colors="black", linewidths=1)
+        legend.append(Patch(facecolor="none", edgecolor="black", label="truth"))
+    return legend
 
 # %% ../../nbs/7_evaluation/72_objects.ipynb #x-object-summary
 def object_summary(
     # one row an image: the columns of `match_objects`, event_id ("" = none), scene
     rows: pd.DataFrame,
 ) -> dict[str, float]:  # shares and medians, nan where undefined, and the numbers they rest on
-    """Objects, scenes and events of one network. Raises `RequestError` for missing columns, no row
-    or a scene that is there twice.
-    """
-    rows, parts = _checked(rows), _parts(rows)
+    "Objects, scenes, events of one network. Raises `RequestError` for missing or double rows."
+    rows = _checked(rows)
     quake = rows.truth_objects > 0
     quiet = rows.truth_km2 == 0
-    known = quake & (rows.event_id != "")
-    total = {k: (float(a.sum()), float(b.sum())) for k, (a, b) in parts.items()}
+    total = {k: (float(a.sum()), float(b.sum())) for k, (a, b) in _shares(rows).items()}
     out: dict[str, Any] = {
         "scenes": len(rows),
         "earthquake_scenes": int(quake.sum()),
         "quiet_scenes": int(quiet.sum()),
-        "events": int(rows.event_id[known].nunique()),
+        "events": int(rows.event_id[quake & (rows.event_id != "")].nunique()),
     }
     out |= {k: int(total[f"{k}_share"][0]) for k in ("events_found", "events_found_any")}
-    out |= {k: a / b if b > 0 else float("nan") for k, (a, b) in total.items()}
-    out |= {
-        k: int(rows[k].sum()) for k in rows if k.startswith("matched_") or k.endswith("_objects")
-    }
-    out |= {
-        "scene_km2": float(rows.scene_km2.sum()),
-        "quiet_km2": float(rows.scene_km2[quiet].sum()),
-    }
-    for k in ("best_iou", "union_iou_best", "centroid_km", "area_ratio"):
+    out |= {k: above / below if below > 0 else float("nan") for k, (above, below) in total.items()}
+    out |= {k: int(rows[k].sum()) for k in rows if k.startswith("matched_") or "_objects" in k}
+    out["scene_km2"] = float(rows.scene_km2.sum())
+    out["quiet_km2"] = float(rows.scene_km2[quiet].sum())
+    for k in _QUALITY[1:]:
         out |= {f"{k}_median": float(rows[k].median()), f"{k}_scenes": int(rows[k].notna().sum())}
     return out
 
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-shares
+def _shares(rows):
+    "Name of the share -> what is added up above the line, and below it; one value a row."
+    quake = rows.truth_objects > 0
+    quiet = rows.truth_km2 == 0
+    false = rows.false_objects
+    found = rows.found.where(quake, 0)
+    known = quake & (rows.event_id != "")
+    # an event counts once, in its first row
+    first = known & ~rows.event_id.where(known).duplicated()
+    mean = found.where(known).groupby(rows.event_id).transform("mean")
+    shares = {
+        "found_share": (found, quake),
+        "events_found_share": (first & (mean >= 0.5), first),
+        "events_found_any_share": (first & (mean > 0), first),
+    }
+    for k in rows:
+        if k.startswith("matched_"):
+            level = k.removeprefix("matched_")
+            shares[f"recall_{level}"] = (rows[k], rows.truth_objects)
+            shares[f"precision_{level}"] = (rows[k], rows.predicted_objects)
+    return shares | {
+        "false_per_10000_km2": (1e4 * false, rows.scene_km2),
+        "unsure_per_10000_km2": (1e4 * rows.unsure_objects, rows.scene_km2),
+        "quiet_false_per_10000_km2": (1e4 * false * quiet, rows.scene_km2 * quiet),
+        "quiet_scenes_alarmed": (quiet & (false > 0), quiet),
+        "quiet_scenes_marked": (quiet & (rows.predicted_objects > 0), quiet),
+    }
 
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-checked
+_OBJECTS = ["truth_objects", "predicted_objects", "false_objects", "unsure_objects"]
+_AREAS = ["truth_km2", "scene_km2"]
+
+
+def _checked(rows):
+    "The rows with a clean index and text in event_id, checked."
+    missing = [k for k in ("event_id", "scene", *_OBJECTS, *_QUALITY, *_AREAS) if k not in rows]
+    if missing or not len(rows):
+        rule = "There must be rows of `match_objects` with event_id and scene"
+        raise RequestError(rule, f"missing {missing}, {len(rows)} rows", "Make one row an image")
+    rows = rows.reset_index(drop=True)
+    rows["event_id"] = rows.event_id.fillna("").astype(str)
+    rows[_QUALITY + _AREAS] = rows[_QUALITY + _AREAS].astype(float)
+    twice = rows[["event_id", "scene"]].astype(str).duplicated()
+    if twice.any():
+        scene = rows.scene[twice].iloc[0]
+        raise RequestError("A scene may be there once", scene, "Give the rows of one network")
+    return rows
+
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-intervals
 def object_intervals(
     # as for `object_summary`; column `unit` names the unit of each row without an event, e.g. its
     # frame
@@ -354,133 +371,44 @@ def object_intervals(
     if not n_boot >= 1:
         raise RequestError("There must be at least one resample", n_boot, "1000 is customary")
     unit = rows.event_id.where(rows.event_id != "", rows.get("unit", ""))
-    lost = int((unit.isna() | (unit == "")).sum())
-    if lost:
-        raise RequestError(
-            "Every row needs an event_id or a unit",
-            f"{lost} rows without",
-            "Name the frame or the place in a column `unit`",
-        )
+    nameless = int((unit.isna() | (unit == "")).sum())
+    if nameless:
+        rule = "Every row needs an event_id or a unit"
+        raise RequestError(rule, f"{nameless} rows without", "Name the frame in a column `unit`")
     group, names = pd.factorize(unit.astype(str))
     out = {}
-    for key, (above, below) in _parts(rows).items():
+    for key, (above, below) in _shares(rows).items():
         a, b = (np.bincount(group, v.astype(float), len(names)) for v in (above, below))
         a, b = a[b > 0], b[b > 0]
-        if len(b) < 2:
-            out[key] = [float("nan")] * 2
+        n = len(b)
+        if n < 2:
+            out[key] = interval_95([])
             continue
-        times = rng_for(seed, "objects", key).multinomial(
-            len(b), np.full(len(b), 1 / len(b)), n_boot
-        )
-        out[key] = [float(q) for q in np.quantile((times @ a) / (times @ b), [0.025, 0.975])]
+        # how often each unit is drawn, instead of which
+        times = rng_for(seed, "objects", key).multinomial(n, np.full(n, 1 / n), n_boot)
+        out[key] = interval_95((times @ a) / (times @ b))
     return out
 
-
-def _parts(rows):
-    "Every share as two columns over the rows whose sums are above and below the line."
-    quake = rows.truth_objects > 0
-    quiet = rows.truth_km2 == 0
-    false = rows.false_objects
-    found = rows.found.where(quake, 0)
-    known = quake & (rows.event_id != "")
-    first = known & ~rows.event_id.where(known).duplicated()
-    mean = found.where(known).groupby(rows.event_id).transform("mean")
-    parts = {
-        "found_share": (found, quake),
-        "events_found_share": (first & (mean >= 0.5), first),
-        "events_found_any_share": (first & (mean > 0), first),
-    }
-    for k in (k for k in rows if k.startswith("matched_")):
-        parts |= {
-            f"recall_{k[8:]}": (rows[k], rows.truth_objects),
-            f"precision_{k[8:]}": (rows[k], rows.predicted_objects),
-        }
-    parts |= {
-        "false_per_10000_km2": (1e4 * false, rows.scene_km2),
-        "unsure_per_10000_km2": (1e4 * rows.unsure_objects, rows.scene_km2),
-        "quiet_false_per_10000_km2": (1e4 * false * quiet, rows.scene_km2 * quiet),
-        "quiet_scenes_alarmed": (quiet & (false > 0), quiet),
-        "quiet_scenes_marked": (quiet & (rows.predicted_objects > 0), quiet),
-    }
-    return parts
-
-
-def _checked(rows):
-    "The rows with a clean index and text in event_id, checked."
-    needed = [
-        "event_id",
-        "scene",
-        "truth_objects",
-        "predicted_objects",
-        "false_objects",
-        "unsure_objects",
-        "found",
-        "best_iou",
-        "union_iou_best",
-        "centroid_km",
-        "area_ratio",
-        "truth_km2",
-        "scene_km2",
-    ]
-    missing = [k for k in needed if k not in rows]
-    if missing or not len(rows):
-        raise RequestError(
-            "There must be rows of `match_objects` with event_id and scene",
-            f"missing {missing}, {len(rows)} rows",
-            "Make one row an image",
-        )
-    rows = rows.reset_index(drop=True)
-    rows["event_id"] = rows.event_id.fillna("").astype(str)
-    rows[needed[6:]] = rows[needed[6:]].astype(float)
-    twice = rows[["event_id", "scene"]].astype(str).duplicated()
-    if twice.any():
-        raise RequestError(
-            "A scene may be there once",
-            rows.scene[twice.to_numpy()].iloc[0],
-            "Give the rows of one network",
-        )
-    return rows
-
 # %% ../../nbs/7_evaluation/72_objects.ipynb #x-boundary-counts
-BOUNDARY_M = 500.0  # width of the rim, metres
-BAND_M = 1000.0  # half width of the tolerance band, metres
-
-
 def boundary_counts(
     truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
     prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
     ignore: np.ndarray | None,  # (H, W) 1 = not counted
     pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
-    distance_m: float = BOUNDARY_M,  # width of the rim, metres, at least one pixel
-    # (tp, fp, fn): pixels in both rims, in the prediction's only, in the truth's only
-) -> tuple[int, int, int]:
+    distance_m: float = 500.0,  # width of the rim, metres, at least one pixel
+    # (4,) int64 tp, fp, fn, tn: pixels in both rims, in the prediction's only, in the truth's only,
+    # in neither; `iou` of them is the boundary IoU
+) -> np.ndarray:
     """Counts of the boundary IoU of Cheng et al. 2021 (CVPR). Raises `RequestError` for shapes that
     differ or a distance below a pixel.
     """
     t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
-    _distance(distance_m)
+    _check_distance(distance_m)
     if distance_m < max(pixel_m):
-        raise RequestError(
-            "The rim must be at least one pixel wide",
-            f"{distance_m} m, pixels {pixel_m} m",
-            "Raise distance_m",
-        )
+        received = f"{distance_m} m, pixels {pixel_m} m"
+        raise RequestError("The rim must be at least one pixel wide", received, "Raise distance_m")
     a, b = (_rim(m & ~skip, m | skip, distance_m, pixel_m) for m in (t, p))
-    both = int((a & b).sum())
-    return both, int(b.sum()) - both, int(a.sum()) - both
-
-
-def boundary_iou(
-    truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
-    prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
-    ignore: np.ndarray | None,  # (H, W) 1 = not counted
-    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
-    distance_m: float = BOUNDARY_M,  # width of the rim, metres, at least one pixel
-) -> float:  # 0 to 1, nan if neither mask has a rim
-    "IoU of the two rims. Raises what `boundary_counts` raises."
-    return float(
-        iou(np.array([*boundary_counts(truth, prediction, ignore, pixel_m, distance_m), 0]))
-    )
+    return _four_counts(a, b, ~skip)
 
 
 def tolerance_counts(
@@ -488,33 +416,24 @@ def tolerance_counts(
     prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
     ignore: np.ndarray | None,  # (H, W) 1 = not counted
     pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
-    band_m: float = BAND_M,  # half width of the band that is left out, metres, above 0
-) -> tuple[int, int, int, int]:  # (tp, fp, fn, tn)
+    band_m: float = 1000.0,  # half width of the band that is left out, metres, above 0
+) -> np.ndarray:  # (4,) int64 tp, fp, fn, tn; `iou` of them is the tolerance IoU
     """Counts of the pixels that lie more than `band_m` metres from the truth's edge. Raises
     `RequestError` for shapes that differ or a distance that is not positive.
     """
     t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
-    _distance(band_m)
+    _check_distance(band_m)
     away = ~skip
     if t.any() and not t.all():
         box = _around(t, band_m, pixel_m)
-        near = ndimage.distance_transform_edt(~t[box], sampling=pixel_m)  # 0 inside
-        if not t[box].all():
-            near += ndimage.distance_transform_edt(t[box], sampling=pixel_m)
-        away[box] &= near > band_m * (1 + 1e-9)
-    tn, fp, fn, tp = np.bincount(2 * t[away] + p[away], minlength=4).tolist()
-    return tp, fp, fn, tn
+        away[box] &= _edge_distance(t[box], pixel_m) > band_m * (1 + 1e-9)
+    return _four_counts(t, p, away)
 
-
-def tolerance_iou(
-    truth: np.ndarray,  # (H, W) 0/1, NaN = ignored
-    prediction: np.ndarray,  # (H, W) 0/1, NaN = no prediction, ignored
-    ignore: np.ndarray | None,  # (H, W) 1 = not counted
-    pixel_m: tuple[float, float],  # (row, column) size of a pixel, metres
-    band_m: float = BAND_M,  # half width of the band that is left out, metres, above 0
-) -> float:  # 0 to 1, nan if neither mask has a pixel beyond the band
-    "IoU beyond the band. Raises what `tolerance_counts` raises."
-    return float(iou(np.array(tolerance_counts(truth, prediction, ignore, pixel_m, band_m))))
+# %% ../../nbs/7_evaluation/72_objects.ipynb #x-distances
+def _four_counts(truth, prediction, counted):
+    "tp, fp, fn, tn where it counts."
+    code = 2 * truth[counted] + prediction[counted]
+    return np.bincount(code, minlength=4)[[3, 1, 2, 0]]
 
 
 def _rim(mask, inside, distance_m, pixel_m):
@@ -528,6 +447,16 @@ def _rim(mask, inside, distance_m, pixel_m):
     return rim
 
 
+def _edge_distance(mask, pixel_m):
+    "Metres to the nearest pixel of the other kind, (H, W); 0 if there is none."
+    distance = np.zeros(mask.shape)
+    for side in (mask, ~mask):
+        # SciPy's distance to nothing is arbitrary
+        if not side.all():
+            distance += ndimage.distance_transform_edt(side, sampling=pixel_m)
+    return distance
+
+
 def _around(mask, distance_m, pixel_m):
     "Slices that hold the mask and all within distance_m of it."
     spans = []
@@ -538,6 +467,6 @@ def _around(mask, distance_m, pixel_m):
     return tuple(spans)
 
 
-def _distance(metres):
+def _check_distance(metres):
     if not (np.isfinite(metres) and metres > 0):
         raise RequestError("The distance must be positive", metres, "Give metres")

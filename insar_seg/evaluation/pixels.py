@@ -5,11 +5,13 @@
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-imports
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ..core.base import RequestError, rng_for
 
@@ -17,61 +19,61 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['COUNTS', 'SMOOTH', 'SCORES', 'LABELS', 'POSTER', 'counts', 'iou', 'dice', 'accuracy', 'precision', 'recall',
-           'batch_scores', 'summary', 'bootstrap', 'to_json_ready', 'paired_differences', 'ranking', 'poster_table',
-           'plot_scores']
+__all__ = ['COUNTS', 'Images', 'SMOOTH', 'SCORES', 'LABELS', 'POSTER', 'same_shape', 'counts', 'ratio', 'iou', 'dice', 'accuracy',
+           'precision', 'recall', 'batch_scores', 'summary', 'unit_sums', 'interval_95', 'to_json_ready',
+           'paired_differences', 'ranking', 'poster_table', 'plot_scores']
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-counts
 COUNTS = ["tp", "fp", "fn", "tn"]
+Images = np.ndarray | Sequence[np.ndarray]  # (N, H, W), or a list of (H, W)
+
+
+def same_shape(
+    **arrays: ArrayLike | None,  # name -> array of any shape; None: not given
+) -> None:
+    "Raises `RequestError` unless all arrays that are given have one shape."
+    shapes = {name: np.shape(a) for name, a in arrays.items() if a is not None}
+    if len(set(shapes.values())) > 1:
+        raise RequestError("All layers must have one shape", shapes, "Put them on one grid")
 
 
 def counts(
-    # (N, H, W) 0/1, or a list of (H, W) of different sizes
-    truth: np.ndarray | Sequence[np.ndarray],
-    # the same: 0/1, or probabilities; NaN = no prediction
-    prediction: np.ndarray | Sequence[np.ndarray],
-    # the same: 1 = not counted; None: all count
-    ignore: np.ndarray | Sequence[np.ndarray] | None = None,
+    truth: Images,  # (N, H, W) 0/1, or a list of (H, W) of different sizes
+    prediction: Images,  # the same: 0/1, or probabilities; NaN = no prediction
+    ignore: Images | None = None,  # the same: 1 = not counted; None: all count
     threshold: float = 0.5,  # a pixel is predicted positive above this probability
 ) -> pd.DataFrame:  # one row an image, int64 columns tp, fp, fn, tn
     "Pixels of each image by truth and prediction. Raises `RequestError` if the shapes differ."
-    skips: np.ndarray | Sequence[np.ndarray | None] = (
-        [None] * len(truth) if ignore is None else ignore
-    )
+    skips: Any = [None] * len(truth) if ignore is None else ignore
     if not len(truth) == len(prediction) == len(skips):
-        raise RequestError(
-            "There must be as many predictions as truths",
-            (len(truth), len(prediction), len(skips)),
-            "Pair them",
-        )
+        images = (len(truth), len(prediction), len(skips))
+        raise RequestError("There must be as many predictions as truths", images, "Pair them")
     rows = np.empty((len(truth), 4), np.int64)
-    for i, (t, p, skip) in enumerate(zip(truth, prediction, skips)):
-        t, p = np.asarray(t) > 0, np.asarray(p)
-        if t.shape != p.shape or (skip is not None and np.shape(skip) != t.shape):
-            raise RequestError(
-                "Truth, prediction and ignore must have one shape",
-                (t.shape, p.shape, np.shape(skip)),
-                "Put them on one grid",
-            )
-        known = np.isfinite(p) if skip is None else np.isfinite(p) & (np.asarray(skip) == 0)
-        code = 2 * t[known] + (p[known] > threshold)
-        tn, fp, fn, tp = np.bincount(code.ravel(), minlength=4)
+    for i, (affected, probability, skip) in enumerate(zip(truth, prediction, skips)):
+        same_shape(truth=affected, prediction=probability, ignore=skip)
+        known = np.isfinite(probability)
+        if skip is not None:
+            known &= np.asarray(skip) == 0
+        marked = np.asarray(probability)[known] > threshold
+        tn, fp, fn, tp = np.bincount(2 * (np.asarray(affected)[known] > 0) + marked, minlength=4)
         rows[i] = tp, fp, fn, tn
     return pd.DataFrame(rows, columns=COUNTS)
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x--ratio
-def _ratio(above, below):
-    "above / below as float64, nan where below is 0."
+def ratio(
+    above: ArrayLike,  # any shape
+    below: ArrayLike,  # the same shape, 0 or more
+) -> np.ndarray | np.float64:  # the same shape, float64
+    "above / below, nan where below is 0."
     above, below = np.asarray(above, float), np.asarray(below, float)
+    # [()] makes a number of an array without dimensions
     return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)[()]
 
 
 def _columns(c):
     "tp, fp, fn, tn of a table, of a row, of a mapping, or of an array whose last axis they are."
     return (
-        [np.asarray(c[k]) for k in COUNTS]
-        if not isinstance(c, np.ndarray)
-        else np.moveaxis(c, -1, 0)
+        np.moveaxis(c, -1, 0) if isinstance(c, np.ndarray) else [np.asarray(c[k]) for k in COUNTS]
     )
 
 
@@ -82,7 +84,7 @@ def iou(
 ) -> np.ndarray | np.float64:  # 0 to 1, a number for each image, or one; nan where undefined
     "Intersection over union (Jaccard index)."
     tp, fp, fn, _ = _columns(c)
-    return _ratio(tp + smooth, tp + fp + fn + smooth)
+    return ratio(tp + smooth, tp + fp + fn + smooth)
 
 
 def dice(
@@ -91,15 +93,15 @@ def dice(
 ) -> np.ndarray | np.float64:  # as `iou`
     "Dice coefficient (F1 score)."
     tp, fp, fn, _ = _columns(c)
-    return _ratio(2 * tp + smooth, 2 * tp + fp + fn + smooth)
+    return ratio(2 * tp + smooth, 2 * tp + fp + fn + smooth)
 
-
+# %% ../../nbs/7_evaluation/70_pixels.ipynb #x-accuracy
 def accuracy(
     c: pd.DataFrame | pd.Series | Mapping | np.ndarray,  # counts, as for `iou`
 ) -> np.ndarray | np.float64:  # as `iou`
     "Share of pixels that are right."
     tp, fp, fn, tn = _columns(c)
-    return _ratio(tp + tn, tp + fp + fn + tn)
+    return ratio(tp + tn, tp + fp + fn + tn)
 
 
 def precision(
@@ -107,7 +109,7 @@ def precision(
 ) -> np.ndarray | np.float64:  # as `iou`
     "Share of predicted pixels that are right."
     tp, fp, _, _ = _columns(c)
-    return _ratio(tp, tp + fp)
+    return ratio(tp, tp + fp)
 
 
 def recall(
@@ -115,31 +117,23 @@ def recall(
 ) -> np.ndarray | np.float64:  # as `iou`
     "Share of affected pixels that are found."
     tp, _, fn, _ = _columns(c)
-    return _ratio(tp, tp + fn)
+    return ratio(tp, tp + fn)
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-batch-scores
 SMOOTH = 1e-5  # what the segmentation_models library adds above and below the line
 
 
 def batch_scores(
-    table: pd.DataFrame,  # counts, one row an image, in the order of prediction
+    c: np.ndarray,  # (N, 4) counts, one row an image, in the order of prediction
     batch_size: int = 8,  # images a batch; the last one may be smaller
 ) -> dict[str, float]:  # iou, dice, accuracy: means over batches
-    """Scores as a Keras evaluation reports them: each batch one set of counts, then the plain mean
-    over batches.
-    """
-    return _batch_means(table[COUNTS].to_numpy(), batch_size)
-
-
-def _batch_means(array, batch_size):
-    "`batch_scores` of a (N, 4) array of counts."
-    batches = np.add.reduceat(array, np.arange(0, len(array), batch_size), axis=0)
-    scores = {
-        "iou": iou(batches, SMOOTH),
-        "dice": dice(batches, SMOOTH),
-        "accuracy": accuracy(batches),
+    "Scores as a Keras evaluation reports them: each batch one set of counts, then the plain mean."
+    batches = np.add.reduceat(c, np.arange(0, len(c), batch_size), axis=0)
+    return {
+        "iou": _mean(iou(batches, SMOOTH)),
+        "dice": _mean(dice(batches, SMOOTH)),
+        "accuracy": _mean(accuracy(batches)),
     }
-    return {k: _mean(v) for k, v in scores.items()}
 
 
 def _mean(values):
@@ -158,34 +152,26 @@ def summary(
     batch_size: int = 8,  # images a batch, for the scores at the top level
     n_boot: int = 1000,  # resamples behind every interval
     seed: int = 0,  # fixes the resamples
-    # iou, dice, accuracy (means over batches), micro, per_image, per_event, interval_95, and what
-    # is told of empty images
+    # iou, dice, accuracy (means over batches), micro, per_image, per_event, interval_95, and
+    # figures of the empty images
 ) -> dict[str, Any]:
-    """The scores of one network in every averaging. Raises `RequestError` if there is no image or
-    not one event an image.
-    """
-    events = np.asarray(events).astype(str)
+    "One network's scores in every averaging. Raises `RequestError` without images or events."
     if not len(table) or len(events) != len(table):
-        raise RequestError(
-            "Every image needs its event, and there must be an image",
-            (len(table), len(events)),
-            "Check the split",
-        )
+        received = (len(table), len(events))
+        raise RequestError("There must be images, each with an event", received, "Check the split")
     c = table[COUNTS].to_numpy()
-    names, unit = np.unique(events, return_inverse=True)
-    sums = np.stack([np.bincount(unit, c[:, k], len(names)) for k in range(4)], -1)
-    find = c[:, 0] + c[:, 2] > 0
-    found = c[:, 0] + c[:, 1] > 0
-    held = sums[:, 0] + sums[:, 2] > 0
+    unit, names = pd.factorize(np.asarray(events).astype(str), sort=True)
+    sums = unit_sums(c, unit)
+    empty = c[~_affected(c)]
     return {
-        **_batch_means(c, batch_size),
+        **batch_scores(c, batch_size),
         "micro": {k: float(f(c.sum(0))) for k, f in SCORES.items()},
-        "per_image": {k: _mean(f(c[find])) for k, f in SCORES.items()},
-        "per_event": {k: _mean(f(sums[held])) for k, f in SCORES.items()},
-        "interval_95": bootstrap(c, unit, sums, batch_size, n_boot, seed),
-        "false_alarm_rate": float(found[~find].mean()) if (~find).any() else float("nan"),
-        "false_alarm_share": float(_ratio(c[~find, 1].sum(), c[~find].sum())),
-        "empty_images": int((~find).sum()),
+        "per_image": {k: _mean(f(c[_affected(c)])) for k, f in SCORES.items()},
+        "per_event": {k: _mean(f(sums[_affected(sums)])) for k, f in SCORES.items()},
+        "interval_95": _intervals(c, unit, sums, batch_size, n_boot, seed),
+        "false_alarm_rate": _mean(empty[:, 1] > 0),
+        "false_alarm_share": float(ratio(empty[:, 1].sum(), empty.sum())),
+        "empty_images": len(empty),
         "positive_share": float((c[:, 0] + c[:, 2]).sum() / max(1, c.sum())),
         "batch_size": int(batch_size),
         "images": len(c),
@@ -193,45 +179,59 @@ def summary(
     }
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-bootstrap
-def bootstrap(
-    c: np.ndarray,  # (N, 4) counts of the images
-    unit: np.ndarray,  # (N,) number of the event of each image
-    sums: np.ndarray,  # (E, 4) counts of the events
-    batch_size: int,  # images a batch, 1 or more
-    n_boot: int,  # resamples, 1 or more
-    seed: int,  # fixes the resamples
-) -> dict[str, list[float]]:  # score -> [2.5 %, 97.5 %]; nan if there are fewer than two events
-    """Percentile intervals over events: iou, dice, accuracy (means over batches), micro_* and
-    per_event_*.
-    """
-    keys = ["iou", "dice", "accuracy"] + [
-        f"{a}_{k}" for a in ("micro", "per_event") for k in SCORES
-    ]
+def unit_sums(
+    c: np.ndarray,  # (N, K) counts, one row an image
+    unit: np.ndarray,  # (N,) number of the event of each image, 0 to E - 1
+) -> np.ndarray:  # (E, K) float64
+    "Counts added up within each event."
+    return np.stack([np.bincount(unit, column) for column in c.T], -1)
+
+
+def interval_95(
+    values: ArrayLike,  # one number a resample; nan: undefined
+) -> list[float]:  # [2.5th, 97.5th] percentile of what is defined; nan if nothing is
+    "Percentile interval of a bootstrap."
+    defined = np.asarray(values, float)
+    defined = defined[np.isfinite(defined)]
+    if not len(defined):
+        return [float("nan")] * 2
+    return [float(q) for q in np.quantile(defined, [0.025, 0.975])]
+
+# %% ../../nbs/7_evaluation/70_pixels.ipynb #x-intervals
+def _affected(c):
+    "Which of the counts (..., 4) have something to find."
+    return c[..., 0] + c[..., 2] > 0
+
+
+def _intervals(c, unit, sums, batch_size, n_boot, seed):
+    "Score -> interval: iou, dice, accuracy (means over batches), micro_* and per_event_*."
     n = len(sums)
+    averaged = list(itertools.product(("micro", "per_event"), SCORES))
     if n < 2:
-        return {k: [float("nan")] * 2 for k in keys}
+        keys = ["iou", "dice", "accuracy"] + [f"{averaging}_{k}" for averaging, k in averaged]
+        return {k: interval_95([]) for k in keys}
     drawn = rng_for(seed, "bootstrap").integers(0, n, (n_boot, n))
     images = [np.flatnonzero(unit == i) for i in range(n)]
-    batches = [_batch_means(c[np.concatenate([images[i] for i in d])], batch_size) for d in drawn]
-    values: dict[str, np.ndarray | np.float64] = {
-        k: np.array([b[k] for b in batches]) for k in keys[:3]
-    }
-    held = np.where((sums[:, 0] + sums[:, 2] > 0)[:, None], sums, 0)
-    for k, f in SCORES.items():
-        values[f"micro_{k}"] = f(sums[drawn].sum(1))
-        each = np.asarray(f(held))[drawn]
-        known = np.isfinite(each)
-        values[f"per_event_{k}"] = _ratio(np.where(known, each, 0).sum(1), known.sum(1))
-    return {
-        k: (
-            [float(q) for q in np.nanquantile(v, [0.025, 0.975])]
-            if np.isfinite(v).any()
-            else [float("nan")] * 2
-        )
-        for k, v in values.items()
-    }
+    batched = []
+    for row in drawn:
+        rows = np.concatenate([images[i] for i in row])
+        batched.append(batch_scores(c[rows], batch_size))
+    out = {k: interval_95(values) for k, values in pd.DataFrame(batched).items()}
+    for averaging, k in averaged:
+        out[f"{averaging}_{k}"] = interval_95(_averaged(sums[drawn], SCORES[k], averaging))
+    return out
 
 
+def _averaged(sums, score, averaging):
+    "Score of (B, E, 4) event counts: one number a draw."
+    if averaging == "micro":
+        return score(sums.sum(1))
+    # events with nothing to find have no score
+    each = score(np.where(_affected(sums)[..., None], sums, 0))
+    known = np.isfinite(each)
+    return ratio(np.where(known, each, 0).sum(1), known.sum(1))
+
+# %% ../../nbs/7_evaluation/70_pixels.ipynb #x-json
 def to_json_ready(
     value: Any,  # dicts, lists, numbers, NumPy numbers and arrays
 ) -> Any:  # the same of plain Python types; nan and infinity become None
@@ -259,56 +259,35 @@ def paired_differences(
     seed: int = 0,  # fixes the resamples
     # a row a name: score, difference (to the reference), low, high (95 %), told_apart (boolean)
 ) -> pd.DataFrame:
-    """Differences with their paired percentile intervals over events. Raises `RequestError` for
-    unequal tables or an unknown name or averaging.
-    """
-    if reference not in tables:
-        raise RequestError(
-            "The reference must be among the tables", repr(reference), f"Given: {', '.join(tables)}"
-        )
-    if averaging not in ("micro", "per_event"):
-        raise RequestError(
-            "Differences are of micro or per_event scores", repr(averaging), "Choose one of them"
-        )
-    if len({len(t) for t in tables.values()} | {len(events)}) != 1:
-        raise RequestError(
-            "All tables must hold the same images",
-            {k: len(t) for k, t in tables.items()},
-            "Predict the same images with each",
-        )
-    unit = np.unique(np.asarray(events).astype(str), return_inverse=True)[1]
-    sums = {k: np.stack([np.bincount(unit, t[c]) for c in COUNTS], -1) for k, t in tables.items()}
-    n = unit.max() + 1
+    "Differences with intervals over events. Raises `RequestError` for what cannot be paired."
+    _check_paired(tables, events, reference, averaging)
+    unit, names = pd.factorize(np.asarray(events).astype(str), sort=True)
+    n = len(names)
     drawn = rng_for(seed, "bootstrap").integers(0, n, (n_boot, n))
+    sums = {k: unit_sums(t[COUNTS].to_numpy(), unit) for k, t in tables.items()}
     value = {k: _averaged(s[None], score, averaging)[0] for k, s in sums.items()}
     boot = {k: _averaged(s[drawn], score, averaging) for k, s in sums.items()}
-    rows = {}
+    table = pd.DataFrame({"score": value, "difference": value}, index=list(tables))
+    table["difference"] -= value[reference]
     for k in tables:
-        d = (boot[k] - boot[reference])[np.isfinite(boot[k] - boot[reference])]
-        low, high = (
-            np.quantile(d, [0.025, 0.975])
-            if n > 1 and len(d) and k != reference
-            else (np.nan, np.nan)
-        )
-        rows[k] = {
-            "score": value[k],
-            "difference": value[k] - value[reference],
-            "low": low,
-            "high": high,
-            "told_apart": bool(low > 0 or high < 0),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        # one event, or the reference itself, has no interval
+        differences = boot[k] - boot[reference] if n > 1 and k != reference else []
+        table.loc[k, ["low", "high"]] = interval_95(differences)
+    return table.assign(told_apart=(table.low > 0) | (table.high < 0))
 
+# %% ../../nbs/7_evaluation/70_pixels.ipynb #x-check-paired
+def _check_paired(tables, events, reference, averaging):
+    "Raises `RequestError` for unequal tables or an unknown name or averaging."
+    if reference not in tables:
+        given = f"Given: {', '.join(tables)}"
+        raise RequestError("The reference must be among the tables", repr(reference), given)
+    if averaging not in ("micro", "per_event"):
+        raise RequestError("Averaging must be micro or per_event", repr(averaging), "Choose one")
+    sizes = {k: len(t) for k, t in tables.items()}
+    if set(sizes.values()) != {len(events)}:
+        raise RequestError("All tables must hold the same images", sizes, "Predict them with each")
 
-def _averaged(sums, score, averaging):
-    "Score of (B, E, 4) event counts: one number a draw."
-    if averaging == "micro":
-        return score(sums.sum(1))
-    each = score(np.where((sums[..., 0] + sums[..., 2] > 0)[..., None], sums, 0))
-    known = np.isfinite(each)
-    return _ratio(np.where(known, each, 0).sum(1), known.sum(1))
-
-
+# %% ../../nbs/7_evaluation/70_pixels.ipynb #x-ranking
 def ranking(
     tables: dict[str, pd.DataFrame],  # as `paired_differences`
     events: np.ndarray | Sequence[str] | pd.Series,  # (N,) event of each image; "" = none
@@ -317,39 +296,27 @@ def ranking(
     """All names against the best one; `text` says which of them these events cannot tell from it.
     Raises what `paired_differences` raises, and `RequestError` where no score is defined.
     """
-    events = np.asarray(events).astype(str)
     first = paired_differences(tables, events, next(iter(tables)), **options).score
     if first.isna().all():
-        raise RequestError(
-            "A ranking needs at least one defined score",
-            "none",
-            "Give images with something to find",
-        )
+        raise RequestError("A ranking needs a defined score", "none", "Give images with a target")
     best = first.idxmax()
-    table = paired_differences(tables, events, best, **options).sort_values(
-        "score", ascending=False, kind="stable"
-    )
-    text = [
-        (
-            "best"
-            if k == best
-            else (
-                "score undefined"
-                if np.isnan(r.score)
-                else (
-                    "no interval"
-                    if np.isnan(r.low)
-                    else f"below {best}"
-                    if r.told_apart
-                    else f"not told apart from {best}"
-                )
-            )
-        )
-        for k, r in table.iterrows()
-    ]
-    return table.assign(text=text)
+    table = paired_differences(tables, events, best, **options)
+    table = table.sort_values("score", ascending=False, kind="stable")
+    return table.assign(text=[_standing(k, row, best) for k, row in table.iterrows()])
+
+
+def _standing(name, row, best):
+    "Where a name stands beside the best one, in words."
+    if name == best:
+        return "best"
+    if np.isnan(row.score):
+        return "score undefined"
+    if np.isnan(row.low):
+        return "no interval"
+    return f"below {best}" if row.told_apart else f"not told apart from {best}"
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-poster-table
+# names in tables and figures, in this order; the networks' are those of the chapter on networks
 LABELS = {
     "unet_inceptionv3": "U-net InceptionV3",
     "unet_vgg19": "U-net VGG19",
@@ -367,6 +334,7 @@ LABELS = {
     "all_positive": "mark everything",
     "all_negative": "mark nothing",
 }
+# the two tables of Silva, Sousa, Lazecky and Cunha
 POSTER = {
     "margin": {
         "unet_inceptionv3": {"iou": 0.43, "dice": 0.59, "accuracy": 0.83},
@@ -380,6 +348,9 @@ POSTER = {
     },
 }
 
+# %% ../../nbs/7_evaluation/70_pixels.ipynb #x-poster-rows
+_TITLES = {"iou": "IoU", "dice": "Dice", "accuracy": "accuracy"}
+
 
 def poster_table(
     experiment: dict[str, dict],  # name -> scores, as in `results.json`
@@ -389,26 +360,27 @@ def poster_table(
 ) -> pd.DataFrame:
     "Our scores (means over batches) beside the study's; NaN where the study has none."
     theirs: dict[str, dict[str, float]] = POSTER.get(which, {})
-    rows: dict[str, dict[str, float]] = {}
-    order = [k for k in LABELS if k in experiment or k in theirs] + [
-        k for k in experiment if k not in LABELS
-    ]
-    for name in order:
-        ours: dict[str, Any] = experiment.get(name) or {}
-        row: dict[str, float] = {}
-        for key, title in (("iou", "IoU"), ("dice", "Dice"), ("accuracy", "accuracy")):
-            row[title] = _number(ours.get(key))
+    rows: dict[str, dict[str, Any]] = {}
+    for name in _ordered({**theirs, **experiment}):
+        ours = experiment.get(name) or {}
+        row: dict[str, Any] = {}
+        for key, title in _TITLES.items():
+            row[title] = ours.get(key)
             if key == "iou":
-                interval = (ours.get("interval_95") or {}).get("iou") or [None, None]
-                row["IoU 95 % low"], row["IoU 95 % high"] = map(_number, interval)
-            row[f"{title} (poster)"] = _number(theirs.get(name, {}).get(key))
+                row["IoU 95 % low"], row["IoU 95 % high"] = _interval(ours, key)
+            row[f"{title} (poster)"] = theirs.get(name, {}).get(key)
         rows[LABELS.get(name, name)] = row
     return pd.DataFrame.from_dict(rows, orient="index").astype(float)
 
 
-def _number(value):
-    "A float, nan for None."
-    return float("nan") if value is None else float(value)
+def _ordered(names):
+    "Names as `LABELS` orders them, others behind."
+    return [k for k in LABELS if k in names] + [k for k in names if k not in LABELS]
+
+
+def _interval(scores, key):
+    "Low and high end; None, as JSON has it, or NaN where there is no interval."
+    return (scores.get("interval_95") or {}).get(key) or [None, None]
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-plot-scores
 def plot_scores(
@@ -417,28 +389,23 @@ def plot_scores(
     key: str = "iou",  # iou, dice or accuracy
     ax: Axes | None = None,  # matplotlib axes; made if None
 ) -> Axes:  # the axes
-    """Forest plot: each network's score (mean over batches) with its interval over events; a cross
-    marks the study's value.
-    """
+    "Forest plot of scores (means over batches) with intervals; a cross marks the study's value."
     import matplotlib.pyplot as plt
 
-    names = [k for k in LABELS if k in experiment] + [k for k in experiment if k not in LABELS]
+    names = _ordered(experiment)
     if ax is None:
         _, ax = plt.subplots(figsize=(5, 0.3 * len(names) + 0.9), layout="constrained")
     for y, name in enumerate(names):
-        low, high = map(
-            _number, (experiment[name].get("interval_95") or {}).get(key) or [None, None]
+        # matplotlib draws nothing where a number is NaN, and refuses None
+        low, high, score = np.array(
+            [*_interval(experiment[name], key), experiment[name].get(key)], float
         )
         ax.plot([low, high], [y, y], color="0.6", lw=2, zorder=1)
-        ax.plot(_number(experiment[name].get(key)), y, "o", color="C0", ms=5)
+        ax.plot(score, y, "o", color="C0", ms=5)
         study = POSTER.get(which, {}).get(name)
         if study:
             ax.plot(study[key], y, "x", color="C3", ms=6)
-    ax.set(
-        yticks=range(len(names)),
-        yticklabels=[LABELS.get(n, n) for n in names],
-        xlim=(-0.02, 1.02),
-        ylim=(len(names) - 0.5, -0.5),
-        xlabel={"iou": "IoU", "dice": "Dice"}.get(key, key) + ", mean over batches",
-    )
+    ax.set_yticks(range(len(names)), [LABELS.get(n, n) for n in names])
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5))
+    ax.set_xlabel(f"{_TITLES.get(key, key)}, mean over batches")
     return ax

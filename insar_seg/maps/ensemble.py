@@ -15,22 +15,18 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from ..core.base import RequestError, WorkError, rng_for, wrap
+from ..evaluation.curves import all_finite, from_plain
+from ..evaluation.pixels import same_shape
 
 # %% auto #0
-__all__ = ['MEMBERS', 'CLIP', 'TEST_TIME', 'minimum', 'maximum', 'mean_probability', 'geometric_mean', 'disagreement',
-           'intersection', 'union', 'ensembles', 'weighted_mean', 'fit_weights', 'Stacking', 'stacking_from_dict',
-           'fit_stacking', 'Combiner', 'combiner_from_dict', 'fitted_ensembles', 'turned', 'test_time']
+__all__ = ['MEMBERS', 'TEST_TIME', 'minimum', 'maximum', 'mean_probability', 'geometric_mean', 'disagreement', 'ensembles',
+           'weighted_mean', 'Stacking', 'Combiner', 'combiner_from_dict', 'fitted_ensembles', 'test_time']
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-minimum
-MEMBERS = ("unet_inceptionv3", "unet_vgg19")  # the two that the study proposes to intersect
-
-
 def minimum(
     *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
 ) -> np.ndarray:  # the same shape, float32
-    """Passes a threshold where all members do. Raises `RequestError` for fewer than two members or
-    two shapes.
-    """
+    "Passes a threshold where all members do. Raises `RequestError` for one member or two shapes."
     return _stack(probabilities).min(0)
 
 
@@ -41,6 +37,18 @@ def maximum(
     return _stack(probabilities).max(0)
 
 
+def _stack(probabilities):
+    "Members on a new first axis, float32. NumPy's min, max and mean pass NaN on."
+    shapes = {np.shape(p) for p in probabilities}
+    if len(probabilities) < 2 or len(shapes) != 1:
+        rule = "An ensemble needs two members or more of one shape"
+        raise RequestError(rule, sorted(shapes), "Predict the same pixels with each")
+    return np.stack([np.asarray(p, np.float32) for p in probabilities])
+
+# %% ../../nbs/8_maps/80_ensemble.ipynb #x-means
+_CLIP = 1e-6  # a logit is taken of probabilities clipped to this .. 1 - this
+
+
 def mean_probability(
     *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
 ) -> np.ndarray:  # the same shape, float32
@@ -48,71 +56,34 @@ def mean_probability(
     return _stack(probabilities).mean(0, dtype=np.float64).astype(np.float32)
 
 
-CLIP = 1e-6  # a logit is taken of probabilities clipped to CLIP .. 1 - CLIP
-
-
 def geometric_mean(
     *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
 ) -> np.ndarray:  # the same shape, float32
-    """The members' normalised geometric mean: their mean logit as a probability. Raises
-    `RequestError` as `minimum` does.
-    """
+    "Normalised: the mean logit as a probability. Raises `RequestError` as `minimum` does."
     return expit(_logits(_stack(probabilities)).mean(0)).astype(np.float32)
-
-
-def _logits(stack):
-    "Logits, float64."
-    return logit(np.clip(stack.astype(float), CLIP, 1 - CLIP))
 
 
 def disagreement(
     *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
-) -> np.ndarray:  # the same shape, float32, 0 to 1
-    """Largest minus smallest probability: 0 where the members agree. Raises `RequestError` as
-    `minimum` does.
-    """
+) -> np.ndarray:  # the same shape, float32, 0 where the members agree, at most 1
+    "Largest minus smallest probability. Raises `RequestError` as `minimum` does."
     return np.ptp(_stack(probabilities), axis=0)
 
 
-def intersection(
-    a: np.ndarray,  # probabilities, any shape, NaN = no data
-    b: np.ndarray,  # the same shape
-    threshold: float = 0.5,  # probability above which a pixel counts as affected
-) -> np.ndarray:  # boolean; False where there is no data
-    "The pixels that both mark."
-    return minimum(a, b) > threshold
-
-
-def union(
-    a: np.ndarray,  # probabilities, any shape, NaN = no data
-    b: np.ndarray,  # the same shape
-    threshold: float = 0.5,  # probability above which a pixel counts as affected
-) -> np.ndarray:  # boolean; False where there is no data
-    "The pixels that at least one marks."
-    return maximum(a, b) > threshold
-
-
-def _stack(probabilities):
-    "Members on a new first axis, float32. NumPy's min, max and mean pass NaN on."
-    shapes = {np.shape(p) for p in probabilities}
-    if len(probabilities) < 2 or len(shapes) != 1:
-        raise RequestError(
-            "An ensemble needs two members or more of one shape",
-            sorted(shapes),
-            "Predict the same pixels with each",
-        )
-    return np.stack([np.asarray(p, np.float32) for p in probabilities])
+def _logits(stack):
+    "Logits, float64."
+    return logit(np.clip(stack.astype(float), _CLIP, 1 - _CLIP))
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-ensembles
+MEMBERS = ("unet_inceptionv3", "unet_vgg19")  # the two that the study proposes to intersect
+
+
 def ensembles(
     probabilities: dict[str, np.ndarray],  # network -> (N, H, W) probabilities, NaN = no data
     members: Sequence[str] = MEMBERS,  # names of the networks to combine
-    # intersection, union, mean, geometric_mean: (N, H, W) float32, to be thresholded like a
-    # network's
+    # intersection, union, mean, geometric_mean: (N, H, W) float32, thresholded like a network's
 ) -> dict[str, np.ndarray]:
-    """The combinations that need no fit. Raises `RequestError` if a member is missing or the shapes
-    differ.
-    """
+    "The combinations that need no fit. Raises `RequestError` if a member or one shape is missing."
     maps = _members(probabilities, members)
     return {
         "intersection": minimum(*maps),
@@ -126,11 +97,8 @@ def _members(probabilities, members):
     "The members' maps in their order, or an error."
     missing = [m for m in members if m not in probabilities]
     if missing:
-        raise RequestError(
-            "Every member of the ensemble must have predictions",
-            missing,
-            f"Given: {', '.join(probabilities) or 'none'}",
-        )
+        given = f"Given: {', '.join(probabilities) or 'none'}"
+        raise RequestError("Every member of the ensemble must have predictions", missing, given)
     return [probabilities[m] for m in members]
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-weighted-mean
@@ -138,70 +106,44 @@ def weighted_mean(
     weights: ArrayLike,  # (M,) one for each member, 0 or more, sum 1
     *probabilities: ArrayLike,  # two arrays or more of one shape, 0 to 1, NaN = no data
 ) -> np.ndarray:  # the same shape, float32
-    """Linear pool. Raises `RequestError` for weights that are not one a member, negative, or do not
-    add up to 1.
-    """
+    "Linear pool. Raises `RequestError` for weights that are not of the members, or no weights."
     stack = _stack(probabilities)
     w = np.asarray(weights, float)
     if w.shape != stack.shape[:1] or not (w >= 0).all() or abs(w.sum() - 1) > 1e-6:
-        raise RequestError(
-            "There must be one weight for each member, 0 or more, with the sum 1",
-            f"{w.tolist()} for {len(stack)} members",
-            "Fit them",
-        )
+        rule = "There must be one weight for each member, 0 or more, with the sum 1"
+        raise RequestError(rule, f"{w.tolist()} for {len(stack)} members", "Fit them")
     return np.tensordot(w, stack.astype(float), 1).astype(np.float32)
 
 
-def fit_weights(
-    # two arrays or more of one shape, 0 to 1, NaN = no data: validation maps of the members
-    probabilities: Sequence[np.ndarray],
-    truth: ArrayLike,  # the same shape, 0/1
-    ignore: ArrayLike | None = None,  # the same shape, 1 = not counted; None: all count
-    step: float = 0.05,  # weights are multiples of it; 1 / step is a whole number
-    n_pixels: int = 200_000,  # pixels drawn for the fit, at most
-    seed: int = 0,  # fixes which pixels are drawn
-) -> tuple[float, ...]:  # one weight for each member, sum 1
-    """Weights of `weighted_mean` with the lowest log loss: from equal weights, one step moves from
-    one member to another as long as that lowers it. The loss is convex, so for two members this is
-    the best of all multiples. Raises `RequestError` if shapes differ, no pixel counts, or 1 / step
-    is no whole number.
+def _fit_weights(x, y, step=0.05):
+    """Weights, multiples of step, with the lowest log loss of x (n, M) for y (n,): from equal
+    weights, one step moves from one member to another as long as that lowers it. The loss is
+    convex, so for two members this is the best of all multiples.
     """
-    x, y = _drawn(probabilities, truth, ignore, n_pixels, seed)
-    units = round(1 / step) if step > 0 else 0
-    m = x.shape[1]
-    if units < 1 or abs(units * step - 1) > 1e-6:
-        raise RequestError("The step must divide 1", step, "0.05 is usual")
-    right = np.clip(np.where(y[:, None], x, 1 - x), CLIP, None)
+    n, m = x.shape
+    units = round(1 / step)
+    right = np.clip(np.where(y[:, None], x, 1 - x), _CLIP, None)
 
     def loss(w):
         return -np.log(right @ (w / units)).mean()
 
+    one = np.eye(m, dtype=int)
+    moves = [one[i] - one[j] for i, j in itertools.permutations(range(m), 2)]
     best = units // m + (np.arange(m) < units % m)
-    value = loss(best)
-    moves = [
-        np.eye(m, dtype=int)[i] - np.eye(m, dtype=int)[j]
-        for i, j in itertools.permutations(range(m), 2)
-    ]
     while True:
-        tried = [best + v for v in moves if (best + v >= 0).all()]
+        tried = [best + move for move in moves if (best + move >= 0).all()]
         losses = [loss(w) for w in tried]
-        if min(losses) > value - 1e-9:
+        # 1e-9: no walking in circles between equals
+        if min(losses) > loss(best) - 1e-9:
             return tuple((best / units).tolist())
         best = tried[int(np.argmin(losses))]
-        value = min(losses)
 
-
+# %% ../../nbs/8_maps/80_ensemble.ipynb #x-drawn
 def _drawn(probabilities, truth, ignore, n_pixels, seed):
-    """Members' probabilities (n, M) and truth (n,) bool of at most n_pixels pixels that count and
-    that every member knows.
-    """
-    stack, truth = _stack(probabilities), np.asarray(truth)
-    if truth.shape != stack.shape[1:] or (ignore is not None and np.shape(ignore) != truth.shape):
-        raise RequestError(
-            "Members, truth and ignore must have one shape",
-            (stack.shape[1:], truth.shape, np.shape(ignore)),
-            "Put them on one grid",
-        )
+    "x (n, M) and y (n,) bool of at most n_pixels pixels that count and that every member knows."
+    stack = _stack(probabilities)
+    truth = np.asarray(truth)
+    same_shape(member=stack[0], truth=truth, ignore=ignore)
     known = np.isfinite(stack).all(0)
     if ignore is not None:
         known &= np.asarray(ignore) == 0
@@ -215,24 +157,17 @@ def _drawn(probabilities, truth, ignore, n_pixels, seed):
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-stacking
 @dataclass(frozen=True)
 class Stacking:
-    """A logistic regression on members' logits and their disagreement, in plain numbers. Raises
-    `RequestError` if they are none.
-    """
+    "A logistic regression on logits and disagreement. Raises `RequestError` for no numbers."
 
     coefficients: tuple[float, ...]  # one for each member's logit
     disagreement: float  # of the largest minus the smallest probability
     intercept: float
 
     def __post_init__(self) -> None:
-        values = (*self.coefficients, self.disagreement, self.intercept)
-        if len(self.coefficients) < 2 or not all(
-            isinstance(v, (int, float)) and np.isfinite(v) for v in values
-        ):
-            raise RequestError(
-                "Stacking needs finite numbers, one for each of two members or more",
-                str(self)[:120],
-                "Fit it again",
-            )
+        c = self.coefficients if isinstance(self.coefficients, tuple) else ()
+        if len(c) < 2 or not all_finite(*c, self.disagreement, self.intercept):
+            rule = "Stacking needs finite numbers, one for each of two members or more"
+            raise RequestError(rule, str(self)[:120], "Fit it again")
 
     def __call__(
         self,
@@ -242,91 +177,40 @@ class Stacking:
         "The stacked map. Raises `RequestError` for another number of members."
         stack = _stack(probabilities)
         if len(stack) != len(self.coefficients):
-            raise RequestError(
-                f"Stacking was fitted with {len(self.coefficients)} members",
-                len(stack),
-                "Give the same members",
-            )
-        return expit(
-            np.tensordot(self.coefficients, _logits(stack), 1)
-            + self.disagreement * np.ptp(stack, axis=0)
-            + self.intercept
-        ).astype(np.float32)
-
-    def to_dict(self) -> dict:
-        "Plain numbers, for JSON."
-        return {**dataclasses.asdict(self), "coefficients": list(self.coefficients)}
+            rule = f"Stacking was fitted with {len(self.coefficients)} members"
+            raise RequestError(rule, len(stack), "Give the same members")
+        z = np.tensordot(self.coefficients, _logits(stack), 1) + self.intercept
+        return expit(z + self.disagreement * np.ptp(stack, axis=0)).astype(np.float32)
 
 
-def stacking_from_dict(values: dict) -> Stacking:  # what `Stacking.to_dict` gave
-    """The stacking of a dictionary. Raises `RequestError` unless the dictionary holds all fields,
-    no other, and numbers.
-    """
-    _keys(values, Stacking, ("coefficients",))
-    return Stacking(**{**values, "coefficients": tuple(values["coefficients"])})
-
-
-def _keys(values, kind, lists):
-    "An error unless values is a dict of the fields of a dataclass, with lists where there must be."
-    names = {f.name for f in dataclasses.fields(kind)}
-    if (
-        not isinstance(values, dict)
-        or set(values) != names
-        or not all(isinstance(values[k], (list, tuple)) for k in lists)
-    ):
-        raise RequestError(
-            f"{kind.__name__} needs exactly " + ", ".join(sorted(names)),
-            str(values)[:120],
-            "Write it with to_dict",
-        )
-
-
-def fit_stacking(
-    # two arrays or more of one shape, 0 to 1, NaN = no data: validation maps
-    members: Sequence[np.ndarray],
-    truth: ArrayLike,  # the same shape, 0/1
-    ignore: ArrayLike | None = None,  # the same shape, 1 = not counted; None: all count
-    n_pixels: int = 200_000,  # pixels drawn for the fit, at most
-    seed: int = 0,  # fixes which pixels are drawn
-) -> Stacking:
-    """scikit-learn's logistic regression with its default penalty. Raises `RequestError` if the
-    shapes differ or the pixels are not of both kinds.
-    """
+def _fit_stacking(x, y):
+    "scikit-learn's logistic regression with its default penalty, for x (n, M) and y (n,)."
     from sklearn.linear_model import LogisticRegression
 
-    x, y = _drawn(members, truth, ignore, n_pixels, seed)
     if y.all() or not y.any():
-        raise RequestError(
-            "Stacking needs validation pixels of both kinds",
-            f"{int(y.sum())} of {len(y)} positive",
-            "Choose other images",
-        )
-    model = LogisticRegression(max_iter=1000).fit(
-        np.column_stack([_logits(x), np.ptp(x, axis=1)]), y
-    )
-    *c, d = model.coef_[0].tolist()
-    return Stacking(tuple(c), d, float(model.intercept_[0]))
+        rule = "Stacking needs validation pixels of both kinds"
+        raise RequestError(rule, f"{int(y.sum())} of {len(y)} positive", "Choose other images")
+    features = np.column_stack([_logits(x), np.ptp(x, axis=1)])
+    model = LogisticRegression(max_iter=1000).fit(features, y)
+    *coefficients, disagreement = model.coef_[0].tolist()
+    return Stacking(tuple(coefficients), disagreement, float(model.intercept_[0]))
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-combiner
 @dataclass(frozen=True)
 class Combiner:
-    """Everything that was fitted for an ensemble, in plain numbers. Raises `RequestError` if the
-    parts do not fit together.
-    """
+    "All that was fitted for an ensemble. Raises `RequestError` if its parts do not fit together."
 
     members: tuple[str, ...]  # names, in the order of weights and coefficients
     weights: tuple[float, ...]  # of `weighted_mean`
     stacking: Stacking  # of the same members
 
     def __post_init__(self) -> None:
-        n = len(self.members)
-        weighted_mean(self.weights, *np.zeros((n, 1)))
-        if len(self.stacking.coefficients) != n:
-            raise RequestError(
-                "Stacking must have as many members as the ensemble",
-                (len(self.stacking.coefficients), n),
-                "Fit it again",
-            )
+        n = len(self.members) if isinstance(self.members, tuple) else 0
+        weights = self.weights if isinstance(self.weights, tuple) else ()
+        if not len(weights) == len(self.stacking.coefficients) == n or not all_finite(*weights):
+            rule = "An ensemble needs a weight and a coefficient for each member"
+            raise RequestError(rule, str(self)[:120], "Fit it again")
+        weighted_mean(weights, *np.zeros((n, 1)))
 
     def maps(
         self,
@@ -335,29 +219,22 @@ class Combiner:
     ) -> dict[str, np.ndarray]:
         "All six combinations. Raises `RequestError` if a member is missing or the shapes differ."
         maps = _members(probabilities, self.members)
-        return {
-            **ensembles(probabilities, self.members),
-            "weighted_mean": weighted_mean(self.weights, *maps),
-            "stacking": self.stacking(*maps),
-        }
+        out = ensembles(probabilities, self.members)
+        out["weighted_mean"] = weighted_mean(self.weights, *maps)
+        return out | {"stacking": self.stacking(*maps)}
 
     def to_dict(self) -> dict:
         "Plain numbers and names, for JSON."
-        return {
-            "members": list(self.members),
-            "weights": list(self.weights),
-            "stacking": self.stacking.to_dict(),
-        }
+        plain = dataclasses.asdict(self)
+        plain["stacking"]["coefficients"] = list(self.stacking.coefficients)
+        return plain | {"members": list(self.members), "weights": list(self.weights)}
 
-
+# %% ../../nbs/8_maps/80_ensemble.ipynb #x-fitted
 def combiner_from_dict(values: dict) -> Combiner:  # what `Combiner.to_dict` gave
-    """The combiner of a dictionary. Raises `RequestError` unless the dictionary holds all fields,
-    no other, and they fit together.
-    """
-    _keys(values, Combiner, ("members", "weights"))
-    return Combiner(
-        tuple(values["members"]), tuple(values["weights"]), stacking_from_dict(values["stacking"])
-    )
+    "The combiner of a dictionary. Raises `RequestError` for other fields or parts that do not fit."
+    if isinstance(values, dict) and "stacking" in values:
+        values = values | {"stacking": from_plain(Stacking, values["stacking"])}
+    return from_plain(Combiner, values)
 
 
 def fitted_ensembles(
@@ -366,39 +243,21 @@ def fitted_ensembles(
     truth: ArrayLike,  # (N, H, W) 0/1
     ignore: ArrayLike | None = None,  # (N, H, W) 1 = not counted; None: all count
     members: Sequence[str] = MEMBERS,  # names of the networks to combine, two or more
-    n_pixels: int = 200_000,  # pixels drawn for each fit, at most
+    n_pixels: int = 200_000,  # pixels drawn for the fits, at most
     seed: int = 0,  # fixes which pixels are drawn
 ) -> Combiner:
-    """Fit weights and stacking on validation patches; never on test patches. Raises what
-    `fit_weights` and `fit_stacking` raise.
-    """
-    maps = _members(validation, members)
-    return Combiner(
-        tuple(members),
-        fit_weights(maps, truth, ignore, n_pixels=n_pixels, seed=seed),
-        fit_stacking(maps, truth, ignore, n_pixels, seed),
-    )
+    "Fit weights and stacking. Raises `RequestError` for shapes, members or pixels that do not do."
+    x, y = _drawn(_members(validation, members), truth, ignore, n_pixels, seed)
+    return Combiner(tuple(members), _fit_weights(x, y), _fit_stacking(x, y))
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-test-time
-# the identity comes first
+# set -> its versions of the input; the identity comes first
 TEST_TIME = {
     "turns": tuple(range(8)),
     "offsets": (0.0, np.pi / 2, np.pi, 3 * np.pi / 2),
     "gains": (1, 2, 3),
     "sign": (1, -1),
 }
-
-
-def turned(
-    array: np.ndarray,  # (..., S, S)
-    turn: int,  # 0 to 7: quarter turns, modulo 4; from 4 on, a flip of the columns after them
-    undo: bool = False,  # the inverse
-) -> np.ndarray:  # (..., S, S)
-    "One of the eight turns and flips of the square."
-    if undo:
-        return np.rot90(array[..., ::-1] if turn >= 4 else array, -(turn % 4), (-2, -1))
-    array = np.rot90(array, turn % 4, (-2, -1))
-    return array[..., ::-1] if turn >= 4 else array
 
 
 def test_time(
@@ -414,46 +273,38 @@ def test_time(
     """Mean probability over versions of the input. Raises `RequestError` for unknown sets or
     patches that are not square, `WorkError` for another output shape.
     """
+    given = np.asarray(phase)
+    _check_test_time(given, coherence, names)
+    chosen = (values if k in names else values[:1] for k, values in TEST_TIME.items())
+    versions = list(itertools.product(*chosen))
+    total = np.zeros(given.shape)
+    for turn, offset, gain, sign in versions:
+        shown = given
+        if (offset, gain, sign) != (0, 1, 1):
+            shown = wrap(sign * gain * given + np.float32(offset))
+        layers = [None if a is None else _turned(np.asarray(a), turn) for a in (shown, coherence)]
+        p = np.asarray(predict(*layers))
+        if p.shape != given.shape:
+            rule = "A prediction must have the shape of its patches"
+            raise WorkError(rule, f"{p.shape} for {given.shape}", "Predict a number for each pixel")
+        total += _turned(p, turn, undo=True)
+    return (total / len(versions)).astype(np.float32)
+
+# %% ../../nbs/8_maps/80_ensemble.ipynb #x-turned
+def _turned(array, turn, undo=False):
+    "A turn of the square (..., S, S): quarter turns modulo 4, from 4 on a flip of columns after."
+    flipped = np.s_[..., ::-1] if turn >= 4 else np.s_[...]
+    if undo:
+        return np.rot90(array[flipped], -(turn % 4), (-2, -1))
+    return np.ascontiguousarray(np.rot90(array, turn % 4, (-2, -1))[flipped])
+
+
+def _check_test_time(phase, coherence, names):
+    "Raises `RequestError` for unknown sets or patches that are not square."
     unknown = [k for k in names if k not in TEST_TIME]
     if unknown or isinstance(names, str):
-        raise RequestError(
-            "Test-time sets must be among " + ", ".join(TEST_TIME),
-            unknown or names,
-            "Give a tuple of names",
-        )
-    given = np.asarray(phase)
-    known = None if coherence is None else np.asarray(coherence)
-    if (
-        given.ndim != 3
-        or given.shape[1] != given.shape[2]
-        or (known is not None and known.shape != given.shape)
-    ):
-        raise RequestError(
-            "Phase and coherence must have one shape (N, S, S)",
-            (given.shape, () if known is None else known.shape),
-            "Cut square patches",
-        )
-    total = np.zeros(given.shape)
-    versions = list(itertools.product(*(v if k in names else v[:1] for k, v in TEST_TIME.items())))
-    for turn, offset, gain, sign in versions:
-        shown = (
-            given
-            if (offset, gain, sign) == (0, 1, 1)
-            else wrap(sign * gain * given + np.float32(offset))
-        )
-        p = np.asarray(
-            predict(
-                *(
-                    None if a is None else np.ascontiguousarray(turned(a, int(turn)))
-                    for a in (shown, known)
-                )
-            )
-        )
-        if p.shape != given.shape:
-            raise WorkError(
-                "A prediction must have the shape of its patches",
-                f"{p.shape} for {given.shape}",
-                "Predict one probability for each pixel",
-            )
-        total += turned(p, int(turn), undo=True)
-    return (total / len(versions)).astype(np.float32)
+        rule = "Test-time sets must be among " + ", ".join(TEST_TIME)
+        raise RequestError(rule, unknown or names, "Give a tuple of names")
+    if phase.ndim != 3 or phase.shape[1] != phase.shape[2]:
+        raise RequestError("Patches must be (N, S, S)", phase.shape, "Cut square patches")
+    same_shape(phase=phase, coherence=coherence)
