@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
 
 # %% auto #0
-__all__ = ['lonlat', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'bounding_box', 'write_geojson',
-           'write_geopackage', 'scene_features', 'scene_verdict']
+__all__ = ['TILED', 'lonlat', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'bounding_box',
+           'write_geojson', 'write_geopackage', 'scene_features', 'scene_verdict']
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-raster
 _STRIP_PX = 2**21  # pixels of a raster in memory at a time
@@ -203,10 +203,9 @@ def _pixel_km2(src):
 # %% ../../nbs/8_maps/83_areas.ipynb #x-pieces
 _MAX_EDGES = 1_000_000  # sides of pixels on outlines, beyond which a map is no map of areas
 _TOUCH = np.ones((3, 3), bool)  # pixels that touch by side or corner
-_TILED = {
+TILED = {  # how a raster is written in strips and read again soon
     "driver": "GTiff",
     "count": 1,
-    "dtype": "uint8",
     "tiled": True,
     "blockxsize": 512,
     "blockysize": 512,
@@ -228,7 +227,7 @@ def _write_marked(path, src, threshold, least_px):
     "Write where the probability is above the threshold, 0 or 1, on a grid of pixels."
     edges = 0
     with rasterio.open(
-        path, "w", **_TILED, height=src.height, width=src.width, sparse_ok=True
+        path, "w", **TILED, dtype="uint8", height=src.height, width=src.width, sparse_ok=True
     ) as dst:
         for strip in _strips(src):
             marked = _without_specks(_read(src, strip) > threshold, least_px)
@@ -611,7 +610,7 @@ def _write_mask(path, src, outlines, threshold, grid):
     if grid != _grid_of(src):
         raise other
     profile = {key: src.profile[key] for key in ("height", "width", "crs", "transform")}
-    with rasterio.open(path, "w", **_TILED, **profile, nodata=255) as dst:
+    with rasterio.open(path, "w", **TILED, **profile, dtype="uint8", nodata=255) as dst:
         for strip, numbers in _numbered(src, outlines):
             p = _read(src, strip)
             inside = numbers > 0
