@@ -18,11 +18,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyproj
 import rasterio
+import rasterio.shutil
+import shapely
+from rasterio.features import geometry_mask, rasterize, shapes
 from rasterio.transform import Affine
 from rasterio.windows import Window
 from scipy import ndimage
+from scipy.interpolate import RegularGridInterpolator
 from scipy.special import expit
+from shapely import MultiPolygon, Polygon
 
 from ..core.base import RequestError, WorkError, atomic_path, wrap, write_text
 from ..evaluation.pixels import to_json_ready
@@ -30,11 +36,10 @@ from ..interferograms.interferogram import MAX_PIXELS, Interferogram
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-    from shapely import MultiPolygon, Polygon
 
 # %% auto #0
-__all__ = ['TILED', 'lonlat', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'bounding_box',
-           'write_geojson', 'write_geopackage', 'scene_features', 'scene_verdict']
+__all__ = ['TILED', 'lonlat', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'plain_properties',
+           'bounding_box', 'write_geojson', 'write_geopackage', 'scene_features', 'scene_verdict']
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-raster
 _STRIP_PX = 2**21  # pixels of a raster in memory at a time
@@ -58,11 +63,8 @@ def _opened(path):
 
 
 def _unreadable(path, error):
-    return WorkError(
-        "A raster must be a readable GeoTIFF",
-        f"{path} ({error})",
-        "The file is damaged or of another kind: make it again",
-    )
+    cure = "The file is damaged or of another kind: make it again"
+    return WorkError("A raster must be a readable GeoTIFF", f"{path} ({error})", cure)
 
 
 def _check_raster(src):
@@ -81,9 +83,8 @@ def _check_raster(src):
 def _strips(src):
     "Windows of the raster, from the top down."
     step = int(np.clip(_STRIP_PX // src.width, 1, src.height))
-    return [
-        Window(0, row, src.width, min(step, src.height - row)) for row in range(0, src.height, step)
-    ]
+    tops = range(0, src.height, step)
+    return [Window(0, top, src.width, min(step, src.height - top)) for top in tops]
 
 
 def _read(src, strip):
@@ -93,28 +94,21 @@ def _read(src, strip):
         p[p == np.float32(src.nodata)] = np.nan
     wrong = (p < -1e-4) | (p > 1 + 1e-4)  # a resampled map may be off by a rounding
     if wrong.any():
-        raise WorkError(
-            "Probability must lie between 0 and 1",
-            f"{src.name}: {p[wrong][0]:g}",
-            "Give the raster of probability, not of another quantity",
-        )
+        found = f"{src.name}: {p[wrong][0]:g}"
+        cure = "Give the raster of probability, not of another quantity"
+        raise WorkError("Probability must lie between 0 and 1", found, cure)
     return p
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-lonlat
 @functools.lru_cache(8)
 def _to_lonlat(wkt):
     "Function (x, y) -> (longitude, latitude) on WGS 84."
-    import pyproj
-
     try:
         system = pyproj.CRS.from_wkt(wkt)
         return pyproj.Transformer.from_crs(system, "OGC:CRS84", always_xy=True).transform
     except pyproj.exceptions.ProjError as e:
-        raise WorkError(
-            "A scene's coordinates must be convertible to longitude and latitude",
-            e,
-            "Give the scene another system with gdalwarp",
-        ) from None
+        rule = "A scene's coordinates must be convertible to longitude and latitude"
+        raise WorkError(rule, e, "Give the scene another system with gdalwarp") from None
 
 
 def lonlat(
@@ -122,12 +116,9 @@ def lonlat(
     column: np.ndarray,  # pixels from the left edge, any shape
     row: np.ndarray,  # pixels from the upper edge, the same shape
 ) -> np.ndarray:  # (2, ...) float64 degrees: longitude, latitude
-    """Places on WGS 84 of places in pixels; longitudes run on across 180 degrees, so that a scene
-    is in one piece. Raises `WorkError` for coordinates that cannot be converted.
-    """
+    "Places on WGS 84; longitudes run on across 180 degrees. Raises `WorkError` for other systems."
     convert = _to_lonlat(grid.crs.to_wkt())
-    h, w = grid.shape
-    middle = convert(*(grid.transform * (w / 2, h / 2)))[0]
+    middle, _ = convert(*(grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)))
     lon, lat = np.array(convert(*(grid.transform * (column, row))))
     lon = middle + (lon - middle + 180) % 360 - 180
     # the remainder leaves 180 degrees off by a rounding, and a sliver beyond the cut
@@ -135,27 +126,25 @@ def lonlat(
     return np.stack([lon, lat])
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-outline
+_WGS84 = pyproj.Geod(ellps="WGS84")
+
+
 def _polygons(geometry):
     "The geometry made valid, polygons only, outer rings counterclockwise."
-    import shapely
-
     if not geometry.is_valid:
         geometry = shapely.make_valid(geometry)
     parts = shapely.get_parts(shapely.get_parts(geometry))
-    flat = [
-        shapely.geometry.polygon.orient(p) for p in parts if p.geom_type == "Polygon" and p.area > 0
-    ]
-    return flat[0] if len(flat) == 1 else shapely.MultiPolygon(flat)
+    flat = [p for p in parts if p.geom_type == "Polygon" and p.area > 0]
+    flat = [shapely.geometry.polygon.orient(p) for p in flat]
+    return flat[0] if len(flat) == 1 else MultiPolygon(flat)
 
-# %% ../../nbs/8_maps/83_areas.ipynb #x-lonlat-outline
+
 def lonlat_outline(
     outline: Polygon | MultiPolygon,  # pixels (column, row) of the grid
     grid: Interferogram | rasterio.DatasetReader,  # as `lonlat`
     step_px: float,  # on a projected grid: a point at least every so many pixels
 ) -> Polygon | MultiPolygon:  # WGS 84, longitudes from -180 to 180
     "An outline on the Earth, cut at 180 degrees. Raises what `lonlat` raises."
-    import shapely
-
     if not grid.crs.is_geographic:
         outline = shapely.segmentize(outline, step_px)
     whole = _polygons(shapely.transform(outline, lambda at: lonlat(grid, *at.T).T))
@@ -172,32 +161,22 @@ def lonlat_outline(
 
 def _geodesic_km2(geometry):
     "Area of polygons of longitude and latitude; their sides are lines of the map, not geodesics."
-    import shapely
-    from pyproj import Geod
-
     dense = shapely.segmentize(geometry, 0.01)
-    return abs(Geod(ellps="WGS84").geometry_area_perimeter(dense)[0]) / 1e6
+    return abs(_WGS84.geometry_area_perimeter(dense)[0]) / 1e6
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-pixel-area
 def _pixel_km2(src):
     "Function of (row, column) of pixels, (n, 2), -> their area (n,) on the ellipsoid, km²."
-    from pyproj import Geod
-    from scipy.interpolate import RegularGridInterpolator
-
     rows, columns = (np.linspace(0, n - 1, min(n, 33)) for n in src.shape)
     r, c = np.meshgrid(rows, columns, indexing="ij")
     corners = np.add.outer(c, [0, 1, 1, 0]), np.add.outer(r, [0, 0, 1, 1])
     lon, lat = lonlat(src, *corners)
     if not (np.isfinite(lon).all() and (np.abs(lat) <= 90 + 1e-9).all()):
-        raise WorkError(
-            "A scene's grid must lie on the Earth",
-            tuple(src.bounds),
-            "Correct the raster's coordinate reference system and transform",
-        )
-    geod = Geod(ellps="WGS84")
+        cure = "Correct the raster's coordinate reference system and transform"
+        raise WorkError("A scene's grid must lie on the Earth", tuple(src.bounds), cure)
     km2 = np.zeros(r.shape)
     for i in np.ndindex(r.shape):
-        km2[i] = abs(geod.polygon_area_perimeter(lon[i], lat[i])[0]) / 1e6
+        km2[i] = abs(_WGS84.polygon_area_perimeter(lon[i], lat[i])[0]) / 1e6
     return RegularGridInterpolator((rows, columns), km2)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-pieces
@@ -226,39 +205,28 @@ def _without_specks(marked, least_px):
 def _write_marked(path, src, threshold, least_px):
     "Write where the probability is above the threshold, 0 or 1, on a grid of pixels."
     edges = 0
-    with rasterio.open(
-        path, "w", **TILED, dtype="uint8", height=src.height, width=src.width, sparse_ok=True
-    ) as dst:
+    size = {"height": src.height, "width": src.width}
+    with rasterio.open(path, "w", **TILED, **size, dtype="uint8", sparse_ok=True) as dst:
         for strip in _strips(src):
             marked = _without_specks(_read(src, strip) > threshold, least_px)
             edges += sum(int(np.diff(marked, axis=axis).sum()) for axis in (0, 1))
             if edges > _MAX_EDGES:
-                raise WorkError(
-                    f"Outlines may have {_MAX_EDGES:,} pixel edges at most",
-                    f"more above {threshold:g}",
-                    "Raise the threshold: the map is too rough to outline",
-                )
+                rule = f"Outlines may have {_MAX_EDGES:,} pixel edges at most"
+                cure = "Raise the threshold: the map is too rough to outline"
+                raise WorkError(rule, f"more above {threshold:g}", cure)
             if marked.any():
                 dst.write(marked.astype(np.uint8), 1, window=strip)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-outlines
 def _outlines(src, threshold, least_px):
-    """Outlines, (n,) of objects, in pixels (column, row), of pieces of `least_px` pixels or more;
-    rings may touch themselves in corners.
-    """
-    import shapely
-    from rasterio.features import shapes
-
+    "Outlines of pieces of `least_px` pixels or more, (n,) of objects; rings may touch themselves."
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "marked.tif"
         _write_marked(path, src, threshold, least_px)
         with rasterio.open(path) as marked:
             band = rasterio.band(marked, 1)
-            found = [
-                shapely.geometry.shape(geometry)
-                for geometry, _ in shapes(band, mask=band, connectivity=8)
-            ]
-    outlines = _objects(found)
+            found = shapes(band, mask=band, connectivity=8)
+            outlines = _objects([shapely.geometry.shape(geometry) for geometry, _ in found])
     return outlines[shapely.area(outlines) >= least_px]
 
 
@@ -271,9 +239,6 @@ def _objects(geometries):
 # %% ../../nbs/8_maps/83_areas.ipynb #x-numbered
 def _numbered(src, outlines):
     "For each strip its window and the outlines' numbers from 1 at its pixels, (h, W) int32, or 0."
-    import shapely
-    from rasterio.features import rasterize
-
     _, first, _, last = shapely.bounds(outlines).reshape(-1, 4).T
     for strip in _strips(src):
         top = strip.row_off
@@ -286,11 +251,7 @@ def _numbered(src, outlines):
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-figures
 def _figures(src, outlines, pixel_km2):
-    """Figures of the pieces, a row each: pixels, km2, row, column (centroid, by area), mean and
-    peak probability. Raises `WorkError` if an outline does not hold its pixels.
-    """
-    import shapely
-
+    "A row for each piece: pixels, km2, row and column of its centroid, mean and peak probability."
     count = len(outlines)
     sums = {name: np.zeros(count) for name in ("pixels", "km2", "row", "column", "mean")}
     peak = np.zeros(count, np.float32)
@@ -302,18 +263,14 @@ def _figures(src, outlines, pixel_km2):
         p = _read(src, strip)[rows, columns]
         rows += strip.row_off
         km2 = pixel_km2(np.stack([rows, columns], 1))
-        sums["pixels"] += np.bincount(piece, minlength=count)
-        sums["km2"] += np.bincount(piece, km2, count)
-        sums["row"] += np.bincount(piece, km2 * rows, count)
-        sums["column"] += np.bincount(piece, km2 * columns, count)
-        sums["mean"] += np.bincount(piece, p, count)
+        weights = {"pixels": None, "km2": km2, "row": km2 * rows, "column": km2 * columns}
+        for name, weight in {**weights, "mean": p}.items():
+            sums[name] += np.bincount(piece, weight, count)
         np.maximum.at(peak, piece, p)
     if not np.array_equal(sums["pixels"], shapely.area(outlines)):
-        raise WorkError(
-            "An outline must hold its piece",
-            f"{sums['pixels'].sum():.0f} of {shapely.area(outlines).sum():.0f} pixels",
-            "This is a bug of GDAL or GEOS: please report it",
-        )
+        share = f"{sums['pixels'].sum():.0f} of {shapely.area(outlines).sum():.0f} pixels"
+        cure = "This is a bug of GDAL or GEOS: please report it"
+        raise WorkError("An outline must hold its piece", share, cure)
     table = pd.DataFrame({**sums, "peak": peak})
     table["mean"] /= table.pixels
     table[["row", "column"]] = table[["row", "column"]].div(table.km2, axis=0) + 0.5
@@ -330,15 +287,11 @@ def count_fringes(
     phase: np.ndarray,  # (h, w) float32 wrapped phase, radians, NaN = no data
     inside: np.ndarray,  # (h, w) bool, the area
 ) -> float | None:  # fringes, 0 or more; None where it cannot be told
-    """Fringes across an area: 2nd to 98th percentile of the unwrapped phase. Raises `RequestError`
-    if the shapes differ.
-    """
+    "Fringes across an area. Raises `RequestError` if the shapes differ."
     if np.ndim(phase) != 2 or np.shape(phase) != np.shape(inside):
-        raise RequestError(
-            "Phase and area must have one shape (h, w)",
-            (np.shape(phase), np.shape(inside)),
-            "Give the same window of both",
-        )
+        rule = "Phase and area must have one shape (h, w)"
+        both = (np.shape(phase), np.shape(inside))
+        raise RequestError(rule, both, "Give the same window of both")
     inside = np.asarray(inside) > 0
     if not inside.any():
         return None
@@ -353,9 +306,7 @@ def _looks(shape):
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-blocks
 def _block_sums(phase, inside, n):
-    """Sums over n x n blocks: phasors, their products with the right and the lower neighbour,
-    pixels with data, pixels inside; (5, h / n, w / n) complex64.
-    """
+    "Sums over n x n blocks: phasors, their right and lower products, pixels with data and inside."
     good = np.isfinite(phase) & inside
     z = np.where(good, np.exp(1j * np.nan_to_num(phase)), 0).astype(np.complex64)
     right = np.zeros_like(z)
@@ -375,10 +326,8 @@ def _fringes(blocks, n):
     z = blocks[0]
     good, inside = blocks[3:].real
     main = _countable(blocks, n)
-    if main.sum() < 16:
-        return None
-    enough = _MIN_SHARE * good[good >= n * n / 2].sum()
-    if good[main].sum() < max(inside.sum() / 2, enough):
+    enough = max(inside.sum() / 2, _MIN_SHARE * good[good >= n * n / 2].sum())
+    if main.sum() < 16 or good[main].sum() < enough:
         return None
     phase = np.where(main, np.angle(z), np.nan)
     loops = _loops(phase)
@@ -409,8 +358,6 @@ def _loops(phase):
 # %% ../../nbs/8_maps/83_areas.ipynb #x-inside
 def _inside(phase, outline):
     "Fringes and mean coherence inside an outline, NaN where not told; the scene is read in strips."
-    from rasterio.features import geometry_mask
-
     left, top, right, bottom = map(int, outline.bounds)
     n = _looks((bottom - top, right - left))
     step = n * max(1, _STRIP_PX // (n * (right - left)))
@@ -425,11 +372,8 @@ def _inside(phase, outline):
         )
         for layer in (values, coherence):
             if layer is not None and np.shape(layer) != inside.shape:
-                raise WorkError(
-                    "Phase must come in the window asked for",
-                    f"{np.shape(layer)} for {inside.shape}",
-                    "Read the scene that the map belongs to",
-                )
+                rule = f"Phase must come in the window asked for, {inside.shape}"
+                raise WorkError(rule, np.shape(layer), "Read the scene that the map belongs to")
         blocks.append(_block_sums(np.asarray(values, np.float32), inside, n))
         if coherence is not None:
             good = inside & np.isfinite(coherence)
@@ -454,9 +398,7 @@ def find_areas(
     # on WGS 84, index `area` from 1, largest first: area_km2, mean_probability, peak_probability,
     # longitude, latitude, fringes, coherence (NaN: not told), geometry
 ) -> GeoDataFrame:
-    """Affected areas of a map. Raises `RequestError` for a bad option or a file that does not
-    exist, `WorkError` for one that holds no probability.
-    """
+    "Affected areas of a map. Raises `RequestError` for options, `WorkError` for a wrong raster."
     if not 0 <= threshold < 1:
         rule = "The threshold must lie between 0 and 1, 1 excluded"
         raise RequestError(rule, threshold, "Correct the option")
@@ -467,11 +409,9 @@ def find_areas(
     with _opened(probability) as src:
         outlines, figures = _pieces(src, threshold, min_km2 * (1 - 1e-6), np.float32(peak))
         if len(outlines) > _MAX_AREAS:
-            raise WorkError(
-                f"A map may have {_MAX_AREAS:,} areas at most",
-                f"{len(outlines):,} above {threshold:g}",
-                "Raise the threshold or the smallest area",
-            )
+            rule = f"A map may have {_MAX_AREAS:,} areas at most"
+            found = f"{len(outlines):,} above {threshold:g}"
+            raise WorkError(rule, found, "Raise the threshold or the smallest area")
         return _area_table(src, threshold, outlines, figures, phase)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-table
@@ -489,7 +429,6 @@ def _pieces(src, threshold, min_km2, peak):
 def _area_table(src, threshold, outlines, figures, phase):
     "The table of `find_areas`, largest area first, then from the top and from the left."
     import geopandas
-    import shapely
 
     step_px = 1.0
     if not src.crs.is_geographic:
@@ -515,15 +454,10 @@ def _area_table(src, threshold, outlines, figures, phase):
     order = np.lexsort((left, top, -table.area_km2))
     table = table.iloc[order].set_axis(pd.RangeIndex(1, len(table) + 1, name="area"))
     table.attrs["threshold"] = float(threshold)
-    table.attrs["grid"] = _grid_of(src)
+    table.attrs["grid"] = [*src.shape, *src.transform[:6]]
     # as text, so that attributes can be copied, compared and written
-    outlines_by_area = zip(table.index, shapely.to_wkb(outlines[order], hex=True))
-    table.attrs["outlines"] = dict(outlines_by_area)
+    table.attrs["outlines"] = dict(zip(table.index, shapely.to_wkb(outlines[order], hex=True)))
     return table
-
-
-def _grid_of(src):
-    return [*src.shape, *src.transform[:6]]
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-cog
 def write_cog(
@@ -533,11 +467,7 @@ def write_cog(
     description: str = "probability that the pixel is affected, 0 to 1",
     **tags: object,  # stored in the file as text
 ) -> None:
-    """Write a cloud-optimised GeoTIFF with the values and the grid of `source_path`; no data is NaN
-    where it states nothing. Raises `RequestError` or `WorkError` if it is no GeoTIFF.
-    """
-    from rasterio.shutil import copy
-
+    "Write a cloud-optimised GeoTIFF of the same values. Raises `WorkError` for other sources."
     if not Path(source_path).is_file():
         raise RequestError("A raster must be a file that exists", source_path, "Check the path")
     tags = {"scale": 1, "offset": 0, "description": description, **tags}
@@ -545,14 +475,14 @@ def write_cog(
         with rasterio.Env(**_GDAL), atomic_path(path) as tmp:
             virtual = tmp.with_name("source.vrt")
             with rasterio.open(source_path, driver="GTiff", sharing=False) as src:
-                copy(src, virtual, driver="VRT")
+                rasterio.shutil.copy(src, virtual, driver="VRT")
             with rasterio.open(virtual, "r+", driver="VRT", sharing=False) as dst:
                 real = dst.dtypes[0].startswith("float")
                 dst.set_band_description(1, description)
                 dst.update_tags(**{name: str(value) for name, value in tags.items()})
-                if real and dst.nodata is None:
+                if real and dst.nodata is None:  # NaN in any case
                     dst.nodata = np.nan
-            copy(
+            rasterio.shutil.copy(
                 virtual,
                 tmp,
                 driver="COG",
@@ -574,40 +504,25 @@ def write_mask(
     threshold: float,  # the threshold they were found at
     **tags: object,  # stored in the file as text
 ) -> None:
-    """Write the pixels of the areas as a COG on the scene's grid: uint8, 1 = affected, 0 = not, 255
-    = no data. Raises `RequestError` for areas of another map or threshold.
-    """
-    import shapely
-
+    "Write a COG: 1 affected, 0 not, 255 no data. Raises `RequestError` for areas of another map."
     known = areas.attrs.get("outlines", {})
     if areas.attrs.get("threshold") != float(threshold) or not set(areas.index) <= set(known):
-        raise RequestError(
-            "A mask needs the areas as find_areas gave them, and their threshold",
-            f"{threshold:g}",
-            "Give the table of find_areas or some of its rows",
-        )
+        rule = "A mask needs the areas as find_areas gave them, and their threshold"
+        cure = "Give the table of find_areas or some of its rows"
+        raise RequestError(rule, f"{threshold:g}", cure)
     outlines = _objects([shapely.from_wkb(known[i]) for i in areas.index])
     with _opened(probability_path) as src, tempfile.TemporaryDirectory() as folder:
         marked = Path(folder) / "mask.tif"
         _write_mask(marked, src, outlines, threshold, areas.attrs["grid"])
-        write_cog(
-            path,
-            marked,
-            "affected area: 1, other: 0, no data: 255",
-            threshold=f"{threshold:g}",
-            areas=len(areas),
-            **tags,
-        )
+        tags = {"threshold": f"{threshold:g}", "areas": len(areas), **tags}
+        write_cog(path, marked, "affected area: 1, other: 0, no data: 255", **tags)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-mask-strips
 def _write_mask(path, src, outlines, threshold, grid):
     "The mask as a plain raster. Raises `RequestError` if the areas are those of another map."
-    other = RequestError(
-        "A mask needs the map that its areas were found in",
-        src.name,
-        "Give that raster of probability",
-    )
-    if grid != _grid_of(src):
+    rule = "A mask needs the map that its areas were found in"
+    other = RequestError(rule, src.name, "Give that raster of probability")
+    if grid != [*src.shape, *src.transform[:6]]:
         raise other
     profile = {key: src.profile[key] for key in ("height", "width", "crs", "transform")}
     with rasterio.open(path, "w", **TILED, **profile, dtype="uint8", nodata=255) as dst:
@@ -619,33 +534,32 @@ def _write_mask(path, src, outlines, threshold, grid):
             dst.write(np.where(np.isnan(p), 255, inside).astype(np.uint8), 1, window=strip)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-geojson
-def _plain(values):
-    "Properties as plain JSON: dates and paths as text, NaN as null."
+def plain_properties(
+    values: dict | None,  # numbers, texts, dates, paths, lists and tables of them
+) -> dict:  # dates and paths as text, NaN and infinity as None
+    "Properties of a scene as JSON knows them. Raises `RequestError` for other things."
 
     def text(value):
-        if isinstance(value, datetime.date):
-            return value.isoformat()
-        return os.fspath(value)  # refuses what is no path
+        return value.isoformat() if isinstance(value, datetime.date) else os.fspath(value)
 
-    return json.loads(json.dumps(to_json_ready(values or {}), default=text))
+    try:
+        return json.loads(json.dumps(to_json_ready(values or {}), default=text))
+    except TypeError as e:
+        rule = "Properties must be numbers, texts, dates, paths, lists or tables"
+        raise RequestError(rule, e, "Leave it out, or write it as text") from None
 
 
 def bounding_box(
     polygons: Iterable[Polygon | MultiPolygon],  # WGS 84, cut at 180 degrees; one or more
 ) -> list:  # of float: west, south, east, north; west greater than east across 180 degrees
     "The box of RFC 7946 (section 5): what the widest gap between the polygons' longitudes leaves."
-    import shapely
-
     bounds = shapely.bounds(shapely.get_parts(list(polygons)))
-    bounds = bounds[np.argsort(bounds[:, 0])]
-    reach = np.maximum.accumulate(bounds[:, 2])
-    # gaps[i] is that east of the first i + 1 polygons, the last one goes round to the first
-    gaps = np.append(bounds[1:, 0], bounds[0, 0] + 360) - reach
-    widest = int(gaps.argmax())
-    if gaps[-1] >= gaps.max():
-        widest = len(gaps) - 1
-    west = bounds[(widest + 1) % len(gaps), 0]
-    box = [west, bounds[:, 1].min(), reach[widest], bounds[:, 3].max()]
+    west, south, east, north = bounds[np.argsort(bounds[:, 0])].T
+    east = np.maximum.accumulate(east)
+    # the gap that follows each polygon; the last goes round to the first, and is left if it can be
+    gaps = np.append(west[1:], west[0] + 360) - east
+    widest = len(gaps) - 1 - int(gaps[::-1].argmax())
+    box = (np.roll(west, -1)[widest], south.min(), east[widest], north.max())
     return [float(v) for v in box]
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-geojson
@@ -657,9 +571,7 @@ def write_geojson(
     properties: dict | None = None,
 ) -> None:
     "Write the areas as an RFC 7946 FeatureCollection."
-    import shapely
-
-    scene = _plain(properties)
+    scene = plain_properties(properties)
     collection: dict[str, object] = {
         "type": "FeatureCollection",
         "name": str(scene.get("name") or Path(path).stem),
@@ -676,7 +588,7 @@ def write_geojson(
         {
             "type": "Feature",
             "id": int(i),
-            "properties": {"area": int(i), **_plain(row)},
+            "properties": {"area": int(i), **to_json_ready(row)},
             "geometry": shapely.geometry.mapping(g),
         }
         for (i, row), g in zip(rows.items(), rounded)
@@ -695,7 +607,7 @@ def write_geopackage(
     import pyogrio
 
     texts = {}
-    for name, value in _plain(properties).items():
+    for name, value in plain_properties(properties).items():
         texts[name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     with atomic_path(path) as tmp:
         pyogrio.write_dataframe(
@@ -720,14 +632,9 @@ def scene_features(
     if not len(areas):
         raise RequestError("A scene without an area has no features", "0 areas", "Its score is 0")
     largest = areas.loc[areas.area_km2.idxmax()]
-    values = (
-        np.log10(largest.area_km2),
-        largest.mean_probability,
-        largest.peak_probability,
-        0 if pd.isna(largest.fringes) else largest.fringes,
-        0.5 if pd.isna(largest.coherence) else largest.coherence,
-    )
-    return {name: float(value) for name, value in zip(_FEATURES, values)}
+    known = largest.fillna({"fringes": 0, "coherence": 0.5})
+    known["log10_area"] = np.log10(largest.area_km2)
+    return {name: float(known[name]) for name in _FEATURES}
 
 
 def _model_threshold(model):
@@ -741,12 +648,8 @@ def _model_threshold(model):
         raise RequestError(rule, repr(e), "Fit it again") from None
     known = set(names) <= set(_FEATURES) and len(numbers) == len(names) + 2
     if not known or not np.isfinite(numbers).all() or not 0 <= numbers[-1] <= 1:
-        raise RequestError(
-            f"A scene model needs a finite coefficient for each name out of {', '.join(_FEATURES)}"
-            " and a threshold from 0 to 1",
-            model,
-            "Fit it again",
-        )
+        rule = f"A scene model needs finite coefficients of {', '.join(_FEATURES)} or some of them"
+        raise RequestError(f"{rule}, and a threshold from 0 to 1", model, "Fit it again")
     return numbers[-1]
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-scene-verdict
@@ -762,27 +665,21 @@ def scene_verdict(
     # deformation (bool), score (0 to 1), reason (one sentence), area_km2 (of all areas), areas
     # (their number); plain JSON
 ) -> dict:
-    """Whether the scene shows co-seismic deformation, and why. Raises `RequestError` for a model
-    with unknown or missing parts.
-    """
-    score = 0.0
+    "Whether the scene shows deformation, and why. Raises `RequestError` for an incomplete model."
+    threshold = None if scene_model is None else _model_threshold(scene_model)
+    score = float(areas.peak_probability.max()) if len(areas) else 0.0
     deformation = bool(len(areas))
-    threshold = 0.0
-    if scene_model is not None:
-        threshold = _model_threshold(scene_model)
-    if len(areas) and scene_model is None:
-        score = float(areas.peak_probability.max())
-    elif len(areas):
+    if deformation and threshold is not None:
         features = scene_features(areas)
         terms = zip(scene_model["names"], scene_model["coefficients"])
         score = float(expit(scene_model["intercept"] + sum(c * features[n] for n, c in terms)))
         deformation = score >= threshold
-    if deformation:
-        reason = _largest(areas)
-    elif len(areas):
-        reason = _below(areas, score, threshold, _hidden(low_coherence_share))
-    else:
-        reason = _nothing(valid_km2, mean_coherence, _hidden(low_coherence_share))
+    hidden = _hidden(low_coherence_share)
+    reason = _largest(areas) if len(areas) else _nothing(valid_km2, mean_coherence, hidden)
+    if len(areas) and not deformation:
+        reason = f"No deformation found: {reason[0].lower()}{reason[1:]}"
+        reason += f", which scores {score:.2f}, below {threshold:.2f}"
+        reason += f"; {hidden}" if hidden else ""
     return {
         "deformation": deformation,
         "score": score,
@@ -805,24 +702,13 @@ def _largest(areas):
     size = _km2(one.area_km2)
     return f"{subject} has {size}, a peak probability of {one.peak_probability:.2f}{fringes}"
 
-# %% ../../nbs/8_maps/83_areas.ipynb #x-reasons-nothing
+
 def _hidden(low_coherence_share):
     "What could not have been seen; empty where little was hidden, or nothing is known of it."
     if low_coherence_share is None or not low_coherence_share >= _LOW_SHARE:
         return ""
-    return (
-        f"{low_coherence_share:.0%} of the scene is incoherent or water, and deformation could not"
-        " have been seen there"
-    )
-
-
-def _below(areas, score, threshold, hidden):
-    largest = _largest(areas)
-    reason = (
-        f"No deformation found: {largest[0].lower()}{largest[1:]}, which scores {score:.2f}, below"
-        f" {threshold:.2f}"
-    )
-    return f"{reason}; {hidden}" if hidden else reason
+    part = f"{low_coherence_share:.0%} of the scene is incoherent or water"
+    return f"{part}, and deformation could not have been seen there"
 
 
 def _nothing(valid_km2, mean_coherence, hidden):

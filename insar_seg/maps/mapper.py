@@ -88,17 +88,14 @@ def _loaded(models, rule, test_time, threshold):
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x--tiff
 def _write_probability(path, source, predictor, progress):
-    """The map as a tiled GeoTIFF of float32, NaN = no data, in steps of 1/1024, which is finer than
-    any use of it and compresses well.
-    """
+    "The map as a tiled GeoTIFF of float32, NaN = no data."
     height, width = source.shape
     grid = {"height": height, "width": width, "crs": source.crs, "transform": source.transform}
-    with (
-        rasterio.Env(GDAL_CACHEMAX=64 * 2**20),
-        rasterio.open(path, "w", **TILED, **grid, dtype="float32", nodata=np.nan) as dst,
-    ):
+    profile = {**TILED, **grid, "dtype": "float32", "nodata": np.nan}
+    with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path, "w", **profile) as dst:
 
         def sink(first, rows):
+            # in steps of 1/1024: finer than any use of it, and compresses well
             rows = np.round(rows * np.float32(1024)) / np.float32(1024)
             dst.write(rows, 1, window=((first, first + len(rows)), (0, width)))
 
@@ -109,9 +106,7 @@ _LOW_COHERENCE = 0.2  # pixels below are called incoherent
 
 
 def _coherence_of(small):
-    """Mean coherence of a scene in the size of a picture, and the share of its pixels with data
-    that are incoherent; (nan, nan) without data.
-    """
+    "Mean coherence of a small scene and the share of its pixels that are incoherent, or two nan."
     valid = small.valid
     if not valid.any():
         return float("nan"), float("nan")
@@ -127,9 +122,7 @@ def _coherence_of(small):
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-judged
 def _judged(source, predictor, raster, small):
-    """Areas, each with a column `sure`, and verdict of a finished map: sure areas alone make a
-    scene show deformation.
-    """
+    "Areas, with a column `sure`, and verdict of a map: sure ones alone show deformation."
 
     def window(row0, row1, column0, column1):
         layers = source.read(row0, row1)
@@ -249,7 +242,7 @@ def _key(task, predictor, options):
     limits = (predictor.min_km2, predictor.peak, predictor.mean)
     return fingerprint(marks, *model, *limits, options.kind, code_version())
 
-
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-finished
 def _finished(files, key):
     "The properties of a finished scene; None if it is not."
     try:
@@ -291,17 +284,15 @@ def _write(source, path, predictor, files, key, progress):
             write_stac(files["stac"], small, listed, about)
     return about
 
-
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-about
 def _about(source, predictor, verdict):
     "What is told of a scene beside the areas."
-    dates = {}
-    if source.dates is not None:
-        dates = {"first_date": str(source.dates[0]), "second_date": str(source.dates[1])}
+    dates = zip(("first_date", "second_date"), map(str, source.dates or ()))
     return {
         "threshold": predictor.threshold,
         "product": source.kind,
         "pass": source.pass_,
-        **dates,
+        **dict(dates),
         "pixel_m": [round(v, 2) for v in source.pixel_m],
         **verdict,
         "min_km2": predictor.min_km2,
@@ -337,11 +328,8 @@ def map_one(
             return {"stem": task.stem, "status": "skipped", **about}
         source = open_source(path, options.kind, task.coherence or None)
         if options.stac and source.dates is None:
-            raise RequestError(
-                "A STAC item needs the dates of the pair in the scene's name",
-                path.name,
-                "Name it YYYYMMDD_YYYYMMDD, or leave --stac out",
-            )
+            rule = "A STAC item needs the dates of the pair in the scene's name"
+            raise RequestError(rule, path.name, "Name it YYYYMMDD_YYYYMMDD, or leave --stac out")
         # from here on the scene is unfinished, whatever an earlier run left
         for ending in (".geojson", ".stac.json"):
             Path(f"{task.stem}{ending}").unlink(missing_ok=True)
@@ -366,10 +354,8 @@ def _explained(error, name):
     if isinstance(error, MemoryError):
         return f"{name}: there must be memory for a scene; use fewer --workers", 1
     reason = getattr(error, "strerror", None) or error
-    return (
-        f"{name}: the outputs must be written to a folder with space and permission ({reason})",
-        1,
-    )
+    rule = "the outputs must be written to a folder with space and permission"
+    return f"{name}: {rule} ({reason})", 1
 
 
 def _failed(stem, error, code=1):
@@ -380,11 +366,9 @@ def tasks_of(
     scenes: Iterable[str | Path],  # paths of products, or of archives
     out: str | Path,  # folder of the outputs
     coherence: str | Path | None = None,  # path of coherence for a single scene
-) -> list:  # of MapTask, in the order given
-    """What to map and where it goes: `<out>/<stem>` for a scene, `<out>/<frame>/<pair>` for a pair
-    of an archive. Raises `RequestError` for two scenes of one name, no scene, or coherence for more
-    than one.
-    """
+    # of MapTask: into `<out>/<stem>`, or `<out>/<frame>/<pair>` where it is a pair of an archive
+) -> list:
+    "What to map and where it goes. Raises `RequestError` for no scene, or two of one name."
     out = Path(out)
     tasks = []
     for path in map(Path, scenes):
@@ -398,19 +382,15 @@ def tasks_of(
         rule = "There must be a scene to map"
         raise RequestError(rule, 0, "Give GeoTIFFs of wrapped phase, product folders or archives")
     if coherence and len(tasks) > 1:
-        raise RequestError(
-            "Coherence can be given for one scene at a time",
-            f"{len(tasks)} scenes",
-            "Put the coherence beside each phase as the products do",
-        )
+        cure = "Put the coherence beside each phase as the products do"
+        rule = "Coherence can be given for one scene at a time"
+        raise RequestError(rule, f"{len(tasks)} scenes", cure)
     count = Counter(task.stem for task in tasks)
     twice = [task.path for task in tasks if count[task.stem] > 1]
     if twice:
-        raise RequestError(
-            "Scenes that are mapped together must have names of their own",
-            ", ".join(twice[:3]),
-            "Map them into folders of their own, or give the archive they are in",
-        )
+        rule = "Scenes that are mapped together must have names of their own"
+        cure = "Map them into folders of their own, or give the archive they are in"
+        raise RequestError(rule, ", ".join(twice[:3]), cure)
     return tasks
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-map-files
@@ -437,24 +417,24 @@ def map_files(
         raise RequestError("At least one scene must be there", paths, "Check the paths")
     rows = {}
 
-    def keep(task, row):
+    def add_row(task, row):
         rows[task.stem] = row
         if on_row:
             on_row(row)
 
     with working_in(out):
         if cluster is not None:
-            _on_cluster(cluster, tasks, options, keep)
+            _on_cluster(cluster, tasks, options, add_row)
         elif workers == 1 or len(tasks) == 1:
             predictor = predictor_of(options)
             for task in tasks:
-                keep(task, map_one(task, options, progress, predictor, strict))
+                add_row(task, map_one(task, options, progress, predictor, strict))
         else:
-            _in_processes(min(workers, len(tasks)), tasks, options, keep)
+            _in_processes(min(workers, len(tasks)), tasks, options, add_row)
     return [rows[task.stem] for task in tasks]
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-processes
-def _collect(jobs, finished, keep):
+def _collect(jobs, finished, add_row):
     "Hand over the rows of jobs, {future: task}, in the order in which they are finished."
     for job in finished(jobs):
         task = jobs[job]
@@ -464,7 +444,7 @@ def _collect(jobs, finished, keep):
             name = Path(task.path).name
             error = f"{name}: its process ended before its time ({e!r:.120}); use fewer --workers"
             row = _failed(task.stem, error)
-        keep(task, row)
+        add_row(task, row)
 
 
 def _start_worker(threads):
@@ -477,36 +457,33 @@ def _start_worker(threads):
     }
 
 
-def _in_processes(count, tasks, options, keep):
+def _in_processes(count, tasks, options, add_row):
     threads = max(1, (os.cpu_count() or 1) // count)
     # spawn: TensorFlow does not survive a fork
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, _start_worker, (threads,)) as pool:
         jobs = {pool.submit(map_one, task, options): task for task in tasks}
         try:
-            _collect(jobs, as_completed, keep)
+            _collect(jobs, as_completed, add_row)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-cluster
-def _on_cluster(address, tasks, options, keep):
+def _on_cluster(address, tasks, options, add_row):
     "The same on the workers of a Dask cluster."
     try:
         from dask.distributed import Client
         from dask.distributed import as_completed as finished
     except ImportError:
-        raise RequestError(
-            "A cluster needs the package dask", "it is not installed", "pip install insar_seg[map]"
-        ) from None
+        rule = "A cluster needs the package dask, which is not installed"
+        raise RequestError(rule, cure="Install it with: pip install insar_seg[map]") from None
     try:
         client = Client(address, timeout=20)
     except (OSError, ValueError, TimeoutError) as e:
-        raise RequestError(
-            "There must be a Dask scheduler at the cluster's address",
-            f"{address} ({type(e).__name__})",
-            "Start one with dask scheduler, or leave --cluster out",
-        ) from None
+        rule = "There must be a Dask scheduler at the cluster's address"
+        cure = "Start one with dask scheduler, or leave --cluster out"
+        raise RequestError(rule, f"{address} ({type(e).__name__})", cure) from None
     with client:
         jobs = {client.submit(map_one, t, options, pure=False, retries=1): t for t in tasks}
-        _collect(jobs, finished, keep)
+        _collect(jobs, finished, add_row)

@@ -12,10 +12,19 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib
+import matplotlib.patheffects as effects
 import numpy as np
 import rasterio.warp
-from matplotlib.colors import ListedColormap
+import shapely
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
+from matplotlib.ticker import FixedLocator, MaxNLocator
+from scipy.ndimage import gaussian_filter1d
 
 from ..core.base import RequestError, atomic_path
 from ..interferograms.interferogram import Interferogram, multilook, pixel_metres
@@ -34,9 +43,6 @@ NO_DATA_COLOUR = (0.88, 0.88, 0.88)  # light grey, sRGB 0 to 1
 @functools.cache
 def fringe_colours() -> ListedColormap:  # of 256 colours, -pi first
     "Cyclic colour map with one light and one dark band in a cycle; no data in light grey."
-    import matplotlib
-    from scipy.ndimage import gaussian_filter1d
-
     warm = matplotlib.colormaps["inferno"](np.linspace(0.15, 1, 128))
     cold = matplotlib.colormaps["YlGnBu"](np.linspace(0, 1, 128))
     joined = np.concatenate([warm, cold])[:, :3]
@@ -48,16 +54,12 @@ def fringe_colours() -> ListedColormap:  # of 256 colours, -pi first
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-ground-axes
 def _ground_axes(scene):
-    """Metres (east, north) on the ground of one pixel to the right and of one down, (2, 2), at the
-    scene's centre. Raises `RequestError` for a grid without a place on the Earth, or rotated.
-    """
+    "Metres (east, north) of a pixel right and one down, (2, 2). Raises `RequestError` if rotated."
     on_earth = scene.crs.is_geographic or scene.crs.is_projected
     if not on_earth or scene.transform.b or scene.transform.d:
-        raise RequestError(
-            "A scene must lie on a geographic or projected grid that is not rotated",
-            scene.crs.to_string()[:60],
-            "Resample it with gdalwarp -t_srs EPSG:4326",
-        )
+        rule = "A scene must lie on a geographic or projected grid that is not rotated"
+        name = scene.crs.to_string()[:60]
+        raise RequestError(rule, name, "Resample it with gdalwarp -t_srs EPSG:4326")
     row, column = np.array(scene.shape) / 2
     # left, right, above, below
     x, y = scene.transform * (column + np.array([-1.0, 1, 0, 0]), row + np.array([0, 0, -1.0, 1]))
@@ -89,9 +91,7 @@ def title_lines(
     scene: Interferogram,
     model: str,  # the model's name
 ) -> tuple:  # (headline, second line), str
-    """The pair, or the name where the dates are not known; then the name where it says more, the
-    pass, and the model.
-    """
+    "The pair, or the name where it has no dates; then what else is known, and the model."
     name = plain(scene.name)
     days = [d.isoformat() for d in scene.dates or ()]
     head = " to ".join(days) or name or "scene without a name"
@@ -118,11 +118,8 @@ def _near(longitude):
 def _check_parts(what, present, needed):
     missing = [name for name in needed.split() if name not in present]
     if missing:
-        raise RequestError(
-            f"A {what} must have {', '.join(needed.split())}",
-            f"without {', '.join(missing)}",
-            "Give what the mapping returns",
-        )
+        rule = f"A {what} must have {', '.join(needed.split())}"
+        raise RequestError(rule, f"without {', '.join(missing)}", "Give what the mapping returns")
 
 
 def _km2(value):
@@ -153,9 +150,7 @@ def verdict_lines(
     areas: GeoDataFrame,
     verdict: dict,  # deformation (bool), score (0 to 1), reason (str), area_km2, areas
 ) -> list:  # of str: the verdict, its reason, the largest area where there is one
-    """What was found, in plain words. Raises `RequestError` for a verdict or a table without the
-    needed parts.
-    """
+    "What was found, in plain words. Raises `RequestError` where a part is missing."
     _check_parts("verdict", verdict, "deformation score reason area_km2 areas")
     columns = "area_km2 mean_probability peak_probability longitude latitude fringes coherence"
     _check_parts("table of areas", areas.columns, columns)
@@ -183,19 +178,12 @@ def outlines(
     # {number: [polygon, ...]}, largest area first; polygon = [outer ring, holes ...], each ring (n,
     # 2) float64 in the scene's coordinates, closed
 ) -> dict:
-    """The areas' polygons where the scene has them. Raises `RequestError` for a table whose
-    coordinate system is not WGS 84.
-    """
-    import shapely
-
+    "The polygons where the scene has them. Raises `RequestError` if they are not on WGS 84."
     if not len(areas):
         return {}
     if areas.crs is None or areas.crs.to_epsg() != 4326:
-        raise RequestError(
-            "Areas must be in WGS 84 longitude and latitude",
-            areas.crs,
-            "Bring them there with to_crs(4326)",
-        )
+        rule = "Areas must be in WGS 84 longitude and latitude"
+        raise RequestError(rule, areas.crs, "Bring them there with to_crs(4326)")
     middle, _ = scene.transform * (scene.shape[1] / 2, 0)
     on_grid = areas.sort_values("area_km2", ascending=False).to_crs(scene.crs.to_wkt())
     polygons: dict[int, list] = {number: [] for number in on_grid.index}
@@ -219,11 +207,7 @@ def draw_map(
     path: str | Path | None = None,
     dpi: float = 110,  # dots per inch, 30 to 600
 ) -> Figure | None:  # None where a file was written
-    """Wrapped phase with the areas, scale, north, colours and the verdict. Raises `RequestError`
-    for a grid, table, path or dpi that cannot be drawn.
-    """
-    import matplotlib
-
+    "The map as a picture. Raises `RequestError` for a grid, table, path or dpi out of bounds."
     if not 30 <= dpi <= 600:
         raise RequestError("dpi must lie between 30 and 600", dpi, "Choose 72 to 200")
     if path is not None and Path(path).suffix.lower() != ".png":
@@ -261,8 +245,6 @@ _LOOK = {
 # %% ../../nbs/8_maps/84_picture.ipynb #x-page-figure
 def _page(scene, areas, titles, lines, dpi):
     "The figure with everything on it."
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     metres = np.linalg.norm(_ground_axes(scene), axis=1) * scene.shape[::-1]  # right, down
     inches = np.maximum(metres * _LONGEST / metres.max(), 0.1)
     width = max(_LEFT + inches[0] + _GAP + _SIDE + 0.1, 6.4)
@@ -275,7 +257,6 @@ def _page(scene, areas, titles, lines, dpi):
     FigureCanvasAgg(fig)
 
     def place(x, y, w, h):
-        "Axes, x and y inches from the map's upper left corner."
         low = 1 - (_TOP + y + h) / height
         return fig.add_axes(((_LEFT + x) / width, low, w / width, h / height))
 
@@ -311,9 +292,7 @@ def _write(fig, text, y, font, weight="normal"):
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x--map
 def _map(ax, scene, areas, dots):
-    """Phase, outlines, labels and coordinates in axes that have the ground's shape; dots = (right,
-    down) pixels of the picture.
-    """
+    "Phase, outlines, labels and coordinates; dots = (right, down) pixels of the picture."
     looks = min(max(1, int(min(np.array(scene.shape[::-1]) / dots))), *scene.shape)
     shown = multilook(scene, looks)
     left, top = scene.transform * (0, 0)
@@ -336,9 +315,6 @@ def _map(ax, scene, areas, dots):
 
 def _outline(ax, parts, sure):
     "A dark line, dashed where it is not sure, on a light one."
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path as Outline
-
     rings = [Outline(ring, closed=True) for polygon in parts for ring in polygon]
     path = Outline.make_compound_path(*rings)
     look = {"fill": False, "joinstyle": "round"}
@@ -369,8 +345,6 @@ def _coordinates(ax, scene):
 
 def _ticks(axis, most):
     "Sets at most `most` round ticks, one where there is room for one only; returns their step."
-    from matplotlib.ticker import FixedLocator, MaxNLocator
-
     low, high = sorted(axis.get_view_interval())
     ticks = MaxNLocator(max(1, int(min(most, 7))), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     inside = ticks[(ticks >= low) & (ticks <= high)]
@@ -396,8 +370,6 @@ def _kilometres(metres, _):
 
 def _numbers(ax, polygons, most=40):
     "The areas' numbers at their upper edge, largest area first, where none covers another."
-    import matplotlib.patheffects as effects
-
     frame = ax.get_window_extent()
     look = {"ha": "center", "fontsize": 9, "fontweight": "bold", "color": _INK}
     look["path_effects"] = [effects.withStroke(linewidth=2.5, foreground=_HALO)]
@@ -441,9 +413,6 @@ def _column(place, x, body, scene, metres_per_inch):
 
 
 def _colour_bar(ax):
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     colours = ScalarMappable(Normalize(-np.pi, np.pi), fringe_colours())
     bar = ax.figure.colorbar(colours, cax=ax)
     bar.set_ticks([-np.pi, 0, np.pi], labels=["−π", "0", "π"])

@@ -13,16 +13,19 @@ import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
 import rasterio
 import rasterio.warp
+import shapely
+from jinja2 import Environment, PackageLoader
+from matplotlib.colors import to_hex
 from rasterio.crs import CRS
 from rasterio.transform import Affine, array_bounds
 
 from ..core.base import RequestError, WorkError, write_text
-from ..evaluation.pixels import to_json_ready
 from ..interferograms.interferogram import Interferogram, multilook, pixel_metres
-from .areas import bounding_box, lonlat, lonlat_outline
+from .areas import bounding_box, lonlat, lonlat_outline, plain_properties
 from insar_seg.maps.picture import (
     NO_DATA_COLOUR,
     fringe_colours,
@@ -43,9 +46,7 @@ _MAX_SIDE = 960  # pixels a side of the page's images before warping
 
 
 def _degree_grid(scene):
-    """System, transform and shape of a grid of longitude and latitude over a scene, rows from north
-    to south, and the longitude that its zero stands for.
-    """
+    "System, transform and shape of a grid of degrees, north up, and the longitude of its zero."
     h, w = scene.shape
     west, south, east, north = array_bounds(h, w, scene.transform)
     south, north = sorted((south, north))
@@ -62,15 +63,11 @@ def _degree_grid(scene):
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-warp
 def _on_degrees(scene, probability, most=_MAX_SIDE):
-    """Scene without coherence and probability on a grid of WGS 84, thinned by a whole number to at
-    most `most` pixels a side. Raises `RequestError` for a probability of another shape.
-    """
+    "Scene, thinned, and probability on WGS 84. Raises `RequestError` for another shape."
     if np.shape(probability) != scene.shape:
-        raise RequestError(
-            "Probability must have its scene's shape",
-            f"{np.shape(probability)} against {scene.shape}",
-            "Give the map of this scene",
-        )
+        shapes = f"{np.shape(probability)} against {scene.shape}"
+        rule = "Probability must have its scene's shape"
+        raise RequestError(rule, shapes, "Give the map of this scene")
     looks = min(-(-max(scene.shape) // most), *scene.shape)
     small = multilook(dataclasses.replace(scene, coherence=None), looks)
     crs, grid, shape, middle = _degree_grid(small)
@@ -102,13 +99,10 @@ def _needed(name):
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise RequestError(
-            f"This file needs the package {name.split('.')[0]}, which is not installed",
-            None,
-            "Install it with: pip install insar_seg[map]",
-        ) from None
+        rule = f"This file needs the package {name.split('.')[0]}, which is not installed"
+        raise RequestError(rule, cure="Install it with: pip install insar_seg[map]") from None
 
-# %% ../../nbs/8_maps/85_webmap.ipynb #x-html
+
 def write_html(
     path: str | Path,  # .html file, written whole or not at all
     scene: Interferogram,  # at most about 1200 pixels a side
@@ -118,18 +112,11 @@ def write_html(
     verdict: dict,  # as `verdict_lines`
     model: str,  # the model's name
 ) -> int:  # bytes written
-    """A page to look into the map, with all it needs inside. Raises `RequestError` without Bokeh,
-    or for parts that do not belong together.
-    """
-    from jinja2 import Environment, PackageLoader
-
+    "A page to look into the map. Raises `RequestError` without Bokeh, or for another shape."
     embed, resources = _needed("bokeh.embed"), _needed("bokeh.resources")
     titles = title_lines(scene, model)
-    words = {
-        "titles": titles,
-        "lines": verdict_lines(areas, verdict),
-        "cycle_cm": 100 * scene.wavelength_m / 2,
-    }
+    words = {"titles": titles, "lines": verdict_lines(areas, verdict)}
+    words["cycle_cm"] = 100 * scene.wavelength_m / 2
     there, chance = _on_degrees(scene, probability)
     templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True)
     page = embed.file_html(
@@ -184,19 +171,14 @@ def _plot(scene):
     span = wide / frame * size
     low = np.array([west, south]) - (span - size) / 2
     wheel = models.WheelZoomTool(zoom_on_axis=False)
+    tools = [models.PanTool(), models.BoxZoomTool(match_aspect=True), wheel]
     plot = figure(
         frame_width=round(wide[0]),
         frame_height=round(wide[1]),
         x_range=(low[0], low[0] + span[0]),
         y_range=(low[1], low[1] + span[1]),
         toolbar_location="right",
-        tools=[
-            models.PanTool(),
-            models.BoxZoomTool(match_aspect=True),
-            models.ResetTool(),
-            models.SaveTool(),
-            wheel,
-        ],
+        tools=[*tools, models.ResetTool(), models.SaveTool()],
         active_scroll=wheel,
         background_fill_color=tuple(int(255 * v) for v in NO_DATA_COLOUR),
     )
@@ -249,8 +231,6 @@ def _image_source(scene, probability):
 
 def _images(plot, source):
     "Renderers of phase and probability, the latter hidden at first."
-    import matplotlib
-
     fringes = fringe_colours()(np.linspace(0, 1, 255))
     chances = matplotlib.colormaps["viridis"](np.linspace(0, 1, 251))
     chances[:, 3] = np.linspace(0, 2, 251).clip(0, 1)
@@ -264,23 +244,16 @@ def _images(plot, source):
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-image
 def _palette(colours):
-    from matplotlib.colors import to_hex
-
     return [to_hex(colour, keep_alpha=True) for colour in colours]
 
 
 def _image(plot, source, name, colours, **look):
     from bokeh.models import LinearColorMapper
 
-    mapper = LinearColorMapper(
-        palette=_palette(colours),
-        low=-0.5,
-        high=len(colours) - 0.5,
-        high_color="#00000000",  # no data
-    )
-    return plot.image(
-        name, x="x", y="y", dw="dw", dh="dh", source=source, color_mapper=mapper, **look
-    )
+    mapper = LinearColorMapper(palette=_palette(colours), low=-0.5, high=len(colours) - 0.5)
+    mapper.high_color = "#00000000"  # no data
+    place = {key: key for key in ("x", "y", "dw", "dh")}
+    return plot.image(name, source=source, color_mapper=mapper, **place, **look)
 
 
 def _colour_bar(plot, title, colours, labels):
@@ -321,11 +294,8 @@ def _shapes(plot, scene, areas):
     thin = areas.set_geometry(areas.geometry.simplify(0.25 * scene.transform.a))
     polygons = outlines(thin, scene)
     rows = areas.loc[list(polygons)]
-    data = {
-        "xs": _axis(polygons, 0),
-        "ys": _axis(polygons, 1),
-        "number": list(map(str, rows.index)),
-    }
+    data = {"xs": _axis(polygons, 0), "ys": _axis(polygons, 1)}
+    data["number"] = [str(number) for number in rows.index]
     for column, (_, form) in _TIPS.items():
         data[column] = ["not known" if np.isnan(v) else form.format(v) for v in rows[column]]
     data["sure"] = ["yes"] * len(rows)
@@ -334,9 +304,8 @@ def _shapes(plot, scene, areas):
     look = {"xs": "xs", "ys": "ys", "source": ColumnDataSource(data), "fill_color": "white"}
     halo = plot.multi_polygons(fill_alpha=0, line_color="white", line_width=4, **look)
     line = plot.multi_polygons(fill_alpha=0, line_color="#101018", line_width=1.6, **look)
-    line.hover_glyph = MultiPolygons(
-        xs="xs", ys="ys", fill_alpha=0.15, fill_color="white", line_color="#101018", line_width=2.4
-    )
+    hover = {"fill_alpha": 0.15, "fill_color": "white", "line_color": "#101018", "line_width": 2.4}
+    line.hover_glyph = MultiPolygons(xs="xs", ys="ys", **hover)
     tips = [(title, f"@{column}") for column, (title, _) in _TIPS.items()]
     tips = [("number", "@number"), *tips, ("sure", "@sure")]
     plot.add_tools(HoverTool(renderers=[line], tooltips=tips, point_policy="follow_mouse"))
@@ -353,8 +322,6 @@ def _axis(polygons, k):
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-footprint
 def _footprint(scene):
     "Polygons of the grid on WGS 84, to 6 decimals. Raises `WorkError` for one that holds a pole."
-    import shapely
-
     step = max(scene.shape) / 8
     border = shapely.box(0, 0, scene.shape[1], scene.shape[0])
     dense = shapely.segmentize(border, step)
@@ -373,38 +340,28 @@ def write_stac(
     # what made them, such as model, threshold, verdict; written with the prefix insar_seg:
     properties: dict,
 ) -> dict:  # the Item
-    """A STAC Item of a scene's results. Raises `RequestError` without pystac, dates or a file, or
-    for properties that are not plain.
-    """
+    "A STAC Item of a scene. Raises `RequestError` without pystac, dates or a file."
     pystac = _needed("pystac")
     if not scene.dates:
-        raise RequestError(
-            "A STAC Item must have a time, and the dates of this scene are not known",
-            plain(scene.name),
-            "Name the file by its pair, YYYYMMDD_YYYYMMDD, or leave STAC out",
-        )
-    geometry = _footprint(scene)
-    own = {f"insar_seg:{name}": value for name, value in _plain(properties).items()}
+        rule = "A STAC Item must have a time, and the dates of this scene are not known"
+        cure = "Name the file by its pair, YYYYMMDD_YYYYMMDD, or leave STAC out"
+        raise RequestError(rule, plain(scene.name), cure)
     first, last = sorted(scene.dates)
+    about = {"start_datetime": f"{first}T00:00:00Z", "end_datetime": f"{last}T23:59:59Z"}
+    for name, value in plain_properties(properties).items():
+        about[f"insar_seg:{name}"] = value
+    geometry = _footprint(scene)
     item = pystac.Item(
         id=plain(scene.name) or Path(path).stem,
         geometry=geometry.__geo_interface__,
         bbox=bounding_box([geometry]),
         datetime=None,
-        properties={
-            "start_datetime": f"{first.isoformat()}T00:00:00Z",
-            "end_datetime": f"{last.isoformat()}T23:59:59Z",
-            **own,
-        },
+        properties=about,
     )
     grids = {name: _add_file(item, name, Path(file), path) for name, file in files.items()}
     _add_extensions(item, scene, grids)
-    text = json.dumps(
-        item.to_dict(include_self_link=False, transform_hrefs=False),
-        indent=2,
-        ensure_ascii=False,
-        allow_nan=False,
-    )
+    members = item.to_dict(include_self_link=False, transform_hrefs=False)
+    text = json.dumps(members, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
     return json.loads(text)
 
@@ -417,7 +374,6 @@ _ASSETS = {
     "picture": ("Map", ["overview"]),
     "page": ("Interactive map", ["overview"]),
 }
-_TYPES = {".geojson": "GEOJSON", ".gpkg": "GEOPACKAGE", ".png": "PNG", ".html": "HTML"}
 
 
 def _add_file(item, name, file, item_path):
@@ -427,18 +383,15 @@ def _add_file(item, name, file, item_path):
     if not file.is_file():
         raise RequestError("An asset must be a file that exists", file, "Write it before the Item")
     grid = None
-    kind = _TYPES.get(file.suffix.lower(), "JSON" if file.suffix.lower() == ".json" else None)
-    if file.suffix.lower() in (".tif", ".tiff"):
+    # endings are the names of pystac's types, but for the GeoPackage's
+    kind = file.suffix[1:].upper().replace("GPKG", "GEOPACKAGE")
+    if kind in ("TIF", "TIFF"):
         kind, grid = _raster(file)
     title, roles = _ASSETS.get(name, (name, ["data"]))
     address = os.path.relpath(file.absolute(), Path(item_path).absolute().parent)
-    asset = Asset(
-        urllib.parse.quote(Path(address).as_posix()),
-        title,
-        media_type=MediaType[kind] if kind else None,
-        roles=roles,
-    )
-    item.add_asset(name, asset)
+    address = urllib.parse.quote(Path(address).as_posix())
+    media_type = MediaType.__members__.get(kind)
+    item.add_asset(name, Asset(address, title, media_type=media_type, roles=roles))
     return grid
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-extensions
@@ -461,11 +414,7 @@ def _grid(raster):
     "The grid of a scene or an opened raster as the extension projection has it."
     code = raster.crs.to_authority()
     name = {"code": ":".join(code)} if code else {"code": None, "wkt2": raster.crs.to_wkt()}
-    return {
-        **name,
-        "transform": [float(v) for v in tuple(raster.transform)[:6]],
-        "shape": [int(n) for n in raster.shape],
-    }
+    return {**name, "transform": list(raster.transform)[:6], "shape": list(raster.shape)}
 
 
 def _raster(path):
@@ -475,18 +424,5 @@ def _raster(path):
             cog = src.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
             return "COG" if cog else "GEOTIFF", _grid(src) if src.crs else None
     except rasterio.errors.RasterioError as e:
-        raise WorkError(
-            "A raster must be a readable GeoTIFF", f"{path} ({e})", "Write it again"
-        ) from None
-
-# %% ../../nbs/8_maps/85_webmap.ipynb #x-plain
-def _plain(properties):
-    "Properties as JSON knows them; what is not finite becomes null."
-    try:
-        return json.loads(json.dumps(to_json_ready(properties)))
-    except TypeError as e:
-        raise RequestError(
-            "Properties of an Item must be numbers, texts, lists or tables",
-            e,
-            "Leave it out, or write it as text",
-        ) from None
+        rule = "A raster must be a readable GeoTIFF"
+        raise WorkError(rule, f"{path} ({e})", "Write it again") from None
