@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
@@ -16,361 +18,375 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyproj
 import rasterio
+import rasterio.shutil
+import shapely
+from rasterio.features import geometry_mask, rasterize, shapes
+from rasterio.transform import Affine
+from rasterio.windows import Window
 from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.interpolate import RegularGridInterpolator
+from scipy.special import expit
+from shapely import MultiPolygon, Polygon
 
 from ..core.base import RequestError, WorkError, atomic_path, wrap, write_text
 from ..evaluation.pixels import to_json_ready
-from ..interferograms.interferogram import MAX_PIXELS
+from ..interferograms.interferogram import MAX_PIXELS, Interferogram
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-# what it is a kind of: geopandas itself is imported where it is needed
-else:
-    GeoDataFrame = pd.DataFrame
 
 # %% auto #0
-__all__ = ['STRIP_PX', 'MAX_AREAS', 'MAX_EDGES', 'SIDE_PX', 'MAX_RESIDUES', 'MAX_RATE', 'MIN_SHARE', 'DESCRIPTION', 'FEATURES',
-           'LOW_SHARE', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'write_geojson', 'write_geopackage',
-           'scene_features', 'scene_verdict']
+__all__ = ['TILED', 'lonlat', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'plain_properties',
+           'bounding_box', 'write_geojson', 'write_geopackage', 'scene_features', 'scene_verdict']
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-raster
-STRIP_PX = 2**21  # pixels of a raster in memory at a time
-MAX_AREAS = 10_000  # pieces, and
-MAX_EDGES = 1_000_000  # sides of their pixels on outlines, beyond which a map is no map of areas
-_CACHE = {"GDAL_CACHEMAX": 128 * 2**20}  # bytes
-_TOUCH = np.ones((3, 3), bool)  # pixels that touch by side or corner
-_TILED = dict(
-    driver="GTiff",
-    count=1,
-    tiled=True,
-    blockxsize=512,
-    blockysize=512,
-    compress="deflate",
-    zlevel=1,
-    BIGTIFF="IF_SAFER",
-)
+_STRIP_PX = 2**21  # pixels of a raster in memory at a time
+_GDAL = {"GDAL_CACHEMAX": 128 * 2**20}  # bytes; GDAL's default is 5 % of the machine's memory
 
 
 @contextlib.contextmanager
-def _raster(path):
+def _opened(path):
     "The opened raster of probability. Raises `RequestError` or `WorkError` if it is none."
     path = Path(path)
     if not path.is_file():
         raise RequestError("A raster must be a file that exists", path, "Check the path")
     try:
-        with warnings.catch_warnings(), rasterio.Env(**_CACHE):
+        with warnings.catch_warnings(), rasterio.Env(**_GDAL):
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             with rasterio.open(path, driver="GTiff", sharing=False) as src:
-                for ok, rule, value in (
-                    (
-                        src.width * src.height <= MAX_PIXELS,
-                        f"A raster may hold {MAX_PIXELS:,} pixels at most",
-                        (src.height, src.width),
-                    ),
-                    (
-                        src.crs is not None and not src.transform.is_identity,
-                        "A raster must have a coordinate reference system and a transform",
-                        src.crs,
-                    ),
-                    (
-                        src.dtypes[0] in ("float32", "float64"),
-                        "Probability must be stored as floating-point numbers",
-                        src.dtypes[0],
-                    ),
-                ):
-                    if not ok:
-                        raise WorkError(
-                            rule,
-                            f"{path}: {value}",
-                            "Give the raster of probability as it was written",
-                        )
+                _check_raster(src)
                 yield src
     except rasterio.errors.RasterioError as e:
-        raise WorkError(
-            "A raster must be a readable GeoTIFF",
-            f"{path} ({e})",
-            "The file is damaged or of another kind: make it again",
-        ) from None
+        raise _unreadable(path, e) from None
 
 
+def _unreadable(path, error):
+    cure = "The file is damaged or of another kind: make it again"
+    return WorkError("A raster must be a readable GeoTIFF", f"{path} ({error})", cure)
+
+
+def _check_raster(src):
+    cure = "Give the raster of probability as it was written"
+    if src.width * src.height > MAX_PIXELS:
+        rule = f"A raster may hold {MAX_PIXELS:,} pixels at most"
+        raise WorkError(rule, f"{src.name}: {src.shape}", cure)
+    if src.crs is None or src.transform.is_identity:
+        rule = "A raster must have a coordinate reference system and a transform"
+        raise WorkError(rule, f"{src.name}: {src.crs}", cure)
+    if src.dtypes[0] not in ("float32", "float64"):
+        rule = "Probability must be stored as floating-point numbers"
+        raise WorkError(rule, f"{src.name}: {src.dtypes[0]}", cure)
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-strips
 def _strips(src):
-    "(first, after the last) row of each strip."
-    step = int(np.clip(STRIP_PX // src.width, 1, src.height))
-    return [(r, min(r + step, src.height)) for r in range(0, src.height, step)]
+    "Windows of the raster, from the top down."
+    step = int(np.clip(_STRIP_PX // src.width, 1, src.height))
+    tops = range(0, src.height, step)
+    return [Window(0, top, src.width, min(step, src.height - top)) for top in tops]
 
 
-def _read(src, rows):
+def _read(src, strip):
     "float32 probability of a strip, NaN = no data."
-    p = src.read(1, window=((rows[0], rows[1]), (0, src.width))).astype(np.float32, copy=False)
+    p = src.read(1, window=strip).astype(np.float32, copy=False)
     if src.nodata is not None and not np.isnan(src.nodata):
         p[p == np.float32(src.nodata)] = np.nan
-    wrong = (p < -1e-4) | (p > 1 + 1e-4)
+    wrong = (p < -1e-4) | (p > 1 + 1e-4)  # a resampled map may be off by a rounding
     if wrong.any():
-        raise WorkError(
-            "Probability must lie between 0 and 1",
-            f"{src.name}: {p[wrong][0]:g}",
-            "Give the raster of probability, not of another quantity",
-        )
+        found = f"{src.name}: {p[wrong][0]:g}"
+        cure = "Give the raster of probability, not of another quantity"
+        raise WorkError("Probability must lie between 0 and 1", found, cure)
     return p
 
-
-def _to_lonlat(crs):
+# %% ../../nbs/8_maps/83_areas.ipynb #x-lonlat
+@functools.lru_cache(8)
+def _to_lonlat(wkt):
     "Function (x, y) -> (longitude, latitude) on WGS 84."
-    import pyproj
-
     try:
-        return pyproj.Transformer.from_crs(
-            pyproj.CRS.from_wkt(crs.to_wkt()), "OGC:CRS84", always_xy=True
-        ).transform
+        system = pyproj.CRS.from_wkt(wkt)
+        return pyproj.Transformer.from_crs(system, "OGC:CRS84", always_xy=True).transform
     except pyproj.exceptions.ProjError as e:
-        raise WorkError(
-            "A scene's coordinates must be convertible to longitude and latitude",
-            e,
-            "Give the scene another system with gdalwarp",
-        ) from None
+        rule = "A scene's coordinates must be convertible to longitude and latitude"
+        raise WorkError(rule, e, "Give the scene another system with gdalwarp") from None
 
 
-def _pixel_km2(src, to_lonlat):
-    "Function (first, after the last row) -> (rows, W) float32 km² of the pixels on the ellipsoid."
-    from pyproj import Geod
+def lonlat(
+    grid: Interferogram | rasterio.DatasetReader,  # anything with crs, transform and shape
+    column: np.ndarray,  # pixels from the left edge, any shape
+    row: np.ndarray,  # pixels from the upper edge, the same shape
+) -> np.ndarray:  # (2, ...) float64 degrees: longitude, latitude
+    "Places on WGS 84; longitudes run on across 180 degrees. Raises `WorkError` for other systems."
+    convert = _to_lonlat(grid.crs.to_wkt())
+    middle, _ = convert(*(grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)))
+    lon, lat = np.array(convert(*(grid.transform * (column, row))))
+    lon = middle + (lon - middle + 180) % 360 - 180
+    # the remainder leaves 180 degrees off by a rounding, and a sliver beyond the cut
+    lon = np.where(np.abs(np.abs(lon) - 180) < 1e-9, np.round(lon), lon)
+    return np.stack([lon, lat])
 
-    at = [np.linspace(0, n - 1, min(n, 33)) for n in src.shape]
-    r, c = (a.ravel()[:, None] for a in np.meshgrid(*at, indexing="ij"))
-    lon, lat = (
-        np.array(v) for v in to_lonlat(*(src.transform * (c + [0, 1, 1, 0], r + [0, 0, 1, 1])))
-    )
+# %% ../../nbs/8_maps/83_areas.ipynb #x-outline
+_WGS84 = pyproj.Geod(ellps="WGS84")
+
+
+def _polygons(geometry):
+    "The geometry made valid, polygons only, outer rings counterclockwise."
+    if not geometry.is_valid:
+        geometry = shapely.make_valid(geometry)
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    flat = [p for p in parts if p.geom_type == "Polygon" and p.area > 0]
+    flat = [shapely.geometry.polygon.orient(p) for p in flat]
+    return flat[0] if len(flat) == 1 else MultiPolygon(flat)
+
+
+def lonlat_outline(
+    outline: Polygon | MultiPolygon,  # pixels (column, row) of the grid
+    grid: Interferogram | rasterio.DatasetReader,  # as `lonlat`
+    step_px: float,  # on a projected grid: a point at least every so many pixels
+) -> Polygon | MultiPolygon:  # WGS 84, longitudes from -180 to 180
+    "An outline on the Earth, cut at 180 degrees. Raises what `lonlat` raises."
+    if not grid.crs.is_geographic:
+        outline = shapely.segmentize(outline, step_px)
+    whole = _polygons(shapely.transform(outline, lambda at: lonlat(grid, *at.T).T))
+    west, _, east, _ = whole.bounds
+    turns = range(int(np.floor((west + 180) / 360)), int(np.ceil((east + 180) / 360)))
+    if turns == range(1):
+        return whole
+    parts = []
+    for turn in turns:
+        part = whole & shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
+        parts.append(shapely.affinity.translate(part, -360 * turn))
+    return _polygons(shapely.GeometryCollection(parts))
+
+
+def _geodesic_km2(geometry):
+    "Area of polygons of longitude and latitude; their sides are lines of the map, not geodesics."
+    dense = shapely.segmentize(geometry, 0.01)
+    return abs(_WGS84.geometry_area_perimeter(dense)[0]) / 1e6
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-pixel-area
+def _pixel_km2(src):
+    "Function of (row, column) of pixels, (n, 2), -> their area (n,) on the ellipsoid, km²."
+    rows, columns = (np.linspace(0, n - 1, min(n, 33)) for n in src.shape)
+    r, c = np.meshgrid(rows, columns, indexing="ij")
+    corners = np.add.outer(c, [0, 1, 1, 0]), np.add.outer(r, [0, 0, 1, 1])
+    lon, lat = lonlat(src, *corners)
     if not (np.isfinite(lon).all() and (np.abs(lat) <= 90 + 1e-9).all()):
-        raise WorkError(
-            "A scene's grid must lie on the Earth",
-            tuple(src.bounds),
-            "Correct the raster's coordinate reference system and transform",
-        )
-    geod = Geod(ellps="WGS84")
-    km2 = np.array(
-        [abs(geod.polygon_area_perimeter(x, y)[0]) / 1e6 for x, y in zip(lon, lat)]
-    ).reshape([len(a) for a in at])
-    down, right = (
-        np.stack([np.interp(np.arange(n), a, e) for e in np.eye(len(a))], 1).astype(np.float32)
-        for n, a in zip(src.shape, at)
-    )
-    return lambda rows: down[rows[0] : rows[1]] @ km2.astype(np.float32) @ right.T
+        cure = "Correct the raster's coordinate reference system and transform"
+        raise WorkError("A scene's grid must lie on the Earth", tuple(src.bounds), cure)
+    km2 = np.zeros(r.shape)
+    for i in np.ndindex(r.shape):
+        km2[i] = abs(_WGS84.polygon_area_perimeter(lon[i], lat[i])[0]) / 1e6
+    return RegularGridInterpolator((rows, columns), km2)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-pieces
-_JOIN = dict(
-    pixels="sum",
-    km2="sum",
-    total="sum",
-    row="sum",
-    column="sum",
-    peak="max",
-    first="min",
-    bottom="max",
-    left="min",
-    right="max",
-)
+_MAX_EDGES = 1_000_000  # sides of pixels on outlines, beyond which a map is no map of areas
+_TOUCH = np.ones((3, 3), bool)  # pixels that touch by side or corner
+TILED = {  # how a raster is written in strips and read again soon
+    "driver": "GTiff",
+    "count": 1,
+    "tiled": True,
+    "blockxsize": 512,
+    "blockysize": 512,
+    "compress": "deflate",
+    "zlevel": 1,
+    "BIGTIFF": "IF_SAFER",
+}
 
 
-def _figures(p, labels, n, km2, start):
-    """Figures of the n pieces of a strip, a row each; `first` is the flat index in the scene of a
-    piece's first pixel.
-    """
-    where = np.flatnonzero(labels)
-    which, values, km2 = (
-        labels.ravel()[where] - 1,
-        p.ravel()[where],
-        km2.ravel()[where].astype(float),
-    )
-    r, c = np.divmod(where + start * p.shape[1], p.shape[1])
-
-    def add(weights=None):
-        return np.bincount(which, weights, n)
-
-    def extreme(f, values, dtype=np.int64):
-        out = np.full(n, -1 if f is np.maximum else np.iinfo(np.int64).max, dtype)
-        f.at(out, which, values)
-        return out
-
-    return pd.DataFrame(
-        dict(
-            pixels=add(),
-            km2=add(km2),
-            total=add(values),
-            row=add(km2 * r),
-            column=add(km2 * c),
-            peak=extreme(np.maximum, values, np.float32),
-            first=extreme(np.minimum, r * p.shape[1] + c),
-            bottom=extreme(np.maximum, r),
-            left=extreme(np.minimum, c),
-            right=extreme(np.maximum, c),
-        )
-    )
+def _without_specks(marked, least_px):
+    "The marked pixels of a strip without pieces below `least_px`, unless they may go on outside."
+    labels, n = ndimage.label(marked, _TOUCH)
+    size = np.bincount(labels.ravel(), minlength=n + 1).astype(float)
+    size[labels[[0, -1]]] = np.inf
+    return marked & (size >= least_px)[labels]
 
 
-def _pieces(src, threshold, keep, tick, to_lonlat):
-    """Figures of the pieces that `keep` (figures -> booleans) wants, largest first; and a table of
-    the strips' labels: strip, local, piece (row in the figures).
-    """
-    km2 = _pixel_km2(src, to_lonlat)
-    closed = []
-    done = 0
-    opened = pd.DataFrame(columns=list(_JOIN))
-    edge = np.zeros(src.width, int)
-    parts = pd.DataFrame(dict(strip=[], local=[], piece=[]), dtype=int)
-    strips = _strips(src)
-    for i, rows in enumerate(strips):
-        tick()
-        p = _read(src, rows)
-        labels, n = ndimage.label(p > threshold, _TOUCH)
-        new = _figures(p, labels, n, km2(rows) if n else p, rows[0])
-        k = len(opened)
-        above = np.pad(edge, 1)
-        below = labels[0]
-        pairs = np.concatenate(
-            [np.stack([a, below]).T for a in (above[:-2], above[1:-1], above[2:])]
-        )
-        # numbers from 1 of what touches across the seam
-        a, b = pairs[(pairs > 0).all(1)].T
-        group = (
-            connected_components(
-                coo_matrix((np.ones(len(a)), (a - 1, k + b - 1)), (k + n, k + n)), directed=False
-            )[1]
-            if k + n
-            else np.zeros(0, int)
-        )
-        figures = (pd.concat([opened, new]) if k else new).groupby(group).agg(_JOIN)
-        last = (
-            np.zeros(src.width, int)
-            if i == len(strips) - 1
-            else np.where(labels[-1] > 0, np.r_[0, group[k:] + 1][labels[-1]], 0)
-        )
-        going = np.isin(figures.index, last - 1)
-        kept = ~going & keep(figures)
-        fresh = pd.DataFrame(dict(strip=i, local=np.arange(1, n + 1), piece=group[k:]))
-        parts = pd.concat(
-            [parts.assign(piece=group[parts.piece]), fresh[(going | kept)[fresh.piece]]]
-        )
-        closed.append((figures[kept], parts[kept[parts.piece]]))
-        done += kept.sum()
-        if done > MAX_AREAS:
-            raise WorkError(
-                f"A map may have {MAX_AREAS:,} areas at most",
-                f"more above {threshold:g}",
-                "Raise the threshold or the smallest area",
-            )
-        parts = parts[going[parts.piece]]
-        # open pieces, numbered from 1
-        renumber = np.cumsum(going)
-        opened, edge, parts = (
-            figures[going],
-            np.r_[0, renumber][last],
-            parts.assign(piece=renumber[parts.piece] - 1),
-        )
-    table = (
-        pd.concat([f.assign(strip=i, old=f.index) for i, (f, _) in enumerate(closed)])
-        .sort_values(["km2", "first"], ascending=[False, True])
-        .reset_index(drop=True)
-    )
-    number = {key: j for j, key in enumerate(zip(table.strip, table.old))}
-    parts = pd.concat(
-        [p.assign(piece=[number[i, q] for q in p.piece]) for i, (_, p) in enumerate(closed)]
-    )
-    return table, parts
+def _write_marked(path, src, threshold, least_px):
+    "Write where the probability is above the threshold, 0 or 1, on a grid of pixels."
+    edges = 0
+    size = {"height": src.height, "width": src.width}
+    with rasterio.open(path, "w", **TILED, **size, dtype="uint8", sparse_ok=True) as dst:
+        for strip in _strips(src):
+            marked = _without_specks(_read(src, strip) > threshold, least_px)
+            edges += sum(int(np.diff(marked, axis=axis).sum()) for axis in (0, 1))
+            if edges > _MAX_EDGES:
+                rule = f"Outlines may have {_MAX_EDGES:,} pixel edges at most"
+                cure = "Raise the threshold: the map is too rough to outline"
+                raise WorkError(rule, f"more above {threshold:g}", cure)
+            if marked.any():
+                dst.write(marked.astype(np.uint8), 1, window=strip)
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-outlines
+def _outlines(src, threshold, least_px):
+    "Outlines of pieces of `least_px` pixels or more, (n,) of objects; rings may touch themselves."
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "marked.tif"
+        _write_marked(path, src, threshold, least_px)
+        with rasterio.open(path) as marked:
+            band = rasterio.band(marked, 1)
+            found = shapes(band, mask=band, connectivity=8)
+            outlines = _objects([shapely.geometry.shape(geometry) for geometry, _ in found])
+    return outlines[shapely.area(outlines) >= least_px]
 
 
-def _marked(src, threshold, parts, tick):
-    """For each strip: its rows, probability and the pixels of the kept pieces; probability is None
-    where a strip has none and nothing was read.
-    """
-    by_strip = dict(list(parts.groupby("strip")))
-    for i, rows in enumerate(_strips(src)):
-        tick()
-        if i not in by_strip:
-            yield rows, None, None
+def _objects(geometries):
+    "The geometries as a one-dimensional array."
+    array = np.empty(len(geometries), object)
+    array[:] = geometries
+    return array
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-numbered
+def _numbered(src, outlines):
+    "For each strip its window and the outlines' numbers from 1 at its pixels, (h, W) int32, or 0."
+    _, first, _, last = shapely.bounds(outlines).reshape(-1, 4).T
+    for strip in _strips(src):
+        top = strip.row_off
+        here = np.flatnonzero((first < top + strip.height) & (last > top))
+        numbers = np.zeros((strip.height, src.width), np.int32)
+        if len(here):
+            burnt = zip(outlines[here], here + 1)
+            rasterize(burnt, out=numbers, transform=Affine.translation(0, top))
+        yield strip, numbers
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-figures
+def _figures(src, outlines, pixel_km2):
+    "A row for each piece: pixels, km2, row and column of its centroid, mean and peak probability."
+    count = len(outlines)
+    sums = {name: np.zeros(count) for name in ("pixels", "km2", "row", "column", "mean")}
+    peak = np.zeros(count, np.float32)
+    for strip, numbers in _numbered(src, outlines):
+        rows, columns = np.nonzero(numbers)
+        if not len(rows):
             continue
-        p = _read(src, rows)
-        labels, n = ndimage.label(p > threshold, _TOUCH)
-        yield rows, p, np.isin(np.arange(n + 1), by_strip[i].local)[labels]
+        piece = numbers[rows, columns] - 1
+        p = _read(src, strip)[rows, columns]
+        rows += strip.row_off
+        km2 = pixel_km2(np.stack([rows, columns], 1))
+        weights = {"pixels": None, "km2": km2, "row": km2 * rows, "column": km2 * columns}
+        for name, weight in {**weights, "mean": p}.items():
+            sums[name] += np.bincount(piece, weight, count)
+        np.maximum.at(peak, piece, p)
+    if not np.array_equal(sums["pixels"], shapely.area(outlines)):
+        share = f"{sums['pixels'].sum():.0f} of {shapely.area(outlines).sum():.0f} pixels"
+        cure = "This is a bug of GDAL or GEOS: please report it"
+        raise WorkError("An outline must hold its piece", share, cure)
+    table = pd.DataFrame({**sums, "peak": peak})
+    table["mean"] /= table.pixels
+    table[["row", "column"]] = table[["row", "column"]].div(table.km2, axis=0) + 0.5
+    return table
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-count-fringes
-SIDE_PX = 400  # pixels a side that phase is averaged to before unwrapping
-MAX_RESIDUES = 0.05  # share of loops
-MAX_RATE = 0.35  # fringes per averaged pixel
-MIN_SHARE = 0.9  # of the pixels with data that the unwrapped part must hold
+_SIDE_PX = 400  # pixels a side that phase is averaged to before unwrapping
+_MAX_RESIDUES = 0.05  # share of loops
+_MAX_RATE = 0.35  # fringes per averaged pixel
+_MIN_SHARE = 0.9  # of the pixels with data that the unwrapped part must hold
 
 
 def count_fringes(
     phase: np.ndarray,  # (h, w) float32 wrapped phase, radians, NaN = no data
     inside: np.ndarray,  # (h, w) bool, the area
 ) -> float | None:  # fringes, 0 or more; None where it cannot be told
-    """Fringes across an area: 2nd to 98th percentile of the unwrapped phase. Raises `RequestError`
-    if the shapes differ.
-    """
+    "Fringes across an area. Raises `RequestError` if the shapes differ."
     if np.ndim(phase) != 2 or np.shape(phase) != np.shape(inside):
-        raise RequestError(
-            "Phase and area must have one shape (h, w)",
-            (np.shape(phase), np.shape(inside)),
-            "Give the same window of both",
-        )
+        rule = "Phase and area must have one shape (h, w)"
+        both = (np.shape(phase), np.shape(inside))
+        raise RequestError(rule, both, "Give the same window of both")
     inside = np.asarray(inside) > 0
     if not inside.any():
         return None
-    box = tuple(slice(i.min(), i.max() + 1) for i in np.nonzero(inside))
-    n = max(1, -(-max(phase[box].shape) // SIDE_PX))
-    return _fringes(_blocks(phase[box], inside[box], n), n)
+    box = ndimage.find_objects(inside.astype(int))[0]
+    n = _looks(phase[box].shape)
+    return _fringes(_block_sums(phase[box], inside[box], n), n)
 
 
-def _blocks(phase, inside, n):
-    """Sums over n x n blocks: phasors, their products with the right and the lower neighbour,
-    pixels with data, pixels inside; (5, h / n, w / n) complex64.
-    """
+def _looks(shape):
+    "Pixels a side that are averaged."
+    return max(1, -(-max(shape) // _SIDE_PX))
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-blocks
+def _block_sums(phase, inside, n):
+    "Sums over n x n blocks: phasors, their right and lower products, pixels with data and inside."
     good = np.isfinite(phase) & inside
     z = np.where(good, np.exp(1j * np.nan_to_num(phase)), 0).astype(np.complex64)
     right = np.zeros_like(z)
-    down = np.zeros_like(z)
     right[:, :-1] = z[:, 1:] * z[:, :-1].conj()
+    down = np.zeros_like(z)
     down[:-1] = z[1:] * z[:-1].conj()
-    h, w = (-(-s // n) for s in z.shape)
-
-    def fit(a):
-        return (
-            np.pad(a, ((0, h * n - a.shape[0]), (0, w * n - a.shape[1])))
-            .reshape(h, n, w, n)
-            .sum((1, 3))
-        )
-
-    return np.stack([fit(a) for a in (z, right, down, good, inside)])
+    layers = np.stack([z, right, down, good, inside])
+    _, h, w = layers.shape
+    layers = np.pad(layers, ((0, 0), (0, -h % n), (0, -w % n)))
+    return layers.reshape(5, -(-h // n), n, -(-w // n), n).sum((2, 4))
 
 
 def _fringes(blocks, n):
-    "Fringes from the sums of `_blocks`, or None."
+    "Fringes from the sums of `_block_sums`, or None."
     from skimage.restoration import unwrap_phase
 
-    z, right, down = blocks[:3]
+    z = blocks[0]
     good, inside = blocks[3:].real
-    near = [np.angle(ndimage.uniform_filter(a, 3, mode="constant")) for a in (right, down)]
-    has = good >= n * n / 2
-    labels = ndimage.label(has & (n * np.hypot(*near) <= 2 * np.pi * MAX_RATE))[0]
-    main = (
-        labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-        if labels.any()
-        else np.zeros(z.shape, bool)
-    )
-    if main.sum() < 16 or good[main].sum() < max(inside.sum() / 2, MIN_SHARE * good[has].sum()):
+    main = _countable(blocks, n)
+    enough = max(inside.sum() / 2, _MIN_SHARE * good[good >= n * n / 2].sum())
+    if main.sum() < 16 or good[main].sum() < enough:
         return None
     phase = np.where(main, np.angle(z), np.nan)
-    across = wrap(np.diff(phase, axis=1))
-    along = wrap(np.diff(phase, axis=0))
-    loops = across[:-1] + along[:, 1:] - across[1:] - along[:, :-1]
-    loops = loops[np.isfinite(loops)]
-    if not len(loops) or (np.abs(loops) > np.pi).mean() > MAX_RESIDUES:
+    loops = _loops(phase)
+    if not len(loops) or (np.abs(loops) > np.pi).mean() > _MAX_RESIDUES:
         return None
     flat = unwrap_phase(np.ma.masked_array(np.nan_to_num(phase), ~main), rng=0)
     return float(np.ptp(np.percentile(flat.data[main], [2, 98])) / (2 * np.pi))
 
+# %% ../../nbs/8_maps/83_areas.ipynb #x-countable
+def _countable(blocks, n):
+    "The largest part, bool, that has data, is not too steep, and hangs together by sides."
+    _, right, down = blocks[:3]
+    near = [np.angle(ndimage.uniform_filter(a, 3, mode="constant")) for a in (right, down)]
+    has_data = blocks[3].real >= n * n / 2
+    labels, count = ndimage.label(has_data & (n * np.hypot(*near) <= 2 * np.pi * _MAX_RATE))
+    if not count:
+        return np.zeros(labels.shape, bool)
+    return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def _loops(phase):
+    "Sums of the wrapped differences round each loop of four pixels, radians, where all have data."
+    across = wrap(np.diff(phase, axis=1))
+    along = wrap(np.diff(phase, axis=0))
+    loops = across[:-1] + along[:, 1:] - across[1:] - along[:, :-1]
+    return loops[np.isfinite(loops)]
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-inside
+def _inside(phase, outline):
+    "Fringes and mean coherence inside an outline, NaN where not told; the scene is read in strips."
+    left, top, right, bottom = map(int, outline.bounds)
+    n = _looks((bottom - top, right - left))
+    step = n * max(1, _STRIP_PX // (n * (right - left)))
+    blocks = []
+    total = 0.0
+    count = 0
+    for row in range(top, bottom, step):
+        end = min(row + step, bottom)
+        values, coherence = phase(row, end, left, right)
+        inside = geometry_mask(
+            [outline], (end - row, right - left), Affine.translation(left, row), invert=True
+        )
+        for layer in (values, coherence):
+            if layer is not None and np.shape(layer) != inside.shape:
+                rule = f"Phase must come in the window asked for, {inside.shape}"
+                raise WorkError(rule, np.shape(layer), "Read the scene that the map belongs to")
+        blocks.append(_block_sums(np.asarray(values, np.float32), inside, n))
+        if coherence is not None:
+            good = inside & np.isfinite(coherence)
+            total += float(np.sum(coherence, where=good, dtype=float))
+            count += int(good.sum())
+    fringes = _fringes(np.concatenate(blocks, 1), n)
+    return np.nan if fringes is None else fringes, total / count if count else np.nan
+
 # %% ../../nbs/8_maps/83_areas.ipynb #x-find-areas
+_MAX_AREAS = 10_000  # beyond which a map is no map of areas
+_BEND_M = 2000  # a point every 2 km: in UTM a line is then straight in degrees to centimetres
+
+
 def find_areas(
     probability: str | Path,  # float32 GeoTIFF, 0 to 1, NaN = no data, on the scene's grid
     threshold: float,  # pixels above it are affected, 0 up to 1 (1 excluded)
@@ -379,407 +395,174 @@ def find_areas(
     # function (row0, row1, column0, column1) -> (phase, coherence or None), (rows, columns) float32
     # with NaN; None: no fringes, no coherence
     phase: Callable[[int, int, int, int], tuple] | None = None,
-    progress: Callable[[Iterable], Iterable] | None = None,  # wraps an iterable, e.g. tqdm
-    # outlines may leave the edges of pixels by as much, pixels; 0: they do not
-    simplify_px: float = 0.0,
     # on WGS 84, index `area` from 1, largest first: area_km2, mean_probability, peak_probability,
     # longitude, latitude, fringes, coherence (NaN: not told), geometry
 ) -> GeoDataFrame:
-    """Affected areas of a map. Raises `RequestError` for a bad option or a file that does not
-    exist, `WorkError` for one that holds no probability.
-    """
+    "Affected areas of a map. Raises `RequestError` for options, `WorkError` for a wrong raster."
+    if not 0 <= threshold < 1:
+        rule = "The threshold must lie between 0 and 1, 1 excluded"
+        raise RequestError(rule, threshold, "Correct the option")
+    if not min_km2 >= 0:
+        raise RequestError("The smallest area must be 0 or more", min_km2, "Correct the option")
+    if not 0 <= peak <= 1:
+        raise RequestError("The peak must lie between 0 and 1", peak, "Correct the option")
+    with _opened(probability) as src:
+        outlines, figures = _pieces(src, threshold, min_km2 * (1 - 1e-6), np.float32(peak))
+        if len(outlines) > _MAX_AREAS:
+            rule = f"A map may have {_MAX_AREAS:,} areas at most"
+            found = f"{len(outlines):,} above {threshold:g}"
+            raise WorkError(rule, found, "Raise the threshold or the smallest area")
+        return _area_table(src, threshold, outlines, figures, phase)
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-table
+def _pieces(src, threshold, min_km2, peak):
+    "Outlines and figures of the pieces that are large enough and reach the peak."
+    pixel_km2 = _pixel_km2(src)
+    outlines = _outlines(src, threshold, min_km2 / pixel_km2.values.max())
+    figures = _figures(src, outlines, pixel_km2)
+    wanted = (figures.km2 >= min_km2) & (figures.peak >= peak)
+    # made valid only now, which takes long where there are many holes
+    valid = [_polygons(outline) for outline in outlines[wanted.to_numpy()]]
+    return _objects(valid), figures[wanted]
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-area-table
+def _area_table(src, threshold, outlines, figures, phase):
+    "The table of `find_areas`, largest area first, then from the top and from the left."
     import geopandas
 
-    for ok, rule, value in (
-        (0 <= threshold < 1, "The threshold must lie between 0 and 1, 1 excluded", threshold),
-        (min_km2 >= 0, "The smallest area must be 0 or more", min_km2),
-        (0 <= peak <= 1, "The peak must lie between 0 and 1", peak),
-        (simplify_px >= 0, "The tolerance of outlines must be 0 or more", simplify_px),
-    ):
-        if not ok:
-            raise RequestError(rule, value, "Correct the option")
-    threshold = float(threshold)
-    with _raster(probability) as src, tempfile.TemporaryDirectory() as folder:
-        steps = iter((progress or iter)(range(2 * len(_strips(src)))))
-
-        def tick():
-            return next(steps, None)
-
-        to_lonlat = _to_lonlat(src.crs)
-        table, parts = _pieces(
-            src,
-            threshold,
-            lambda f: ((f.km2 >= min_km2 * (1 - 1e-6)) & (f.peak >= np.float32(peak))).to_numpy(),
-            tick,
-            to_lonlat,
-        )
-        outlines = _outlines(src, threshold, table, parts, Path(folder) / "mask.tif", tick)
-        for _ in steps:
-            pass  # a bar ends full
-        shapes = [_on_earth(o, src, to_lonlat, simplify_px) for o in outlines]
-        inside = [(np.nan, np.nan) if phase is None else _inside(phase, o) for o in outlines]
-        centre = src.transform * (
-            (table.column / table.km2 + 0.5).to_numpy(float),
-            (table.row / table.km2 + 0.5).to_numpy(float),
-        )
-        lon, lat = (np.asarray(v, float) for v in to_lonlat(*centre))
-        firsts = [divmod(int(f), src.width) for f in table["first"]]
-        order = np.argsort([-a for _, a in shapes], kind="stable")
-    out = geopandas.GeoDataFrame(
+    step_px = 1.0
+    if not src.crs.is_geographic:
+        pixel = np.hypot(src.transform.a, src.transform.d) * src.crs.linear_units_factor[1]
+        step_px = max(1, _BEND_M / pixel)
+    geometry = [lonlat_outline(o, src, step_px) for o in outlines]
+    inside = [(np.nan, np.nan) if phase is None else _inside(phase, o) for o in outlines]
+    lon, lat = lonlat(src, figures.column.to_numpy(), figures.row.to_numpy())
+    table = geopandas.GeoDataFrame(
         {
-            "area_km2": np.array([a for _, a in shapes], float),
-            "mean_probability": (table.total / table.pixels).to_numpy(float),
-            "peak_probability": table.peak.to_numpy(float).clip(0, 1),
+            "area_km2": np.array([_geodesic_km2(g) for g in geometry], float),
+            "mean_probability": figures["mean"].to_numpy(),
+            "peak_probability": figures.peak.to_numpy(float).clip(0, 1),
             "longitude": (lon + 180) % 360 - 180,
             "latitude": lat,
-            "fringes": np.array([f for f, _ in inside], float),
-            "coherence": np.array([c for _, c in inside], float),
+            "fringes": np.array([fringes for fringes, _ in inside], float),
+            "coherence": np.array([coherence for _, coherence in inside], float),
         },
-        geometry=[g for g, _ in shapes],
+        geometry=geometry,
         crs="EPSG:4326",
-    ).iloc[order]
-    out.index = pd.RangeIndex(1, len(out) + 1, name="area")
-    # what `write_mask` finds the pieces by
-    out.attrs.update(
-        threshold=threshold, first_pixels={i + 1: list(firsts[j]) for i, j in enumerate(order)}
     )
-    return out
-
-
-def _outlines(src, threshold, table, parts, path, tick):
-    """Outline of each piece in pixels (column, row), along pixel edges, by GDAL from a mask on disk
-    that spans the pieces.
-    """
-    import shapely
-    from rasterio.features import shapes
-
-    if not len(table):
-        return []
-    top = int(table["first"].min()) // src.width
-    left = int(table.left.min())
-    height = int(table.bottom.max()) + 1 - top
-    width = int(table.right.max()) + 1 - left
-    edges = 0
-    pixel = rasterio.Affine.translation(left, top)
-    with rasterio.open(
-        path,
-        "w",
-        **_TILED,
-        dtype="uint8",
-        height=height,
-        width=width,
-        transform=pixel,
-        sparse_ok=True,
-    ) as mask:
-        for (a, b), p, marked in _marked(src, threshold, parts, tick):
-            if p is None:
-                continue
-            edges += sum(int((np.diff(marked, axis=i)).sum()) for i in (0, 1))
-            if edges > MAX_EDGES:
-                raise WorkError(
-                    f"Outlines may have {MAX_EDGES:,} pixel edges at most",
-                    f"more above {threshold:g}",
-                    "Raise the threshold: the map is too rough to outline",
-                )
-            low = max(a, top)
-            high = min(b, top + height)
-            mask.write(
-                marked[low - a : high - a, left : left + width].astype(np.uint8),
-                1,
-                window=((low - top, high - top), (0, width)),
-            )
-    found = {}
-    with rasterio.open(path) as mask:
-        band = rasterio.band(mask, 1)
-        # of a band, rasterio takes the dataset's own transform
-        for geometry, _ in shapes(band, mask=band, connectivity=8, transform=pixel):
-            outline = _polygons(shapely.geometry.shape(geometry))
-            column, row = shapely.get_coordinates(outline).T
-            found[int(row.min()) * src.width + int(column[row == row.min()].min())] = outline
-    outlines = [found[f] for f in table["first"]]
-    for o, pixels in zip(outlines, table.pixels):
-        if o.area != pixels:
-            raise WorkError(
-                "An outline must hold its piece",
-                f"{o.area} of {pixels} pixels",
-                "This is a bug of GDAL or GEOS: please report it",
-            )
-    return outlines
-
-
-def _polygons(geometry):
-    "The geometry made valid, polygons only."
-    import shapely
-
-    if not geometry.is_valid:
-        geometry = shapely.make_valid(geometry)
-    flat = [
-        p
-        for p in shapely.get_parts(shapely.get_parts(geometry))
-        if p.geom_type == "Polygon" and p.area > 0
-    ]
-    # outer ring counterclockwise (RFC 7946, 3.1.6)
-    flat = [shapely.geometry.polygon.orient(p) for p in flat]
-    return flat[0] if len(flat) == 1 else shapely.MultiPolygon(flat)
-
-
-def _on_earth(outline, src, to_lonlat, simplify_px):
-    "An outline in pixels as longitude and latitude, cut at 180 degrees; and its area in km²."
-    import shapely
-    from pyproj import Geod
-
-    east = to_lonlat(*(src.transform * (src.width / 2, src.height / 2)))[0]
-
-    def place(pixels):
-        lon, lat = (np.asarray(v) for v in to_lonlat(*(src.transform * pixels.T)))
-        # in one piece across 180 degrees
-        lon = east + (lon - east + 180) % 360 - 180
-        return np.stack([np.where(np.abs(np.abs(lon) - 180) < 1e-9, np.round(lon), lon), lat], 1)
-
-    # a straight line of a projection is bent in degrees: a point every 2 km
-    def dense(o):
-        return (
-            o
-            if src.crs.is_geographic
-            else shapely.segmentize(
-                o,
-                max(
-                    1,
-                    2000
-                    / (src.crs.linear_units_factor[1] * np.hypot(src.transform.a, src.transform.d)),
-                ),
-            )
-        )
-
-    geometry = _polygons(shapely.transform(dense(outline), place))
-    area = (
-        abs(
-            Geod(ellps="WGS84").geometry_area_perimeter(
-                _polygons(shapely.segmentize(geometry, 0.01))
-            )[0]
-        )
-        / 1e6
-    )
-    if simplify_px:
-        geometry = _polygons(shapely.transform(dense(outline.simplify(simplify_px)), place))
-    west, _, east_end, _ = geometry.bounds
-    turns = range(int(np.floor((west + 180) / 360)), int(np.ceil((east_end + 180) / 360)))
-    if turns != range(1):  # RFC 7946, 3.1.9
-        cut = [
-            shapely.transform(
-                geometry & shapely.box(360 * k - 180, -90, 360 * k + 180, 90),
-                lambda c: c - [360 * k, 0],
-            )
-            for k in turns
-        ]
-        geometry = _polygons(shapely.GeometryCollection(cut))
-    return geometry, area
-
-
-def _inside(phase, outline):
-    "Fringes and mean coherence inside an outline, NaN where not told; the scene is read in strips."
-    from rasterio.features import geometry_mask
-
-    left, top, right, bottom = map(int, outline.bounds)
-    n = max(1, -(-max(bottom - top, right - left) // SIDE_PX))
-    step = n * max(1, STRIP_PX // (n * (right - left)))
-    blocks = []
-    total = 0.0
-    count = 0
-    for a in range(top, bottom, step):
-        b = min(a + step, bottom)
-        values, coherence = phase(a, b, left, right)
-        inside = geometry_mask(
-            [outline], (b - a, right - left), rasterio.Affine.translation(left, a), invert=True
-        )
-        if any(v is not None and np.shape(v) != inside.shape for v in (values, coherence)):
-            raise WorkError(
-                "Phase must come in the window asked for",
-                f"{np.shape(values)} for {inside.shape}",
-                "Read the scene that the map belongs to",
-            )
-        blocks.append(_blocks(np.asarray(values, np.float32), inside, n))
-        if coherence is not None:
-            good = inside & np.isfinite(coherence)
-            total, count = (
-                total + float(np.sum(coherence, where=good, dtype=float)),
-                count + int(good.sum()),
-            )
-    fringes = _fringes(np.concatenate(blocks, 1), n)
-    return np.nan if fringes is None else fringes, total / count if count else np.nan
+    left, top = shapely.bounds(outlines).reshape(-1, 4).T[:2]
+    order = np.lexsort((left, top, -table.area_km2))
+    table = table.iloc[order].set_axis(pd.RangeIndex(1, len(table) + 1, name="area"))
+    table.attrs["threshold"] = float(threshold)
+    table.attrs["grid"] = [*src.shape, *src.transform[:6]]
+    # as text, so that attributes can be copied, compared and written
+    table.attrs["outlines"] = dict(zip(table.index, shapely.to_wkb(outlines[order], hex=True)))
+    return table
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-cog
-DESCRIPTION = "probability that the pixel is affected, 0 to 1"
-
-
 def write_cog(
     path: str | Path,  # file to write, whole or not at all
     source_path: str | Path,  # GeoTIFF of one band
-    description: str = DESCRIPTION,  # of the band
-    scale: float = 1.0,  # value = scale x stored number + offset
-    offset: float = 0.0,
-    # how pixels are joined: average, mode, nearest; empty: average for floating-point numbers, else
-    # mode
-    overviews: str = "",
+    # of the band
+    description: str = "probability that the pixel is affected, 0 to 1",
     **tags: object,  # stored in the file as text
 ) -> None:
-    """Write a cloud-optimised GeoTIFF with the values and the grid of `source_path`; no data is NaN
-    where it states nothing. Raises `RequestError` or `WorkError` if it is no GeoTIFF.
-    """
-    from rasterio.shutil import copy
-
+    "Write a cloud-optimised GeoTIFF of the same values. Raises `WorkError` for other sources."
     if not Path(source_path).is_file():
         raise RequestError("A raster must be a file that exists", source_path, "Check the path")
+    tags = {"scale": 1, "offset": 0, "description": description, **tags}
     try:
-        with (
-            rasterio.Env(**_CACHE),
-            atomic_path(path) as tmp,
-            rasterio.open(source_path, driver="GTiff", sharing=False) as src,
-        ):
-            real = src.dtypes[0].startswith("float")
+        with rasterio.Env(**_GDAL), atomic_path(path) as tmp:
             virtual = tmp.with_name("source.vrt")
-            copy(src, virtual, driver="VRT")
+            with rasterio.open(source_path, driver="GTiff", sharing=False) as src:
+                rasterio.shutil.copy(src, virtual, driver="VRT")
             with rasterio.open(virtual, "r+", driver="VRT", sharing=False) as dst:
+                real = dst.dtypes[0].startswith("float")
                 dst.set_band_description(1, description)
-                dst.scales = (scale,)
-                dst.offsets = (offset,)
-                if real and dst.nodata is None:
+                dst.update_tags(**{name: str(value) for name, value in tags.items()})
+                if real and dst.nodata is None:  # NaN in any case
                     dst.nodata = np.nan
-                dst.update_tags(
-                    **{
-                        k: str(v)
-                        for k, v in {
-                            "scale": f"{scale:g}",
-                            "offset": f"{offset:g}",
-                            "description": description,
-                            **tags,
-                        }.items()
-                    }
-                )
-            with rasterio.open(virtual, driver="VRT", sharing=False) as dst:
-                copy(
-                    dst,
-                    tmp,
-                    driver="COG",
-                    compress="deflate",
-                    predictor="yes",
-                    blocksize=512,
-                    overview_resampling=overviews or ("average" if real else "mode"),
-                    bigtiff="if_safer",
-                    num_threads="2",
-                )
+            rasterio.shutil.copy(
+                virtual,
+                tmp,
+                driver="COG",
+                compress="deflate",
+                predictor="yes",
+                blocksize=512,
+                overview_resampling="average" if real else "mode",
+                bigtiff="if_safer",
+                num_threads="2",
+            )
     except rasterio.errors.RasterioError as e:
-        raise WorkError(
-            "A raster must be a readable GeoTIFF",
-            f"{source_path} ({e})",
-            "The file is damaged or of another kind: make it again",
-        ) from None
+        raise _unreadable(source_path, e) from None
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-mask
 def write_mask(
     path: str | Path,  # file to write, whole or not at all
-    areas_gdf: GeoDataFrame,  # as `find_areas` gives it, or some of its rows
+    areas: GeoDataFrame,  # as `find_areas` gives it, or some of its rows
     probability_path: str | Path,  # the raster they were found in
     threshold: float,  # the threshold they were found at
     **tags: object,  # stored in the file as text
 ) -> None:
-    """Write the pixels of the areas as a COG on the scene's grid: uint8, 1 = affected, 0 = not, 255
-    = no data. Raises `RequestError` for areas of another map or threshold.
-    """
-    firsts = areas_gdf.attrs.get("first_pixels")
-    if (
-        firsts is None
-        or areas_gdf.attrs["threshold"] != float(threshold)
-        or not set(areas_gdf.index) <= set(firsts)
-    ):
-        raise RequestError(
-            "A mask needs the areas as find_areas gave them, and their threshold",
-            f"{threshold:g}",
-            "Give the table of find_areas or some of its rows",
-        )
-    with _raster(probability_path) as src, tempfile.TemporaryDirectory() as folder:
-        wanted = [r * src.width + c for r, c in (firsts[i] for i in areas_gdf.index)]
+    "Write a COG: 1 affected, 0 not, 255 no data. Raises `RequestError` for areas of another map."
+    known = areas.attrs.get("outlines", {})
+    if areas.attrs.get("threshold") != float(threshold) or not set(areas.index) <= set(known):
+        rule = "A mask needs the areas as find_areas gave them, and their threshold"
+        cure = "Give the table of find_areas or some of its rows"
+        raise RequestError(rule, f"{threshold:g}", cure)
+    outlines = _objects([shapely.from_wkb(known[i]) for i in areas.index])
+    with _opened(probability_path) as src, tempfile.TemporaryDirectory() as folder:
+        marked = Path(folder) / "mask.tif"
+        _write_mask(marked, src, outlines, threshold, areas.attrs["grid"])
+        tags = {"threshold": f"{threshold:g}", "areas": len(areas), **tags}
+        write_cog(path, marked, "affected area: 1, other: 0, no data: 255", **tags)
 
-        def nothing():
-            return None
-
-        table, parts = _pieces(
-            src,
-            float(threshold),
-            lambda f: np.isin(f["first"], wanted),
-            nothing,
-            _to_lonlat(src.crs),
-        )
-        if len(table) != len(wanted):
-            raise RequestError(
-                "A mask needs the map that its areas were found in",
-                src.name,
-                "Give that raster of probability",
-            )
-        with rasterio.open(
-            Path(folder) / "mask.tif",
-            "w",
-            **_TILED,
-            dtype="uint8",
-            height=src.height,
-            width=src.width,
-            crs=src.crs,
-            transform=src.transform,
-            nodata=255,
-        ) as dst:
-            for rows, p, marked in _marked(src, float(threshold), parts, nothing):
-                if p is None:
-                    p = _read(src, rows)
-                dst.write(
-                    np.where(np.isnan(p), 255, 0 if marked is None else marked).astype(np.uint8),
-                    1,
-                    window=((rows[0], rows[1]), (0, src.width)),
-                )
-        write_cog(
-            path,
-            Path(folder) / "mask.tif",
-            "affected area: 1, other: 0, no data: 255",
-            1.0,
-            0.0,
-            "",
-            threshold=f"{threshold:g}",
-            areas=len(table),
-            **tags,
-        )
+# %% ../../nbs/8_maps/83_areas.ipynb #x-write-mask-strips
+def _write_mask(path, src, outlines, threshold, grid):
+    "The mask as a plain raster. Raises `RequestError` if the areas are those of another map."
+    rule = "A mask needs the map that its areas were found in"
+    other = RequestError(rule, src.name, "Give that raster of probability")
+    if grid != [*src.shape, *src.transform[:6]]:
+        raise other
+    profile = {key: src.profile[key] for key in ("height", "width", "crs", "transform")}
+    with rasterio.open(path, "w", **TILED, **profile, dtype="uint8", nodata=255) as dst:
+        for strip, numbers in _numbered(src, outlines):
+            p = _read(src, strip)
+            inside = numbers > 0
+            if not (p[inside] > threshold).all():
+                raise other
+            dst.write(np.where(np.isnan(p), 255, inside).astype(np.uint8), 1, window=strip)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-geojson
-def _plain(values):
-    "Properties as plain JSON: dates and paths as text, NaN as null."
+def plain_properties(
+    values: dict | None,  # numbers, texts, dates, paths, lists and tables of them
+) -> dict:  # dates and paths as text, NaN and infinity as None
+    "Properties of a scene as JSON knows them. Raises `RequestError` for other things."
 
-    def text(v):
-        if isinstance(v, dict):
-            return {str(k): text(x) for k, x in v.items()}
-        if isinstance(v, (list, tuple)):
-            return [text(x) for x in v]
-        return (
-            v.isoformat() if isinstance(v, datetime.date) else str(v) if isinstance(v, Path) else v
-        )
+    def text(value):
+        return value.isoformat() if isinstance(value, datetime.date) else os.fspath(value)
 
-    return to_json_ready(text(dict(values or {})))
-
-
-def _span(geometry):
-    """[west, south, east, north] of polygons, west greater than east across 180 degrees: what the
-    widest gap between them leaves.
-    """
-    import shapely
-
-    bounds = shapely.bounds(shapely.get_parts(geometry))
-    bounds = bounds[np.argsort(bounds[:, 0])]
-    reach = np.maximum.accumulate(bounds[:, 2])
-    gaps = np.r_[bounds[1:, 0] - reach[:-1], bounds[0, 0] + 360 - reach[-1]]
-    i = len(gaps) - 1 if gaps[-1] >= gaps.max() else int(gaps.argmax())
-    return [
-        float(v)
-        for v in (bounds[(i + 1) % len(gaps), 0], bounds[:, 1].min(), reach[i], bounds[:, 3].max())
-    ]
+    try:
+        return json.loads(json.dumps(to_json_ready(values or {}), default=text))
+    except TypeError as e:
+        rule = "Properties must be numbers, texts, dates, paths, lists or tables"
+        raise RequestError(rule, e, "Leave it out, or write it as text") from None
 
 
+def bounding_box(
+    polygons: Iterable[Polygon | MultiPolygon],  # WGS 84, cut at 180 degrees; one or more
+) -> list:  # of float: west, south, east, north; west greater than east across 180 degrees
+    "The box of RFC 7946 (section 5): what the widest gap between the polygons' longitudes leaves."
+    bounds = shapely.bounds(shapely.get_parts(list(polygons)))
+    west, south, east, north = bounds[np.argsort(bounds[:, 0])].T
+    east = np.maximum.accumulate(east)
+    # the gap that follows each polygon; the last goes round to the first, and is left if it can be
+    gaps = np.append(west[1:], west[0] + 360) - east
+    widest = len(gaps) - 1 - int(gaps[::-1].argmax())
+    box = (np.roll(west, -1)[widest], south.min(), east[widest], north.max())
+    return [float(v) for v in box]
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-geojson
 def write_geojson(
     path: str | Path,  # file to write, whole or not at all
     areas: GeoDataFrame,  # as `find_areas` gives it; no row at all is a valid file
@@ -788,34 +571,31 @@ def write_geojson(
     properties: dict | None = None,
 ) -> None:
     "Write the areas as an RFC 7946 FeatureCollection."
-    import shapely
-
-    scene = _plain(properties)
-    out: dict[str, object] = {
+    scene = plain_properties(properties)
+    collection: dict[str, object] = {
         "type": "FeatureCollection",
         "name": str(scene.get("name") or Path(path).stem),
     }
     if scene.get("reason"):
-        out["description"] = str(scene["reason"])
-    rounded = [_polygons(shapely.transform(g, lambda c: np.round(c, 7))) for g in areas.geometry]
+        collection["description"] = str(scene["reason"])
+    # a grid of 1e-7 degrees, a centimetre; rounding may make a ring touch itself
+    rounded = [_polygons(shapely.transform(g, lambda at: np.round(at, 7))) for g in areas.geometry]
     if rounded:
-        out["bbox"] = _span(rounded)
+        collection["bbox"] = bounding_box(rounded)
     rows = areas.drop(columns="geometry").round(6).to_dict("index")
-    out |= {
-        "scene": scene,
-        "features": [
-            {
-                "type": "Feature",
-                "id": int(i),
-                "properties": {"area": int(i), **_plain(row)},
-                "geometry": shapely.geometry.mapping(g),
-            }
-            for (i, row), g in zip(rows.items(), rounded)
-        ],
-    }
-    write_text(path, json.dumps(out, allow_nan=False, ensure_ascii=False) + "\n")
+    collection["scene"] = scene
+    collection["features"] = [
+        {
+            "type": "Feature",
+            "id": int(i),
+            "properties": {"area": int(i), **to_json_ready(row)},
+            "geometry": shapely.geometry.mapping(g),
+        }
+        for (i, row), g in zip(rows.items(), rounded)
+    ]
+    write_text(path, json.dumps(collection, allow_nan=False, ensure_ascii=False) + "\n")
 
-
+# %% ../../nbs/8_maps/83_areas.ipynb #x-geopackage
 def write_geopackage(
     path: str | Path,  # file to write, whole or not at all
     areas: GeoDataFrame,  # as `find_areas` gives it; no row at all is a valid file
@@ -826,10 +606,9 @@ def write_geopackage(
     "Write the areas as the layer `areas` of a GeoPackage."
     import pyogrio
 
-    texts = {
-        k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)
-        for k, v in _plain(properties).items()
-    }
+    texts = {}
+    for name, value in plain_properties(properties).items():
+        texts[name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     with atomic_path(path) as tmp:
         pyogrio.write_dataframe(
             (areas if crs is None else areas.to_crs(crs)).reset_index(),
@@ -841,36 +620,39 @@ def write_geopackage(
             layer_metadata=texts or None,
         )
 
-# %% ../../nbs/8_maps/83_areas.ipynb #x-scene-verdict
-FEATURES = ("log10_area", "mean_probability", "peak_probability", "fringes", "coherence")
-LOW_SHARE = 0.8  # of a scene without coherence, from which on "nothing found" means little
+# %% ../../nbs/8_maps/83_areas.ipynb #x-scene-features
+_FEATURES = ("log10_area", "mean_probability", "peak_probability", "fringes", "coherence")
+_LOW_SHARE = 0.8  # of a scene without coherence, from which on "nothing found" means little
 
 
 def scene_features(
     areas: GeoDataFrame,  # as `find_areas` gives it, at least one row
-) -> dict:  # name out of FEATURES -> float; fringes 0 and coherence 0.5 where they are not told
+) -> dict:  # name -> float; fringes 0 and coherence 0.5 where they are not told
     "Features of the largest area. Raises `RequestError` if there is none."
     if not len(areas):
         raise RequestError("A scene without an area has no features", "0 areas", "Its score is 0")
-    one = areas.loc[areas.area_km2.idxmax()]
-
-    def known(name, other):
-        return float(other if pd.isna(one[name]) else one[name])
-
-    return dict(
-        zip(
-            FEATURES,
-            (
-                float(np.log10(one.area_km2)),
-                float(one.mean_probability),
-                float(one.peak_probability),
-                known("fringes", 0),
-                known("coherence", 0.5),
-            ),
-        )
-    )
+    largest = areas.loc[areas.area_km2.idxmax()]
+    known = largest.fillna({"fringes": 0, "coherence": 0.5})
+    known["log10_area"] = np.log10(largest.area_km2)
+    return {name: float(known[name]) for name in _FEATURES}
 
 
+def _model_threshold(model):
+    "The threshold of a scene model. Raises `RequestError` for unknown or missing parts."
+    try:
+        names = list(model["names"])
+        numbers = [*model["coefficients"], model["intercept"], model["threshold"]]
+        numbers = [float(v) for v in numbers]
+    except (KeyError, TypeError, ValueError) as e:
+        rule = "A scene model needs names, coefficients, intercept and threshold"
+        raise RequestError(rule, repr(e), "Fit it again") from None
+    known = set(names) <= set(_FEATURES) and len(numbers) == len(names) + 2
+    if not known or not np.isfinite(numbers).all() or not 0 <= numbers[-1] <= 1:
+        rule = f"A scene model needs finite coefficients of {', '.join(_FEATURES)} or some of them"
+        raise RequestError(f"{rule}, and a threshold from 0 to 1", model, "Fit it again")
+    return numbers[-1]
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-scene-verdict
 def scene_verdict(
     areas: GeoDataFrame,  # as `find_areas` gives it
     valid_km2: float,  # area of the scene with data, km²
@@ -878,103 +660,63 @@ def scene_verdict(
     mean_coherence: float | None = None,
     # of the scene, where coherence is low or water lies, 0 to 1; None or NaN: not known
     low_coherence_share: float | None = None,
-    # names (out of FEATURES), coefficients, intercept, threshold (of the score, 0 to 1); None: any
-    # area is a yes
+    # names, coefficients, intercept, threshold (of the score, 0 to 1); None: any area is a yes
     scene_model: dict | None = None,
     # deformation (bool), score (0 to 1), reason (one sentence), area_km2 (of all areas), areas
     # (their number); plain JSON
 ) -> dict:
-    """Whether the scene shows co-seismic deformation, and why. Raises `RequestError` for a model
-    with unknown or missing parts.
-    """
-
-    def known(v):
-        return v is not None and np.isfinite(v)
-
-    total = float(areas.area_km2.sum())
-    score = 0.0
-    threshold = None if scene_model is None else _check_model(scene_model)
-    if len(areas):
+    "Whether the scene shows deformation, and why. Raises `RequestError` for an incomplete model."
+    threshold = None if scene_model is None else _model_threshold(scene_model)
+    score = float(areas.peak_probability.max()) if len(areas) else 0.0
+    deformation = bool(len(areas))
+    if deformation and threshold is not None:
         features = scene_features(areas)
-        score = float(areas.peak_probability.max())
-        if scene_model is not None:
-            z = scene_model["intercept"] + sum(
-                c * features[n] for n, c in zip(scene_model["names"], scene_model["coefficients"])
-            )
-            # the logistic function, without overflow
-            score = float(0.5 * (1 + np.tanh(z / 2)))
-    yes = bool(len(areas)) and (threshold is None or score >= threshold)
-    hidden = ""
-    if (
-        low_coherence_share is not None
-        and known(low_coherence_share)
-        and low_coherence_share >= LOW_SHARE
-    ):
-        hidden = (
-            f"{low_coherence_share:.0%} of the scene is incoherent or water, and deformation could"
-            " not have been seen there"
-        )
-    if len(areas):
-        one = areas.loc[areas.area_km2.idxmax()]
-        fringes = "" if pd.isna(one.fringes) else f" and about {one.fringes:.1f} fringes"
-        size = f"{_km2(one.area_km2)}, a peak probability of {one.peak_probability:.2f}{fringes}"
-        largest = (
-            f"The one area found has {size}"
-            if len(areas) == 1
-            else f"The largest of {len(areas)} areas ({_km2(total)} in all) has {size}"
-        )
-    if yes:
-        reason = largest
-    elif len(areas):
-        reason = (
-            f"No deformation found: {largest[0].lower()}{largest[1:]}, which scores {score:.2f},"
-            f" below {threshold:.2f}" + f"; {hidden}" * bool(hidden)
-        )
-    elif not valid_km2 > 0:
-        reason = "No deformation found: the scene has no data"
-    elif hidden:
-        reason = f"No deformation found; low coherence: {hidden}"
-    else:
-        reason = f"No deformation found: no area in {_km2(valid_km2)} of data" + (
-            f" with a mean coherence of {mean_coherence:.2f}" if known(mean_coherence) else ""
-        )
+        terms = zip(scene_model["names"], scene_model["coefficients"])
+        score = float(expit(scene_model["intercept"] + sum(c * features[n] for n, c in terms)))
+        deformation = score >= threshold
+    hidden = _hidden(low_coherence_share)
+    reason = _largest(areas) if len(areas) else _nothing(valid_km2, mean_coherence, hidden)
+    if len(areas) and not deformation:
+        reason = f"No deformation found: {reason[0].lower()}{reason[1:]}"
+        reason += f", which scores {score:.2f}, below {threshold:.2f}"
+        reason += f"; {hidden}" if hidden else ""
     return {
-        "deformation": yes,
+        "deformation": deformation,
         "score": score,
         "reason": reason + ".",
-        "area_km2": total,
+        "area_km2": float(areas.area_km2.sum()),
         "areas": len(areas),
     }
 
-
+# %% ../../nbs/8_maps/83_areas.ipynb #x-reasons
 def _km2(value):
     return f"{value:,.0f} km²" if value >= 10 else f"{value:.1f} km²"
 
 
-def _check_model(model):
-    "The threshold of a scene model. Raises `RequestError` for unknown or missing parts."
-    try:
-        names = list(model["names"])
-        numbers = [
-            float(v) for v in (*model["coefficients"], model["intercept"], model["threshold"])
-        ]
-    except (KeyError, TypeError, ValueError) as e:
-        raise RequestError(
-            "A scene model needs names, coefficients, intercept and threshold",
-            repr(e),
-            "Fit it again",
-        ) from None
-    if (
-        not set(names) <= set(FEATURES)
-        or len(numbers) != len(names) + 2
-        or not np.isfinite(numbers).all()
-        or not 0 <= numbers[-1] <= 1
-    ):
-        raise RequestError(
-            "A scene model needs a finite coefficient for each name out of "
-            + ", ".join(FEATURES)
-            + " and a threshold from 0 to 1",
-            model,
-            "Fit it again",
-        )
-    return numbers[-1]
+def _largest(areas):
+    one = areas.loc[areas.area_km2.idxmax()]
+    subject = "The one area found"
+    if len(areas) > 1:
+        subject = f"The largest of {len(areas)} areas ({_km2(areas.area_km2.sum())} in all)"
+    fringes = "" if pd.isna(one.fringes) else f" and about {one.fringes:.1f} fringes"
+    size = _km2(one.area_km2)
+    return f"{subject} has {size}, a peak probability of {one.peak_probability:.2f}{fringes}"
+
+
+def _hidden(low_coherence_share):
+    "What could not have been seen; empty where little was hidden, or nothing is known of it."
+    if low_coherence_share is None or not low_coherence_share >= _LOW_SHARE:
+        return ""
+    part = f"{low_coherence_share:.0%} of the scene is incoherent or water"
+    return f"{part}, and deformation could not have been seen there"
+
+
+def _nothing(valid_km2, mean_coherence, hidden):
+    if not valid_km2 > 0:
+        return "No deformation found: the scene has no data"
+    if hidden:
+        return f"No deformation found; low coherence: {hidden}"
+    reason = f"No deformation found: no area in {_km2(valid_km2)} of data"
+    if mean_coherence is None or not np.isfinite(mean_coherence):
+        return reason
+    return f"{reason} with a mean coherence of {mean_coherence:.2f}"

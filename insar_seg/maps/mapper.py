@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import rasterio
 from scipy import ndimage
 
@@ -27,6 +27,7 @@ from ..interferograms.archive import Archive
 from ..interferograms.interferogram import Interferogram, read_band, scene_name
 from ..interferograms.rows import open_source, overview, source_of
 from insar_seg.maps.areas import (
+    TILED,
     find_areas,
     scene_verdict,
     write_cog,
@@ -41,45 +42,16 @@ from .windows import Predictor, map_source
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-# what it is a kind of: geopandas itself is imported where it is needed
-else:
-    GeoDataFrame = pd.DataFrame
 
 # %% auto #0
-__all__ = ['LOW_COHERENCE', 'coherence_of', 'MapOptions', 'predictor_of', 'Mapped', 'map_interferogram', 'Task', 'outputs',
-           'map_one', 'tasks_of', 'map_files']
-
-# %% ../../nbs/8_maps/86_mapper.ipynb #x-coherence-of
-LOW_COHERENCE = 0.2  # pixels below are called incoherent
-
-
-def coherence_of(
-    small: Interferogram,  # a scene, averaged to the size of a picture
-    # mean coherence, share of the pixels with data that are incoherent; (nan, nan) without data
-) -> tuple:
-    "How coherent a scene is; from its phase alone where it has no coherence."
-    valid = small.valid
-    if not valid.any():
-        return float("nan"), float("nan")
-    if small.coherence is not None:
-        known = np.where(np.isfinite(small.coherence), small.coherence, 0)
-    else:
-        z = np.where(valid, np.exp(1j * np.nan_to_num(small.phase)), 0)
-
-        def mean(a):
-            return ndimage.uniform_filter(a, 3, mode="constant")
-
-        known = np.hypot(mean(z.real), mean(z.imag)) / np.maximum(mean(valid.astype(float)), 1e-6)
-        # nine pixels of noise alone have a mean square of 1 / 9
-        known = np.clip((known**2 - 1 / 9) / (1 - 1 / 9), 0, 1) ** 0.5
-    return float(known[valid].mean()), float((known[valid] < LOW_COHERENCE).mean())
+__all__ = ['MapOptions', 'predictor_of', 'Mapped', 'map_interferogram', 'MapTask', 'map_one', 'tasks_of', 'map_files']
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-mapoptions
 @dataclass(frozen=True)
 class MapOptions:
     "How scenes are mapped, in plain values, so that they can be sent to another process."
 
-    models: tuple = (BOX,)  # names or paths, see `box.load_predictor`; several are combined
+    models: tuple = (BOX,)  # names or paths, see `load_predictor`; several are combined
     rule: str = "mean"  # how: mean, intersection or union
     test_time: tuple = ()  # sets out of `ensemble.TEST_TIME`
     threshold: float | None = None  # None: the model's own
@@ -91,120 +63,106 @@ class MapOptions:
 
     def __post_init__(self) -> None:
         if self.min_km2 is not None and not 0 <= self.min_km2 < np.inf:
-            raise RequestError(
-                "The smallest area must be 0 or more", self.min_km2, "Give square kilometres"
-            )
+            rule = "The smallest area must be 0 or more"
+            raise RequestError(rule, self.min_km2, "Give square kilometres")
         if self.rule not in RULES:
-            raise RequestError(
-                "Models are combined by " + ", ".join(RULES), repr(self.rule), "Choose one of them"
-            )
+            rule = f"Models are combined by {', '.join(RULES)}"
+            raise RequestError(rule, repr(self.rule), "Choose one of them")
         if self.threshold is not None and not 0 < self.threshold < 1:
-            raise RequestError(
-                "A threshold must be between 0 and 1",
-                self.threshold,
-                "Leave it out for the model's own",
-            )
-
-
-@lru_cache(2)
-def _predictor(models, rule, test_time, threshold, min_km2):
-    "The predictor of some options, loaded once in a process."
-    made = combined([load_predictor(m, test_time, threshold) for m in models], rule)
-    return made if min_km2 is None else dataclasses.replace(made, min_km2=min_km2)
+            rule = "A threshold must be between 0 and 1"
+            raise RequestError(rule, self.threshold, "Leave it out for the model's own")
 
 
 def predictor_of(options: MapOptions) -> Predictor:
     "The predictor of some options. Raises what `load_predictor` and `combined` raise."
-    return _predictor(
-        tuple(map(str, options.models)),
-        options.rule,
-        tuple(options.test_time),
-        options.threshold,
-        options.min_km2,
-    )
+    models = tuple(map(str, options.models))
+    predictor = _loaded(models, options.rule, tuple(options.test_time), options.threshold)
+    if options.min_km2 is None:
+        return predictor
+    return dataclasses.replace(predictor, min_km2=options.min_km2)
+
+
+@lru_cache(2)
+def _loaded(models, rule, test_time, threshold):
+    return combined([load_predictor(model, test_time, threshold) for model in models], rule)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x--tiff
 def _write_probability(path, source, predictor, progress):
-    """The map as a tiled GeoTIFF of float32, NaN = no data, in steps of 1/1024, which is finer than
-    any use of it and compresses well.
-    """
-    options = dict(
-        driver="GTiff",
-        height=source.shape[0],
-        width=source.shape[1],
-        count=1,
-        dtype="float32",
-        crs=source.crs,
-        transform=source.transform,
-        nodata=np.nan,
-        tiled=True,
-        blockxsize=512,
-        blockysize=512,
-        compress="deflate",
-        zlevel=1,
-        bigtiff="if_safer",
-    )
-    with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path, "w", **options) as dst:
+    "The map as a tiled GeoTIFF of float32, NaN = no data."
+    height, width = source.shape
+    grid = {"height": height, "width": width, "crs": source.crs, "transform": source.transform}
+    profile = {**TILED, **grid, "dtype": "float32", "nodata": np.nan}
+    with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path, "w", **profile) as dst:
 
         def sink(first, rows):
+            # in steps of 1/1024: finer than any use of it, and compresses well
             rows = np.round(rows * np.float32(1024)) / np.float32(1024)
-            dst.write(rows, 1, window=((first, first + len(rows)), (0, rows.shape[1])))
+            dst.write(rows, 1, window=((first, first + len(rows)), (0, width)))
 
         map_source(source, predictor, sink, progress)
 
-
-def _window_of(source):
-    "Function of a window's rows and columns to its phase and coherence."
-
-    def read(row0, row1, column0, column1):
-        phase, coherence = source.read(row0, row1)
-        return phase[:, column0:column1], (
-            None if coherence is None else coherence[:, column0:column1]
-        )
-
-    return read
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-coherence-of
+_LOW_COHERENCE = 0.2  # pixels below are called incoherent
 
 
+def _coherence_of(small):
+    "Mean coherence of a small scene and the share of its pixels that are incoherent, or two nan."
+    valid = small.valid
+    if not valid.any():
+        return float("nan"), float("nan")
+    if small.coherence is not None:
+        coherence = np.nan_to_num(small.coherence)
+    else:
+        phasor = np.where(valid, np.exp(1j * np.nan_to_num(small.phase)), 0)
+        length = np.abs(ndimage.uniform_filter(phasor, 3, mode="constant"))
+        share = ndimage.uniform_filter(valid.astype(float), 3, mode="constant")
+        length /= np.maximum(share, 1e-6)
+        coherence = np.sqrt(np.clip((length**2 - 1 / 9) / (1 - 1 / 9), 0, 1))
+    return float(coherence[valid].mean()), float((coherence[valid] < _LOW_COHERENCE).mean())
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-judged
 def _judged(source, predictor, raster, small):
-    """Areas, each with a column `sure`, and verdict of a finished map: sure areas alone make a
-    scene show deformation.
-    """
-    areas = find_areas(
-        raster, predictor.threshold, predictor.min_km2, predictor.peak, phase=_window_of(source)
-    )
-    areas.insert(
-        len(areas.columns) - 1, "sure", areas.mean_probability.to_numpy() >= predictor.mean
-    )
-    sure = areas[areas.sure]
-    doubtful = areas[~areas.sure]
-    km2 = float(np.prod(source.pixel_m)) / 1e6
+    "Areas, with a column `sure`, and verdict of a map: sure ones alone show deformation."
+
+    def window(row0, row1, column0, column1):
+        layers = source.read(row0, row1)
+        return [None if layer is None else layer[:, column0:column1] for layer in layers]
+
+    limits = (predictor.threshold, predictor.min_km2, predictor.peak)
+    areas = find_areas(raster, *limits, phase=window)
+    sure = areas.mean_probability.to_numpy() >= predictor.mean
+    areas.insert(len(areas.columns) - 1, "sure", sure)
+    doubtful = areas[~sure]
     verdict = scene_verdict(
-        sure,
-        source.valid_px * km2,
-        *coherence_of(small),
+        areas[sure],
+        source.valid_px * float(np.prod(source.pixel_m)) / 1e6,
+        *_coherence_of(small),
         predictor.card.get("mapping", {}).get("scene"),
     )
-    verdict |= {
-        "area_km2": float(areas.area_km2.sum()),
-        "areas": len(areas),
-        "doubtful_areas": len(doubtful),
-    }
-    if len(doubtful):
-        one = doubtful.loc[doubtful.area_km2.idxmax()]
-        if not len(sure):
-            verdict["score"] = float(doubtful.mean_probability.max())
-        fringes = "" if np.isnan(one.fringes) else f" and about {one.fringes:.1f} fringes"
-        text = (
-            f"{len(doubtful)} doubtful area{'s' if len(doubtful) > 1 else ''}, the largest with"
-            f" {one.area_km2:,.0f} km²{fringes}: mean probability {one.mean_probability:.2f}, below"
-            f" the {predictor.mean:.2f} of a sure one."
-        )
-        verdict["reason"] = (
-            f"{verdict['reason']} Besides, {text}"
-            if len(sure)
-            else f"No sure sign of deformation, but {text}"
-        )
+    verdict["area_km2"] = float(areas.area_km2.sum())
+    verdict["areas"] = len(areas)
+    verdict["doubtful_areas"] = len(doubtful)
+    if not len(doubtful):
+        return areas, verdict
+    text = _doubt(doubtful, predictor.mean)
+    if sure.any():
+        verdict["reason"] += f" Besides, {text}"
+    else:
+        verdict["reason"] = f"No sure sign of deformation, but {text}"
+        verdict["score"] = float(doubtful.mean_probability.max())
     return areas, verdict
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-doubt
+def _doubt(doubtful, least_mean):
+    "A sentence on the doubtful areas."
+    largest = doubtful.loc[doubtful.area_km2.idxmax()]
+    plural = "s" if len(doubtful) > 1 else ""
+    fringes = "" if np.isnan(largest.fringes) else f" and about {largest.fringes:.1f} fringes"
+    return (
+        f"{len(doubtful)} doubtful area{plural}, the largest with {largest.area_km2:,.0f} km²"
+        f"{fringes}: mean probability {largest.mean_probability:.2f}, below the {least_mean:.2f} of"
+        " a sure one."
+    )
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-mapped
 @dataclass(frozen=True)
@@ -221,11 +179,10 @@ class Mapped:
 
     def _repr_png_(self):
         "The picture, for notebooks."
-        return show_map(
-            overview(source_of(self.scene), 800)[0], self.areas, self.verdict, self.model
-        ).data
+        small = overview(source_of(self.scene), 800)[0]
+        return show_map(small, self.areas, self.verdict, self.model).data
 
-
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-map-interferogram
 def map_interferogram(
     scene: Interferogram | str | Path,  # in memory, or the path of a product
     model: Predictor | str | Path = BOX,  # box, a path of a trained network, or a Predictor
@@ -235,30 +192,26 @@ def map_interferogram(
     threshold: float | None = None,
 ) -> Mapped:
     "Map one scene in memory. Raises what `open_source` and `load_predictor` raise."
-    if isinstance(scene, Interferogram):
-        whole = scene
-    else:
-        found = open_source(scene, None, coherence)
-        whole = overview(found, max(found.shape))[0]  # every pixel
-    predictor = (
-        model
-        if isinstance(model, Predictor)
-        else predictor_of(MapOptions((str(model),), threshold=threshold))
-    )
-    source = source_of(whole)
+    if not isinstance(scene, Interferogram):
+        product = open_source(scene, None, coherence)
+        scene = overview(product, max(product.shape))[0]  # every pixel
+    predictor = model
+    if not isinstance(model, Predictor):
+        predictor = predictor_of(MapOptions((str(model),), threshold=threshold))
+    source = source_of(scene)
     with tempfile.TemporaryDirectory() as folder:
         raster = Path(folder) / "map.tif"
         marked = Path(folder) / "mask.tif"
         _write_probability(raster, source, predictor, None)
         areas, verdict = _judged(source, predictor, raster, overview(source)[0])
         write_mask(marked, areas, raster, predictor.threshold)
-        return Mapped(
-            whole, read_band(raster)[0], read_band(marked)[0] == 1, areas, verdict, predictor.name
-        )
+        probability = read_band(raster)[0]
+        mask = read_band(marked)[0] == 1
+    return Mapped(scene, probability, mask, areas, verdict, predictor.name)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-one
 @dataclass(frozen=True)
-class Task:
+class MapTask:
     "One scene to map."
 
     path: str  # of the product
@@ -266,54 +219,95 @@ class Task:
     coherence: str = ""  # path; empty: the product's own
 
 
+def _outputs(stem, options):
+    "What -> path of the files of a scene, in the order in which they are written."
+    ends = {"probability": ".probability.tif", "mask": ".mask.tif", "picture": ".png"}
+    if options.geopackage:
+        ends["geopackage"] = ".gpkg"
+    if options.html:
+        ends["page"] = ".html"
+    ends["areas"] = ".geojson"
+    if options.stac:
+        ends["stac"] = ".stac.json"
+    return {what: Path(f"{stem}{end}") for what, end in ends.items()}
+
+
 def _key(task, predictor, options):
     "What the outputs of a scene depend on."
-    files = [Path(p) for p in (task.path, task.coherence) if p]
-    parts = [q for p in files for q in (sorted(p.iterdir()) if p.is_dir() else [p])]
-    marks = [(q.name, q.stat().st_size, q.stat().st_mtime_ns) for q in parts]
-    return fingerprint(
-        marks,
-        predictor.name,
-        predictor.version,
-        predictor.threshold,
-        predictor.min_km2,
-        predictor.peak,
-        predictor.mean,
-        options.kind,
-        code_version(),
-    )
+    marks = []
+    for path in (Path(p) for p in (task.path, task.coherence) if p):
+        for part in sorted(path.iterdir()) if path.is_dir() else [path]:
+            marks.append((part.name, part.stat().st_size, part.stat().st_mtime_ns))
+    model = (predictor.name, predictor.version, predictor.threshold)
+    limits = (predictor.min_km2, predictor.peak, predictor.mean)
+    return fingerprint(marks, *model, *limits, options.kind, code_version())
 
-
-def outputs(
-    stem: str,  # path of the outputs, without ending
-    options: MapOptions,  # which of them are wanted
-) -> dict:  # what -> path
-    "The files of a scene, in the order in which they are written."
-    ends = {
-        "probability": ".probability.tif",
-        "mask": ".mask.tif",
-        "picture": ".png",
-        "geopackage": options.geopackage and ".gpkg",
-        "page": options.html and ".html",
-        "areas": ".geojson",
-        "stac": options.stac and ".stac.json",
-    }
-    return {k: Path(f"{stem}{end}") for k, end in ends.items() if end}
-
-
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-finished
 def _finished(files, key):
     "The properties of a finished scene; None if it is not."
     try:
-        if not all(p.is_file() for p in files.values()):
+        if not all(path.is_file() for path in files.values()):
             return None
-        found = json.loads(files["areas"].read_text(encoding="utf-8"))["scene"]
-        return found if found["key"] == key else None
+        scene = json.loads(files["areas"].read_text(encoding="utf-8"))["scene"]
+        return scene if scene["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-write
+def _write(source, path, predictor, files, key, progress):
+    "All files of a scene; what the polygons' file says of it."
+    maker = {
+        "scene": path.name,
+        "model": predictor.name,
+        "model_version": predictor.version,
+        "software": f"insar_seg {code_version()}",
+    }
+    folder = files["areas"].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".map") as temporary:
+        raster = Path(temporary) / "map.tif"
+        _write_probability(raster, source, predictor, progress)
+        small = overview(source)[0]
+        areas, verdict = _judged(source, predictor, raster, small)
+        about = {"name": source.name, **maker, **_about(source, predictor, verdict), "key": key}
+        write_cog(files["probability"], raster, **maker)
+        write_mask(files["mask"], areas, raster, predictor.threshold, **maker)
+        draw_map(small, areas, verdict, predictor.name, files["picture"])
+        if "geopackage" in files:
+            write_geopackage(files["geopackage"], areas, about)
+        if "page" in files:
+            probability = _thinned(raster, small.shape)
+            write_html(files["page"], small, probability, areas, verdict, predictor.name)
+        write_geojson(files["areas"], areas, about)
+        if "stac" in files:
+            listed = {what: file for what, file in files.items() if what != "stac"}
+            write_stac(files["stac"], small, listed, about)
+    return about
 
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-about
+def _about(source, predictor, verdict):
+    "What is told of a scene beside the areas."
+    dates = zip(("first_date", "second_date"), map(str, source.dates or ()))
+    return {
+        "threshold": predictor.threshold,
+        "product": source.kind,
+        "pass": source.pass_,
+        **dict(dates),
+        "pixel_m": [round(v, 2) for v in source.pixel_m],
+        **verdict,
+        "min_km2": predictor.min_km2,
+        "min_mean_probability": predictor.mean,
+    }
+
+
+def _thinned(raster, shape):
+    "The map in the size of the picture."
+    with rasterio.open(raster, driver="GTiff", sharing=False) as src:
+        return src.read(1, out_shape=shape, resampling=rasterio.enums.Resampling.average)
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-map-one
 def map_one(
-    task: Task,  # what to map and where it goes
+    task: MapTask,  # what to map and where it goes
     options: MapOptions = MapOptions(),
     # wraps an iterable of the rows of windows
     progress: Callable[[Iterable], Iterable] | None = None,
@@ -323,164 +317,137 @@ def map_one(
     "Map one scene into files. Raises nothing that is the scene's fault: that is told under error."
     try:
         predictor = predictor or predictor_of(options)
-        source_path = Path(task.path)
-        files = outputs(task.stem, options)
-        if not source_path.exists():
-            raise RequestError(
-                "A scene must be a file or a folder that exists", source_path, "Check the path"
-            )
+        path = Path(task.path)
+        if not path.exists():
+            rule = "A scene must be a file or a folder that exists"
+            raise RequestError(rule, path, "Check the path")
+        files = _outputs(task.stem, options)
         key = _key(task, predictor, options)
-        known = _finished(files, key)
-        if known is not None:
-            return {"stem": task.stem, "status": "skipped", **known}
-        source = open_source(source_path, options.kind, task.coherence or None)
+        about = _finished(files, key)
+        if about is not None:
+            return {"stem": task.stem, "status": "skipped", **about}
+        source = open_source(path, options.kind, task.coherence or None)
         if options.stac and source.dates is None:
-            raise RequestError(
-                "A STAC item needs the dates of the pair in the scene's name",
-                source_path.name,
-                "Name it YYYYMMDD_YYYYMMDD, or leave --stac out",
-            )
-        for name in ("areas", "stac"):
-            outputs(task.stem, MapOptions(stac=True))[name].unlink(missing_ok=True)
-        return {
-            "stem": task.stem,
-            "status": "mapped",
-            **_write(source, source_path, predictor, files, key, options, progress),
-        }
-    except (
-        InsarSegError,
-        OSError,
-        MemoryError,
-        rasterio.errors.RasterioError,
-        rasterio._err.CPLE_BaseError,
-    ) as e:
-        if strict:
+            rule = "A STAC item needs the dates of the pair in the scene's name"
+            raise RequestError(rule, path.name, "Name it YYYYMMDD_YYYYMMDD, or leave --stac out")
+        # from here on the scene is unfinished, whatever an earlier run left
+        for ending in (".geojson", ".stac.json"):
+            Path(f"{task.stem}{ending}").unlink(missing_ok=True)
+        about = _write(source, path, predictor, files, key, progress)
+        return {"stem": task.stem, "status": "mapped", **about}
+    except Exception as e:
+        if strict or not _is_fault_of_scene(e):
             raise
-        return {"stem": task.stem, "status": "failed", **_said(e, task.stem)}
+        return _failed(task.stem, *_explained(e, Path(task.stem).name))
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-faults
+def _is_fault_of_scene(error):
+    # errors of GDAL that rasterio passes on, as of a full disk, have no public base class
+    from_gdal = type(error).__module__.partition(".")[0] == "rasterio"
+    return from_gdal or isinstance(error, (InsarSegError, OSError, MemoryError))
 
 
-def _said(e, stem):
-    "What is said of an error, and its exit code."
-    if isinstance(e, InsarSegError):
-        return {"error": str(e), "code": e.exit_code}
-    name = Path(stem).name
-    if isinstance(e, MemoryError):
-        return {
-            "error": f"{name}: there must be memory for a scene; use fewer --workers",
-            "code": 1,
-        }
-    return {
-        "error": (
-            f"{name}: the outputs must be written to a folder with space and permission"
-            f" ({getattr(e, 'strerror', None) or e})"
-        ),
-        "code": 1,
-    }
+def _explained(error, name):
+    "A sentence on an error, and its exit code."
+    if isinstance(error, InsarSegError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return f"{name}: there must be memory for a scene; use fewer --workers", 1
+    reason = getattr(error, "strerror", None) or error
+    rule = "the outputs must be written to a folder with space and permission"
+    return f"{name}: {rule} ({reason})", 1
 
 
-def _write(source, path, predictor, files, key, options, progress):
-    "All files of a scene; what the polygons' file says of it."
-    made = {
-        "scene": path.name,
-        "model": predictor.name,
-        "model_version": predictor.version,
-        "software": f"insar_seg {code_version()}",
-    }
-    files["areas"].parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=files["areas"].parent, prefix=".map") as folder:
-        raster = Path(folder) / "map.tif"
-        _write_probability(raster, source, predictor, progress)
-        small = overview(source)[0]
-        areas, verdict = _judged(source, predictor, raster, small)
-        write_cog(files["probability"], raster, **made)
-        write_mask(files["mask"], areas, raster, predictor.threshold, **made)
-        draw_map(small, areas, verdict, predictor.name, files["picture"])
-        dates = (
-            {}
-            if source.dates is None
-            else {"first_date": str(source.dates[0]), "second_date": str(source.dates[1])}
-        )
-        told = {
-            "name": source.name,
-            **made,
-            "threshold": predictor.threshold,
-            "product": source.kind,
-            "pass": source.pass_,
-            **dates,
-            "pixel_m": [round(v, 2) for v in source.pixel_m],
-            **verdict,
-            "min_km2": predictor.min_km2,
-            "min_mean_probability": predictor.mean,
-            "key": key,
-        }
-        if "geopackage" in files:
-            write_geopackage(files["geopackage"], areas, told)
-        if "page" in files:
-            write_html(
-                files["page"],
-                small,
-                _probability_like(raster, small.shape),
-                areas,
-                verdict,
-                predictor.name,
-            )
-        write_geojson(files["areas"], areas, told)
-        if "stac" in files:
-            write_stac(files["stac"], small, {k: p for k, p in files.items() if k != "stac"}, told)
-    return told
-
-
-def _probability_like(raster, shape):
-    "The map in the size of the picture."
-    with rasterio.open(raster, driver="GTiff", sharing=False) as src:
-        return src.read(1, out_shape=shape, resampling=rasterio.enums.Resampling.average)
+def _failed(stem, error, code=1):
+    return {"stem": stem, "status": "failed", "error": error, "code": code}
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-tasks-of
 def tasks_of(
     scenes: Iterable[str | Path],  # paths of products, or of archives
     out: str | Path,  # folder of the outputs
     coherence: str | Path | None = None,  # path of coherence for a single scene
-) -> list:  # of Task, in the order given
-    """What to map and where it goes: `<out>/<stem>` for a scene, `<out>/<frame>/<pair>` for a pair
-    of an archive. Raises `RequestError` for two scenes of one name, no scene, or coherence for more
-    than one.
-    """
-    tasks, out = [], Path(out)
+    # of MapTask: into `<out>/<stem>`, or `<out>/<frame>/<pair>` where it is a pair of an archive
+) -> list:
+    "What to map and where it goes. Raises `RequestError` for no scene, or two of one name."
+    out = Path(out)
+    tasks = []
     for path in map(Path, scenes):
         if path.is_dir() and (path / "pairs.csv").is_file():
-            tasks += [Task(str(p.path), str(out / p.frame / p.pair)) for p in Archive(path).pairs]
+            for pair in Archive(path).pairs:
+                tasks.append(MapTask(str(pair.path), str(out / pair.frame / pair.pair)))
         else:
-            tasks.append(
-                Task(
-                    str(path),
-                    str(out / (scene_name(path) if path.suffix != ".nc" else path.stem)),
-                    str(coherence or ""),
-                )
-            )
+            name = path.stem if path.suffix == ".nc" else scene_name(path)
+            tasks.append(MapTask(str(path), str(out / name), str(coherence or "")))
     if not tasks:
-        raise RequestError(
-            "There must be a scene to map",
-            0,
-            "Give GeoTIFFs of wrapped phase, product folders or archives",
-        )
+        rule = "There must be a scene to map"
+        raise RequestError(rule, 0, "Give GeoTIFFs of wrapped phase, product folders or archives")
     if coherence and len(tasks) > 1:
-        raise RequestError(
-            "Coherence can be given for one scene at a time",
-            f"{len(tasks)} scenes",
-            "Put the coherence beside each phase as the products do",
-        )
-    stems = [t.stem for t in tasks]
-    twice = [t.path for t in tasks if stems.count(t.stem) > 1]
+        cure = "Put the coherence beside each phase as the products do"
+        rule = "Coherence can be given for one scene at a time"
+        raise RequestError(rule, f"{len(tasks)} scenes", cure)
+    count = Counter(task.stem for task in tasks)
+    twice = [task.path for task in tasks if count[task.stem] > 1]
     if twice:
-        raise RequestError(
-            "Scenes that are mapped together must have names of their own",
-            ", ".join(twice[:3]),
-            "Map them into folders of their own, or give the archive they are in",
-        )
+        rule = "Scenes that are mapped together must have names of their own"
+        cure = "Map them into folders of their own, or give the archive they are in"
+        raise RequestError(rule, ", ".join(twice[:3]), cure)
     return tasks
 
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-map-files
+def map_files(
+    scenes: Iterable[str | Path],  # paths of products, product folders or archives
+    out: str | Path,  # folder of the outputs
+    options: MapOptions = MapOptions(),
+    coherence: str | Path | None = None,  # path of coherence, for a single scene
+    workers: int = 1,  # processes
+    cluster: str | None = None,  # address of a Dask scheduler, such as tcp://10.0.0.1:8786
+    # function called with each scene's row as soon as it is there
+    on_row: Callable[[dict], object] | None = None,
+    # for a single process: wraps an iterable of the rows of windows of each scene
+    progress: Callable[[Iterable], Iterable] | None = None,
+    strict: bool = False,  # True: the first error of a single process is raised
+) -> list:  # a row a scene, in the order of the scenes: see `map_one`
+    "Map scenes into files. Raises `RequestError` for a request that cannot be met by any scene."
+    tasks = tasks_of(scenes, out, coherence)
+    if workers < 1:
+        rule = "The number of processes must be 1 or more"
+        raise RequestError(rule, workers, "Correct --workers")
+    if not any(Path(task.path).exists() for task in tasks):
+        paths = ", ".join(task.path for task in tasks[:3])
+        raise RequestError("At least one scene must be there", paths, "Check the paths")
+    rows = {}
 
-def _worker_start(threads):
+    def add_row(task, row):
+        rows[task.stem] = row
+        if on_row:
+            on_row(row)
+
+    with working_in(out):
+        if cluster is not None:
+            _on_cluster(cluster, tasks, options, add_row)
+        elif workers == 1 or len(tasks) == 1:
+            predictor = predictor_of(options)
+            for task in tasks:
+                add_row(task, map_one(task, options, progress, predictor, strict))
+        else:
+            _in_processes(min(workers, len(tasks)), tasks, options, add_row)
+    return [rows[task.stem] for task in tasks]
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-processes
+def _collect(jobs, finished, add_row):
+    "Hand over the rows of jobs, {future: task}, in the order in which they are finished."
+    for job in finished(jobs):
+        task = jobs[job]
+        try:
+            row = job.result()
+        except Exception as e:
+            name = Path(task.path).name
+            error = f"{name}: its process ended before its time ({e!r:.120}); use fewer --workers"
+            row = _failed(task.stem, error)
+        add_row(task, row)
+
+
+def _start_worker(threads):
     "Each process of several computes with its share of the cores."
     os.environ |= {
         "TF_NUM_INTRAOP_THREADS": str(threads),
@@ -490,104 +457,33 @@ def _worker_start(threads):
     }
 
 
-def map_files(
-    scenes: Iterable[str | Path],  # paths of products, product folders or archives
-    out: str | Path,  # folder of the outputs
-    options: MapOptions = MapOptions(),
-    coherence: str | Path | None = None,  # path of coherence, for a single scene
-    workers: int = 1,  # processes
-    cluster: str | None = None,  # address of a Dask scheduler, such as tcp://10.0.0.1:8786
-    # function called with each scene's row as soon as it is there
-    told: Callable[[dict], object] | None = None,
-    # for a single process: wraps an iterable of the rows of windows of each scene
-    progress: Callable[[Iterable], Iterable] | None = None,
-    strict: bool = False,  # True: the first error of a single process is raised
-) -> list:  # a row a scene, in the order of the scenes: see `map_one`
-    "Map scenes into files. Raises `RequestError` for a request that cannot be met by any scene."
-    tasks, told = tasks_of(scenes, out, coherence), told or (lambda row: None)
-    if workers < 1:
-        raise RequestError(
-            "The number of processes must be 1 or more", workers, "Correct --workers"
-        )
-    if not any(Path(t.path).exists() for t in tasks):
-        raise RequestError(
-            "At least one scene must be there",
-            ", ".join(t.path for t in tasks[:3]),
-            "Check the paths",
-        )
-    with working_in(out):
-        if cluster is not None:
-            return _on_cluster(cluster, tasks, options, told)
-        if workers == 1 or len(tasks) == 1:
-            predictor = predictor_of(options)
-            rows = []
-            for task in tasks:
-                rows.append(map_one(task, options, progress, predictor, strict))
-                told(rows[-1])
-            return rows
-        count = min(workers, len(tasks))
-        made: dict[str, dict] = {}
-        threads = max(1, (os.cpu_count() or 1) // count)
-        with ProcessPoolExecutor(
-            count, multiprocessing.get_context("spawn"), _worker_start, (threads,)
-        ) as pool:
-            jobs = {pool.submit(map_one, t, options): t for t in tasks}
-            try:
-                for job in as_completed(jobs):
-                    task = jobs[job]
-                    try:
-                        made[task.stem] = job.result()
-                    except Exception as e:
-                        made[task.stem] = {
-                            "stem": task.stem,
-                            "status": "failed",
-                            "error": (
-                                f"{Path(task.path).name}: a process ended before its time"
-                                f" ({type(e).__name__}); use fewer --workers"
-                            ),
-                            "code": 1,
-                        }
-                    told(made[task.stem])
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        return [made[t.stem] for t in tasks]
+def _in_processes(count, tasks, options, add_row):
+    threads = max(1, (os.cpu_count() or 1) // count)
+    # spawn: TensorFlow does not survive a fork
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, _start_worker, (threads,)) as pool:
+        jobs = {pool.submit(map_one, task, options): task for task in tasks}
+        try:
+            _collect(jobs, as_completed, add_row)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
-
-def _on_cluster(address, tasks, options, told):
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-cluster
+def _on_cluster(address, tasks, options, add_row):
     "The same on the workers of a Dask cluster."
     try:
         from dask.distributed import Client
         from dask.distributed import as_completed as finished
     except ImportError:
-        raise RequestError(
-            "A cluster needs the package dask", "it is not installed", "pip install insar_seg[map]"
-        ) from None
+        rule = "A cluster needs the package dask, which is not installed"
+        raise RequestError(rule, cure="Install it with: pip install insar_seg[map]") from None
     try:
         client = Client(address, timeout=20)
     except (OSError, ValueError, TimeoutError) as e:
-        raise RequestError(
-            "There must be a Dask scheduler at the cluster's address",
-            f"{address} ({type(e).__name__})",
-            "Start one with dask scheduler, or leave --cluster out",
-        ) from None
+        rule = "There must be a Dask scheduler at the cluster's address"
+        cure = "Start one with dask scheduler, or leave --cluster out"
+        raise RequestError(rule, f"{address} ({type(e).__name__})", cure) from None
     with client:
-        rows = {}
         jobs = {client.submit(map_one, t, options, pure=False, retries=1): t for t in tasks}
-        for job in finished(jobs):
-            task = jobs[job]
-            rows[task.stem] = (
-                job.result()
-                if job.status == "finished"
-                else {
-                    "stem": task.stem,
-                    "status": "failed",
-                    "error": (
-                        f"{Path(task.path).name}: the cluster's worker failed"
-                        f" ({job.exception()!r:.120})"
-                    ),
-                    "code": 1,
-                }
-            )
-            told(rows[task.stem])
-    return [rows[t.stem] for t in tasks]
+        _collect(jobs, finished, add_row)

@@ -6,17 +6,25 @@
 from __future__ import annotations
 
 import functools
+import io
 import textwrap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib
+import matplotlib.patheffects as effects
 import numpy as np
-import pandas as pd
-import rasterio.transform
 import rasterio.warp
-from matplotlib.colors import ListedColormap
+import shapely
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
+from matplotlib.ticker import FixedLocator, MaxNLocator
+from scipy.ndimage import gaussian_filter1d
 
 from ..core.base import RequestError, atomic_path
 from ..interferograms.interferogram import Interferogram, multilook, pixel_metres
@@ -24,14 +32,9 @@ from ..interferograms.interferogram import Interferogram, multilook, pixel_metre
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from IPython.display import Image as ShownImage
-# geopandas and IPython are imported where they are needed
-else:
-    GeoDataFrame = pd.DataFrame
-    ShownImage = object
 
 # %% auto #0
-__all__ = ['NO_DATA_COLOUR', 'AREA_COLUMNS', 'fringe_colours', 'ground_axes', 'north_on_screen', 'plain', 'title_lines',
-           'degrees_text', 'verdict_lines', 'outlines', 'draw_map', 'round_length', 'show_map']
+__all__ = ['NO_DATA_COLOUR', 'fringe_colours', 'plain', 'title_lines', 'verdict_lines', 'outlines', 'draw_map', 'show_map']
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-fringe-colours
 NO_DATA_COLOUR = (0.88, 0.88, 0.88)  # light grey, sRGB 0 to 1
@@ -40,69 +43,44 @@ NO_DATA_COLOUR = (0.88, 0.88, 0.88)  # light grey, sRGB 0 to 1
 @functools.cache
 def fringe_colours() -> ListedColormap:  # of 256 colours, -pi first
     "Cyclic colour map with one light and one dark band in a cycle; no data in light grey."
-    import matplotlib
-    from scipy.ndimage import gaussian_filter1d
-
     warm = matplotlib.colormaps["inferno"](np.linspace(0.15, 1, 128))
     cold = matplotlib.colormaps["YlGnBu"](np.linspace(0, 1, 128))
-    colours = gaussian_filter1d(np.concatenate([warm, cold])[:, :3], 8, axis=0, mode="wrap")
-    made = ListedColormap(colours.clip(0, 1), "fringes")
-    made.set_bad(NO_DATA_COLOUR)
-    return made
+    joined = np.concatenate([warm, cold])[:, :3]
+    # a seam would look like a jump of the phase
+    smooth = gaussian_filter1d(joined, 8, axis=0, mode="wrap").clip(0, 1)
+    colours = ListedColormap(smooth, "fringes")
+    colours.set_bad(NO_DATA_COLOUR)
+    return colours
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-ground-axes
-def ground_axes(
-    scene: Interferogram,  # on a geographic or projected grid
-    # (2, 2) float64: metres (east, north) of one pixel to the right; of one pixel down
-) -> np.ndarray:
-    """The grid's axes on the ground at the scene's centre. Raises `RequestError` for a grid that
-    has no place on the Earth, or that is rotated.
-    """
-    if (
-        not (scene.crs.is_geographic or scene.crs.is_projected)
-        or scene.transform.b
-        or scene.transform.d
-    ):
-        raise RequestError(
-            "A scene must lie on a geographic or projected grid that is not rotated",
-            scene.crs.to_string()[:60],
-            "Resample it with gdalwarp -t_srs EPSG:4326",
-        )
+def _ground_axes(scene):
+    "Metres (east, north) of a pixel right and one down, (2, 2). Raises `RequestError` if rotated."
+    on_earth = scene.crs.is_geographic or scene.crs.is_projected
+    if not on_earth or scene.transform.b or scene.transform.d:
+        rule = "A scene must lie on a geographic or projected grid that is not rotated"
+        name = scene.crs.to_string()[:60]
+        raise RequestError(rule, name, "Resample it with gdalwarp -t_srs EPSG:4326")
     row, column = np.array(scene.shape) / 2
+    # left, right, above, below
     x, y = scene.transform * (column + np.array([-1.0, 1, 0, 0]), row + np.array([0, 0, -1.0, 1]))
     lon, lat = map(np.array, rasterio.warp.transform(scene.crs, "EPSG:4326", x, y))
     north, east = pixel_metres(lat.mean(), (1, 1))
+    steps_east = (lon[[1, 3]] - lon[[0, 2]]) / 2
+    steps_north = (lat[[1, 3]] - lat[[0, 2]]) / 2
+    # modulo half a turn: also across 180 degrees
+    return np.stack([((steps_east + 90) % 180 - 90) * east, steps_north * north], axis=1)
 
-    def step(v):
-        return (v[[1, 3]] - v[[0, 2]]) / 2
 
-    return np.stack([((step(lon) + 90) % 180 - 90) * east, step(lat) * north], axis=1)
-
-
-def north_on_screen(
-    scene: Interferogram,  # on a geographic or projected grid
-) -> tuple:  # (right, up), a unit vector
-    "Direction of true north at the scene's centre in a picture of it that is true to the ground."
-    right, down = np.linalg.solve(ground_axes(scene).T, [0, 1]) * np.linalg.norm(
-        ground_axes(scene), axis=1
-    )
-    return tuple((np.array([right, -down]) / np.hypot(right, down)).tolist())
+def _north_on_screen(scene):
+    "Unit vector (right, up) of true north at the centre of a picture that is true to the ground."
+    axes = _ground_axes(scene)
+    right, down = np.linalg.solve(axes.T, [0, 1]) * np.linalg.norm(axes, axis=1)
+    return np.array([right, -down]) / np.hypot(right, down)
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-plain
-AREA_COLUMNS = (
-    "area_km2",
-    "mean_probability",
-    "peak_probability",
-    "longitude",
-    "latitude",
-    "fringes",
-    "coherence",
-)
-
-
 def plain(
-    text: object,
-    most: int = 90,  # anything, such as a file's name  # characters kept
+    text: object,  # anything, such as a file's name
+    most: int = 90,  # characters that stay
 ) -> str:
     "One line without control characters, cut in the middle where it is long."
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
@@ -113,96 +91,84 @@ def title_lines(
     scene: Interferogram,
     model: str,  # the model's name
 ) -> tuple:  # (headline, second line), str
-    """The pair, or the name where the dates are not known; then the name where it says more, the
-    pass, and the model.
-    """
+    "The pair, or the name where it has no dates; then what else is known, and the model."
     name = plain(scene.name)
     days = [d.isoformat() for d in scene.dates or ()]
     head = " to ".join(days) or name or "scene without a name"
-    more = (
-        name
-        if days and name and name not in ("_".join(d.replace("-", "") for d in days), head)
-        else ""
-    )
-    return head, ", ".join(
-        p
-        for p in (more, f"{scene.pass_} pass" if scene.pass_ else "", f"model {plain(model, 60)}")
-        if p
-    )
+    parts = []
+    if days and name and name != "_".join(days).replace("-", ""):
+        parts.append(name)
+    if scene.pass_:
+        parts.append(f"{scene.pass_} pass")
+    return head, ", ".join([*parts, f"model {plain(model, 60)}"])
 
 
-def degrees_text(
-    longitude: float,  # degrees, any turn
-    latitude: float,  # degrees, -90 to 90
-    digits: int = 3,  # decimals, 0 or more
-) -> str:
-    "A position such as 39.750°N 22.010°E."
-    longitude = (longitude + 180) % 360 - 180
-    return (
-        f"{abs(latitude):.{digits}f}°{'NS'[int(latitude < 0)]}"
-        f" {abs(longitude):.{digits}f}°{'EW'[int(longitude < 0)]}"
-    )
+def _degree_text(value, letters, digits):
+    "Degrees with the letter of plus or minus; none where it is neither: 0, and 180 of longitude."
+    neither = round(value % 180, digits) % 180 == 0
+    letter = "" if neither else letters[int(value < 0)]
+    return f"{abs(value):.{digits}f}°{letter}"
 
 
+def _near(longitude):
+    "Longitude from -180 up to 180."
+    return (longitude + 180) % 360 - 180
+
+# %% ../../nbs/8_maps/84_picture.ipynb #x-verdict-lines
+def _check_parts(what, present, needed):
+    missing = [name for name in needed.split() if name not in present]
+    if missing:
+        rule = f"A {what} must have {', '.join(needed.split())}"
+        raise RequestError(rule, f"without {', '.join(missing)}", "Give what the mapping returns")
+
+
+def _km2(value):
+    return f"{value:,.0f} km²" if value >= 100 else f"{value:.3g} km²"
+
+
+def _largest_area(areas):
+    "A line on the largest area; what is not known is left out."
+    number = areas.area_km2.idxmax()
+    one = areas.loc[number]
+    latitude = _degree_text(one.latitude, "NS", 3)
+    parts = [
+        _km2(one.area_km2),
+        f"at {latitude} {_degree_text(_near(one.longitude), 'EW', 3)}",
+        f"probability {one.mean_probability:.2f} on average and {one.peak_probability:.2f} at its"
+        " peak",
+    ]
+    if one.fringes is not None and np.isfinite(one.fringes):
+        parts.append(f"about {one.fringes:.2g} fringes")
+    if one.coherence is not None and np.isfinite(one.coherence):
+        parts.append(f"coherence {one.coherence:.2f}")
+    return f"Largest area ({number}): {', '.join(parts)}."
+
+# %% ../../nbs/8_maps/84_picture.ipynb #x-words
 def verdict_lines(
     # area_km2, mean_probability, peak_probability, longitude, latitude, fringes, coherence; may be
     # empty
     areas: GeoDataFrame,
     verdict: dict,  # deformation (bool), score (0 to 1), reason (str), area_km2, areas
 ) -> list:  # of str: the verdict, its reason, the largest area where there is one
-    """What was found, in plain words. Raises `RequestError` for a verdict or a table without the
-    needed parts.
-    """
-    for kind, has, need in (
-        ("verdict", verdict, ("deformation", "score", "reason", "area_km2", "areas")),
-        ("table of areas", areas.columns, AREA_COLUMNS),
-    ):
-        missing = [k for k in need if k not in has]
-        if missing:
-            raise RequestError(
-                f"A {kind} must have {', '.join(need)}",
-                f"without {', '.join(missing)}",
-                "Give what the mapping returns",
-            )
-    n = verdict["areas"]
-
-    def km2(v):
-        return f"{v:,.0f} km²" if v >= 100 else f"{v:.3g} km²"
-
-    outlined = (
-        f"; {n} area{'s' if n != 1 else ''} outlined, {km2(verdict['area_km2'])} in all"
-        if n
-        else ""
-    )
-    head = (
-        "Deformation found"
-        if verdict["deformation"]
-        else "Possible deformation"
-        if verdict.get("doubtful_areas")
-        else "No deformation found"
-    )
-    lines = [f"{head} (score {verdict['score']:.2f}){outlined}."]
+    "What was found, in plain words. Raises `RequestError` where a part is missing."
+    _check_parts("verdict", verdict, "deformation score reason area_km2 areas")
+    columns = "area_km2 mean_probability peak_probability longitude latitude fringes coherence"
+    _check_parts("table of areas", areas.columns, columns)
+    head = "No deformation found"
+    if verdict["deformation"]:
+        head = "Deformation found"
+    elif verdict.get("doubtful_areas"):
+        head = "Possible deformation"
+    head += f" (score {verdict['score']:.2f})"
+    if verdict["areas"]:
+        plural = "s" if verdict["areas"] != 1 else ""
+        head += f"; {verdict['areas']} area{plural} outlined, {_km2(verdict['area_km2'])} in all"
+    lines = [head + "."]
     reason = plain(verdict["reason"], 400)
     if reason:
         lines.append(reason[0].upper() + reason[1:].rstrip(".") + ".")
     if len(areas):
-        number = areas.area_km2.idxmax()
-        a = areas.loc[number]
-
-        def known(v):
-            return v is not None and np.isfinite(v)
-
-        parts = [
-            km2(a.area_km2),
-            f"at {degrees_text(a.longitude, a.latitude)}",
-            (
-                f"probability {a.mean_probability:.2f} on average and {a.peak_probability:.2f} at"
-                " its peak"
-            ),
-            f"about {a.fringes:.2g} fringes" if known(a.fringes) else "",
-            f"coherence {a.coherence:.2f}" if known(a.coherence) else "",
-        ]
-        lines.append(f"Largest area ({number}): " + ", ".join(p for p in parts if p) + ".")
+        lines.append(_largest_area(areas))
     return lines
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-outlines
@@ -212,50 +178,24 @@ def outlines(
     # {number: [polygon, ...]}, largest area first; polygon = [outer ring, holes ...], each ring (n,
     # 2) float64 in the scene's coordinates, closed
 ) -> dict:
-    """The areas' polygons where the scene has them. Raises `RequestError` for a table whose
-    coordinate system is not WGS 84.
-    """
+    "The polygons where the scene has them. Raises `RequestError` if they are not on WGS 84."
     if not len(areas):
         return {}
     if areas.crs is None or areas.crs.to_epsg() != 4326:
-        raise RequestError(
-            "Areas must be in WGS 84 longitude and latitude",
-            areas.crs,
-            "Bring them there with to_crs(4326)",
-        )
-    left, _ = scene.transform * (0, 0)
-    right, _ = scene.transform * (scene.shape[1], 0)
-    found: dict[int, list] = {}
-    for number, geometry in (
-        areas.sort_values("area_km2", ascending=False).to_crs(scene.crs.to_wkt()).geometry.items()
-    ):
-        parts = [
-            p
-            for p in getattr(geometry, "geoms", [geometry])
-            if p.geom_type == "Polygon" and not p.is_empty
-        ]
-        found[number] = []
-        for part in parts:
-            turn = (
-                360 * np.round(((left + right) / 2 - part.centroid.x) / 360)
-                if scene.crs.is_geographic
-                else 0
-            )
-            found[number].append(
-                [np.asarray(r.coords)[:, :2] + (turn, 0) for r in (part.exterior, *part.interiors)]
-            )
-    return found
+        rule = "Areas must be in WGS 84 longitude and latitude"
+        raise RequestError(rule, areas.crs, "Bring them there with to_crs(4326)")
+    middle, _ = scene.transform * (scene.shape[1] / 2, 0)
+    on_grid = areas.sort_values("area_km2", ascending=False).to_crs(scene.crs.to_wkt())
+    polygons: dict[int, list] = {number: [] for number in on_grid.index}
+    for number, part in on_grid.geometry.explode().items():
+        turn = 0
+        if scene.crs.is_geographic:
+            turn = 360 * np.round((middle - part.centroid.x) / 360)
+        rings = (part.exterior, *part.interiors)
+        polygons[number].append([shapely.get_coordinates(ring) + (turn, 0) for ring in rings])
+    return polygons
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-draw-map
-# inches: longest side of the map; beside it; width and least height of the right column
-_LONGEST = 7.2
-_LEFT = 0.85
-_GAP = 0.25
-_SIDE = 1.55
-_COLUMN = 3.1
-_INK, _HALO = "#101018", "white"
-
-
 def draw_map(
     scene: Interferogram,  # at most about 1200 pixels a side
     # in EPSG:4326 with the columns of `verdict_lines`, index = number of the area; may be empty; an
@@ -267,231 +207,192 @@ def draw_map(
     path: str | Path | None = None,
     dpi: float = 110,  # dots per inch, 30 to 600
 ) -> Figure | None:  # None where a file was written
-    """Wrapped phase with the areas, scale, north, colours and the verdict. Raises `RequestError`
-    for a grid, table, path or dpi that cannot be drawn.
-    """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+    "The map as a picture. Raises `RequestError` for a grid, table, path or dpi out of bounds."
     if not 30 <= dpi <= 600:
         raise RequestError("dpi must lie between 30 and 600", dpi, "Choose 72 to 200")
     if path is not None and Path(path).suffix.lower() != ".png":
         raise RequestError("A map is written as a PNG file", path, "End its name in .png")
-    size = np.linalg.norm(ground_axes(scene), axis=1) * scene.shape[::-1]  # metres (right, down)
-    inches = np.maximum(size * _LONGEST / size.max(), 0.1)
     lines = verdict_lines(areas, verdict)
-    with (
-        matplotlib.rc_context(
-            {
-                "font.family": ["DejaVu Sans"],
-                "font.size": 8,
-                "text.usetex": False,
-                "axes.linewidth": 0.8,
-                "text.parse_math": False,
-            }
-        ),
-        warnings.catch_warnings(),
-    ):
+    titles = title_lines(scene, model)
+    with matplotlib.rc_context(_LOOK), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a script the font lacks
-        width = max(_LEFT + inches[0] + _GAP + _SIDE + 0.1, 6.4)
-        body = max(inches[1], _COLUMN)
-        words = [
-            w
-            for i, line in enumerate(lines)
-            for w in textwrap.wrap(line, int(width * 14.5)) or [""]
-        ]
-        bottom = 0.62 + 0.17 * (len(words) + 1)
-        top = 0.62
-        fig = Figure((width, body + bottom + top), dpi=dpi, facecolor="white")
-        FigureCanvasAgg(fig)
-
-        def place(x, y, w, h):
-            return fig.add_axes(
-                (
-                    x / width,
-                    1 - (top + y + h) / (body + bottom + top),
-                    w / width,
-                    h / (body + bottom + top),
-                )
-            )
-
-        _map(place(_LEFT, 0, *inches), scene, areas, dpi * inches)
-        _column(place, _LEFT + inches[0] + _GAP, body, scene, size[0] / inches[0])
-        for text, y, font, weight in zip(
-            title_lines(scene, model), (0.28, 0.49), (11, 8.5), ("bold", "normal")
-        ):
-            _write(fig, text, y, font, weight)
-        for i, word in enumerate(words):
-            _write(fig, word, top + body + 0.66 + 0.17 * i, 8.5, "bold" if i == 0 else "normal")
-        key = (
-            ("Outlined: areas found, numbered where there is room. " if len(areas) else "")
-            + ("Dashed: doubtful. " if "sure" in areas and not areas.sure.all() else "")
-            + "Grey: no data. Scale and north are those of the centre."
-        )
-        _write(fig, key, top + body + 0.66 + 0.17 * len(words), 7, "normal")
+        fig = _page(scene, areas, titles, lines, dpi)
         if path is None:
             return fig
         with atomic_path(path) as tmp:
-            fig.savefig(
-                tmp,
-                format="png",
-                dpi=dpi,
-                metadata={"Software": "insar_seg", "Title": " ".join(title_lines(scene, model))},
-            )
+            about = {"Software": "insar_seg", "Title": " ".join(titles)}
+            fig.savefig(tmp, format="png", dpi=dpi, metadata=about)
     return None
 
+# %% ../../nbs/8_maps/84_picture.ipynb #x-page
+_LONGEST = 7.2  # inches: longest side of the map
+_LEFT = 0.85  # of it
+_GAP = 0.25  # between it and the column
+_SIDE = 1.55  # width of the column
+_COLUMN = 3.1  # least height of the column
+_TOP = 0.62  # for the titles
+_LINE = 0.17  # from one line of words to the next
+_INK = "#101018"
+_HALO = "white"
+_LOOK = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8,
+    "text.usetex": False,
+    "text.parse_math": False,  # names of files may hold dollar signs
+    "axes.linewidth": 0.8,
+}
 
-def _write(fig, text, y, font, weight):
+# %% ../../nbs/8_maps/84_picture.ipynb #x-page-figure
+def _page(scene, areas, titles, lines, dpi):
+    "The figure with everything on it."
+    metres = np.linalg.norm(_ground_axes(scene), axis=1) * scene.shape[::-1]  # right, down
+    inches = np.maximum(metres * _LONGEST / metres.max(), 0.1)
+    width = max(_LEFT + inches[0] + _GAP + _SIDE + 0.1, 6.4)
+    body = max(inches[1], _COLUMN)
+    words = []
+    for line in lines:
+        words += textwrap.wrap(line, int(width * 14.5)) or [""]
+    height = _TOP + body + 0.62 + _LINE * (len(words) + 1)
+    fig = Figure((width, height), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(fig)
+
+    def place(x, y, w, h):
+        low = 1 - (_TOP + y + h) / height
+        return fig.add_axes(((_LEFT + x) / width, low, w / width, h / height))
+
+    _map(place(0, 0, *inches), scene, areas, dpi * inches)
+    _column(place, inches[0] + _GAP, body, scene, metres[0] / inches[0])
+    _write(fig, titles[0], 0.28, 11, "bold")
+    _write(fig, titles[1], 0.49, 8.5)
+    first = _TOP + body + 0.66
+    for i, word in enumerate(words):
+        _write(fig, word, first + _LINE * i, 8.5, "bold" if i == 0 else "normal")
+    _write(fig, _legend(areas), first + _LINE * len(words), 7)
+    return fig
+
+# %% ../../nbs/8_maps/84_picture.ipynb #x-write
+def _legend(areas):
+    text = "Grey: no data. Scale and north are those of the centre."
+    if "sure" in areas and not areas.sure.all():
+        text = f"Dashed: doubtful. {text}"
+    if len(areas):
+        text = f"Outlined: areas found, numbered where there is room. {text}"
+    return text
+
+
+def _write(fig, text, y, font, weight="normal"):
     "A line of text, y inches below the top, smaller where it would not fit."
     width, height = fig.get_size_inches()
-    t = fig.text(
-        0.12 / width,
-        1 - y / height,
-        text,
-        fontsize=font,
-        fontweight=weight,
-        va="baseline",
-        color=_INK,
-    )
-    longest = t.get_window_extent().width
+    line = fig.text(0.12 / width, 1 - y / height, text, va="baseline", color=_INK)
+    line.set(fontsize=font, fontweight=weight)
     room = (width - 0.24) * fig.dpi
+    longest = line.get_window_extent().width
     if longest > room:
-        t.set_fontsize(font * room / longest)
+        line.set_fontsize(font * room / longest)
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x--map
 def _map(ax, scene, areas, dots):
-    """Phase, outlines, labels and coordinates in axes that have the ground's shape; dots = (right,
-    down) pixels of the picture.
-    """
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path as Outline
-
+    "Phase, outlines, labels and coordinates; dots = (right, down) pixels of the picture."
     looks = min(max(1, int(min(np.array(scene.shape[::-1]) / dots))), *scene.shape)
     shown = multilook(scene, looks)
-    corner = shown.transform * (0, 0)
+    left, top = scene.transform * (0, 0)
+    right, bottom = scene.transform * scene.shape[::-1]
+    # looks leave a rest of rows and columns
     end = shown.transform * shown.shape[::-1]
-    whole = scene.transform * scene.shape[::-1]
     colour = fringe_colours()((np.where(shown.valid, shown.phase, 0) + np.pi) / (2 * np.pi))
     colour[~shown.valid] = (*NO_DATA_COLOUR, 1)
     ax.set_facecolor(NO_DATA_COLOUR)
-    ax.imshow(
-        colour,
-        extent=(corner[0], end[0], end[1], corner[1]),
-        interpolation="nearest",
-        aspect="auto",
-    )
-    ax.set(xlim=(corner[0], whole[0]), ylim=(whole[1], corner[1]))
-    rings = outlines(areas, scene)
-    for number, parts in rings.items():
-        if not parts:
-            continue
-        style = "-" if "sure" not in areas or areas.sure[number] else (0, (3, 2))
-        path = Outline.make_compound_path(
-            *(Outline(r, closed=True) for part in parts for r in part)
-        )
-        for line, edge, dash in ((3.2, _HALO, "-"), (1.3, _INK, style)):
-            ax.add_patch(
-                PathPatch(
-                    path,
-                    fill=False,
-                    edgecolor=edge,
-                    linewidth=line,
-                    linestyle=dash,
-                    joinstyle="round",
-                )
-            )
-    _numbers(ax, rings)
-    inch = ax.get_window_extent().size / ax.figure.dpi
-    steps = [
-        _ticks(axis, room) for axis, room in ((ax.xaxis, inch[0] / 0.95), (ax.yaxis, inch[1] / 0.6))
-    ]
+    extent = (left, end[0], end[1], top)
+    ax.imshow(colour, extent=extent, interpolation="nearest", aspect="auto")
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    polygons = {number: parts for number, parts in outlines(areas, scene).items() if parts}
+    for number, parts in polygons.items():
+        _outline(ax, parts, "sure" not in areas or areas.sure[number])
+    _numbers(ax, polygons)
+    _coordinates(ax, scene)
+    ax.tick_params(labelsize=7.5)
+
+
+def _outline(ax, parts, sure):
+    "A dark line, dashed where it is not sure, on a light one."
+    rings = [Outline(ring, closed=True) for polygon in parts for ring in polygon]
+    path = Outline.make_compound_path(*rings)
+    look = {"fill": False, "joinstyle": "round"}
+    dash = "-" if sure else (0, (3, 2))
+    ax.add_patch(PathPatch(path, edgecolor=_HALO, linewidth=3.2, **look))
+    ax.add_patch(PathPatch(path, edgecolor=_INK, linewidth=1.3, linestyle=dash, **look))
+
+# %% ../../nbs/8_maps/84_picture.ipynb #x-coordinates
+def _coordinates(ax, scene):
+    "Ticks and labels of both axes, as many as there is room for."
+    width, height = ax.get_window_extent().size / ax.figure.dpi
+    steps = (_ticks(ax.xaxis, width / 0.95), _ticks(ax.yaxis, height / 0.6))
     if scene.crs.is_geographic:
-        labels = ("longitude", "latitude")
-        for axis, ends, step in ((ax.xaxis, "EW", steps[0]), (ax.yaxis, "NS", steps[1])):
-            axis.set_major_formatter(_degrees(ends, step))
+        labels = ["longitude", "latitude"]
+        ax.xaxis.set_major_formatter(_degrees("EW", steps[0]))
+        ax.yaxis.set_major_formatter(_degrees("NS", steps[1]))
     else:
         unit, metres = scene.crs.linear_units_factor
+        if metres == 1:
+            unit = "km"
+        labels = [f"easting ({unit}), {plain(scene.crs.to_string(), 40)}", f"northing ({unit})"]
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(lambda v, _: f"{round(v / 1000, 3) if metres == 1 else v:.9g}")
-        labels = [f"{d} ({'km' if metres == 1 else unit})" for d in ("easting", "northing")]
-        labels[0] += f", {plain(scene.crs.to_string(), 40)}"
+            axis.set_major_formatter(_kilometres if unit == "km" else "{x:.9g}")
     ax.set_xlabel(labels[0])
-    if inch[1] > 0.8:
+    if height > 0.8:
         ax.set_ylabel(labels[1])
-    ax.tick_params(labelsize=7.5)
 
 
 def _ticks(axis, most):
     "Sets at most `most` round ticks, one where there is room for one only; returns their step."
-    from matplotlib.ticker import FixedLocator, MaxNLocator
-
     low, high = sorted(axis.get_view_interval())
     ticks = MaxNLocator(max(1, int(min(most, 7))), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     inside = ticks[(ticks >= low) & (ticks <= high)]
-    axis.set_major_locator(FixedLocator(inside if most >= 2 else inside[len(inside) // 2 :][:1]))
+    if most < 2:
+        inside = inside[len(inside) // 2 :][:1]
+    axis.set_major_locator(FixedLocator(inside))
     return ticks[1] - ticks[0]
 
+# %% ../../nbs/8_maps/84_picture.ipynb #x-labels
+def _degrees(letters, step):
+    "Formatter of degrees with as many digits as the step between ticks needs."
+    digits = len(f"{step:.7f}".rstrip("0").partition(".")[2])
 
-def _degrees(ends, step):
-    """Formatter of degrees with as many digits as the step between ticks needs; ends = letters of
-    plus and minus.
-    """
-    digits = next(
-        (
-            d
-            for d in range(7)
-            if round(step * 10**d) >= 1 and abs(step * 10**d - round(step * 10**d)) < 1e-3
-        ),
-        7,
-    )
+    def label(value, _):
+        return _degree_text(_near(value) if letters == "EW" else value, letters, digits)
 
-    def near(v):
-        return (v + 180) % 360 - 180 if ends == "EW" else v
-
-    return lambda v, _: (
-        f"{abs(near(v)):.{digits}f}°{ends[int(near(v) < 0)] if round(near(v) % 180, digits) % 180 else ''}"
-    )
+    return label
 
 
-def _numbers(ax, rings, most=40):
+def _kilometres(metres, _):
+    return f"{round(metres / 1000, 3):.9g}"
+
+
+def _numbers(ax, polygons, most=40):
     "The areas' numbers at their upper edge, largest area first, where none covers another."
-    import matplotlib.patheffects as effects
-
     frame = ax.get_window_extent()
+    look = {"ha": "center", "fontsize": 9, "fontweight": "bold", "color": _INK}
+    look["path_effects"] = [effects.withStroke(linewidth=2.5, foreground=_HALO)]
     taken = []
-    for number, parts in list(rings.items())[:most]:
-        if not parts:
-            continue
-        up = max((part[0] for part in parts), key=len)
-        ax.transData.transform(up)[:, 0]
-        y = ax.transData.transform(up)[:, 1]
-        tip = up[y.argmax()]
-        below = y.max() + 14 * ax.figure.dpi / 72 > frame.y1
-        t = ax.annotate(
-            str(number),
-            tip,
-            (0, -4 if below else 4),
-            textcoords="offset points",
-            ha="center",
-            va="top" if below else "bottom",
-            fontsize=9,
-            fontweight="bold",
-            color=_INK,
-            path_effects=[effects.withStroke(linewidth=2.5, foreground=_HALO)],
-            annotation_clip=True,
-            clip_on=True,
+    for number, parts in list(polygons.items())[:most]:
+        ring = max((polygon[0] for polygon in parts), key=len)
+        y = ax.transData.transform(ring)[:, 1]
+        text = {"va": "bottom", "xytext": (0, 4)}
+        if y.max() + 14 * ax.figure.dpi / 72 > frame.y1:  # no room above
+            text = {"va": "top", "xytext": (0, -4)}
+        label = ax.annotate(
+            str(number), ring[y.argmax()], textcoords="offset points", **text, **look
         )
-        space = t.get_window_extent()
-        if any(space.overlaps(b) for b in taken):
-            t.remove()
+        label.set(annotation_clip=True, clip_on=True)
+        space = label.get_window_extent()
+        if any(space.overlaps(other) for other in taken):
+            label.remove()
         else:
             taken.append(space)
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-round-length
-def round_length(
-    most: float,  # above 0, any unit
-) -> float:  # the largest of 1, 2, 5 times a power of ten that is not above `most`
-    "Length of a scale bar."
+def _round_length(most):
+    "The largest of 1, 2, 5 times a power of ten that is not above `most`."
     power = 10.0 ** np.floor(np.log10(most))
     return float(max(m for m in (1, 2, 5) if m * power <= most * (1 + 1e-9)) * power)
 
@@ -499,66 +400,44 @@ def round_length(
 def _column(place, x, body, scene, metres_per_inch):
     "Colours, scale and north, from the top; `place` makes axes x, y inches from the map's corner."
     tall = min(max(body - 2.0, 1.0), 2.4)
-    bar = place(x, 0.22, 0.2, tall)
-    bar.imshow(
-        fringe_colours()(np.linspace(0, 1, 256))[:, None],
-        extent=(0, 1, -np.pi, np.pi),
-        origin="lower",
-        aspect="auto",
-    )
-    bar.set(xticks=[], yticks=[-np.pi, 0, np.pi], yticklabels=["−π", "0", "π"])
-    bar.yaxis.tick_right()
-    bar.set_title("wrapped phase (rad)", fontsize=8, loc="left", pad=5)
+    _colour_bar(place(x, 0.22, 0.2, tall))
+    note = place(x, tall + 0.34, _SIDE, 0.75)
     cycle = (
         f"one colour cycle is\n{100 * scene.wavelength_m / 2:.2f} cm of motion\nalong the line of"
         " sight;\nphase grows away\nfrom the satellite"
     )
-    note = place(x, tall + 0.34, _SIDE, 0.75)
     note.text(0, 1, cycle, va="top", fontsize=7.5, linespacing=1.25, color=_INK)
     note.axis("off")
-    length = round_length(metres_per_inch * 1.25 / 1000)
-    ruler = place(x, body - 0.5, _SIDE, 0.5)
-    inch = length * 1000 / metres_per_inch
-    ruler.set(xlim=(0, _SIDE), ylim=(0, 0.5))
-    ruler.axis("off")
-    for half, colour in enumerate((_INK, "white")):
-        ruler.add_patch(_bar(half * inch / 2, inch / 2, colour))
-    ruler.text(
-        inch / 2,
-        0.16,
-        f"{length:g} km" if length >= 0.1 else f"{1000 * length:g} m",
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        color=_INK,
-    )
-    arrow = place(x + 0.75, 0.42, 0.8, 0.8)
-    right, up = north_on_screen(scene)
-    arrow.set(xlim=(-1, 1), ylim=(-1, 1))
-    arrow.axis("off")
-    arrow.annotate(
-        "",
-        (0.55 * right, 0.55 * up),
-        (-0.65 * right, -0.65 * up),
-        arrowprops={"arrowstyle": "-|>", "color": _INK, "linewidth": 1.4, "mutation_scale": 13},
-    )
-    arrow.text(
-        0.8 * right,
-        0.8 * up,
-        "N",
-        ha="center",
-        va="center",
-        fontsize=9,
-        fontweight="bold",
-        color=_INK,
-    )
+    _scale_bar(place(x, body - 0.5, _SIDE, 0.5), metres_per_inch)
+    _north_arrow(place(x + 0.75, 0.42, 0.8, 0.8), _north_on_screen(scene))
 
 
-def _bar(x, width, colour):
-    "One half of the scale bar, x and width in inches."
-    from matplotlib.patches import Rectangle
+def _colour_bar(ax):
+    colours = ScalarMappable(Normalize(-np.pi, np.pi), fringe_colours())
+    bar = ax.figure.colorbar(colours, cax=ax)
+    bar.set_ticks([-np.pi, 0, np.pi], labels=["−π", "0", "π"])
+    ax.set_title("wrapped phase (rad)", fontsize=8, loc="left", pad=5)
 
-    return Rectangle((x, 0.03), width, 0.09, facecolor=colour, edgecolor=_INK, linewidth=0.8)
+# %% ../../nbs/8_maps/84_picture.ipynb #x-scale-bar
+def _scale_bar(ax, metres_per_inch):
+    "A bar of a round length, half dark and half light, in axes whose units are inches."
+    km = _round_length(metres_per_inch * 1.25 / 1000)
+    half = km * 1000 / metres_per_inch / 2
+    look = {"color": [_INK, "white"], "edgecolor": _INK, "linewidth": 0.8}
+    ax.barh([0.075, 0.075], half, height=0.09, left=[0, half], **look)
+    text = f"{km:g} km" if km >= 0.1 else f"{1000 * km:g} m"
+    ax.text(half, 0.16, text, ha="center", va="bottom", fontsize=8, color=_INK)
+    ax.set(xlim=(0, _SIDE), ylim=(0, 0.5))
+    ax.axis("off")
+
+
+def _north_arrow(ax, north):
+    ax.set(xlim=(-1, 1), ylim=(-1, 1))
+    ax.axis("off")
+    arrow = {"arrowstyle": "-|>", "color": _INK, "linewidth": 1.4, "mutation_scale": 13}
+    ax.annotate("", 0.55 * north, -0.65 * north, arrowprops=arrow)
+    look = {"ha": "center", "va": "center", "fontsize": 9, "fontweight": "bold"}
+    ax.text(*(0.8 * north), "N", color=_INK, **look)
 
 
 def show_map(
@@ -569,17 +448,12 @@ def show_map(
     dpi: float = 72,  # dots per inch
 ) -> ShownImage:
     "The map as the value of a notebook's cell, in 256 colours to keep the notebook small."
-    import io
-
     from IPython.display import Image
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image as Pillow
 
     fig = draw_map(scene, areas, verdict, model, dpi=dpi)
-    made = io.BytesIO()
-    canvas = FigureCanvasAgg(fig)
-    canvas.draw()
-    Pillow.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(256).save(
-        made, "PNG", optimize=True
-    )
-    return Image(made.getvalue(), format="png")
+    fig.canvas.draw()
+    picture = Pillow.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3])
+    buffer = io.BytesIO()
+    picture.quantize(256).save(buffer, "PNG", optimize=True)
+    return Image(buffer.getvalue(), format="png")

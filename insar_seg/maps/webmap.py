@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import importlib
 import json
 import os
@@ -14,15 +13,19 @@ import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
-import pandas as pd
 import rasterio
 import rasterio.warp
+import shapely
+from jinja2 import Environment, PackageLoader
+from matplotlib.colors import to_hex
 from rasterio.crs import CRS
-from rasterio.transform import Affine
+from rasterio.transform import Affine, array_bounds
 
 from ..core.base import RequestError, WorkError, write_text
 from ..interferograms.interferogram import Interferogram, multilook, pixel_metres
+from .areas import bounding_box, lonlat, lonlat_outline, plain_properties
 from insar_seg.maps.picture import (
     NO_DATA_COLOUR,
     fringe_colours,
@@ -34,80 +37,61 @@ from insar_seg.maps.picture import (
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-# what it is a kind of: geopandas itself is imported where it is needed
-else:
-    GeoDataFrame = pd.DataFrame
 
 # %% auto #0
-__all__ = ['MAX_SIDE', 'on_degrees', 'write_html', 'footprint', 'write_stac']
+__all__ = ['write_html', 'write_stac']
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-on-degrees
-MAX_SIDE = 960  # pixels a side of the page's images before warping
+_MAX_SIDE = 960  # pixels a side of the page's images before warping
 
 
-def on_degrees(
-    scene: Interferogram,  # on any grid
-    probability: np.ndarray,  # (H, W) float32 0 to 1 on the scene's grid, NaN = no data
-    most: int = MAX_SIDE,  # larger scenes are thinned by a whole number
-    # scene on WGS 84 without coherence, rows from north to south; probability (h, w) float32
-) -> tuple:
-    """Scene and probability on a grid of longitude and latitude. Raises `RequestError` for a
-    probability of another shape.
-    """
-    if np.shape(probability) != scene.shape:
-        raise RequestError(
-            "Probability must have its scene's shape",
-            f"{np.shape(probability)} against {scene.shape}",
-            "Give the map of this scene",
-        )
-    n = min(-(-max(scene.shape) // most), *scene.shape)
-    small = multilook(dataclasses.replace(scene, coherence=None), n)
-    h, w = small.shape
-    west, south, east, north = rasterio.transform.array_bounds(*small.shape, small.transform)
+def _degree_grid(scene):
+    "System, transform and shape of a grid of degrees, north up, and the longitude of its zero."
+    h, w = scene.shape
+    west, south, east, north = array_bounds(h, w, scene.transform)
     south, north = sorted((south, north))
-    middle = 0.0
-    crs = CRS.from_epsg(4326)
-    turned = small.transform.e > 0
     if scene.crs.to_epsg() == 4326:
-        grid = Affine(small.transform.a, 0, west, 0, -abs(small.transform.e), north)
-    else:
-        (middle,), _ = rasterio.warp.transform(
-            scene.crs, "EPSG:4326", [(west + east) / 2], [(south + north) / 2]
-        )
-        # longitudes about the scene's own: no jump at the date line
-        crs = CRS.from_proj4(f"+proj=longlat +ellps=WGS84 +pm={middle:.9f} +no_defs")
-        grid, w, h = rasterio.warp.calculate_default_transform(
-            scene.crs, crs, w, h, west, south, east, north
-        )
+        grid = Affine(scene.transform.a, 0, west, 0, -abs(scene.transform.e), north)
+        return scene.crs, grid, (h, w), 0.0
+    middle, _ = lonlat(scene, w / 2, h / 2)
+    # longitudes about the scene's own: no jump at the date line
+    crs = CRS.from_proj4(f"+proj=longlat +ellps=WGS84 +pm={middle:.9f} +no_defs")
+    grid, w, h = rasterio.warp.calculate_default_transform(
+        scene.crs, crs, w, h, west, south, east, north
+    )
+    return crs, grid, (h, w), float(middle)
 
-    def warped(array, transform, how):
-        if array.shape == (h, w) and scene.crs.to_epsg() == 4326:
-            return array[::-1] if turned else array
-        out = np.full((h, w), np.nan, np.float32)
-        rasterio.warp.reproject(
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-warp
+def _on_degrees(scene, probability, most=_MAX_SIDE):
+    "Scene, thinned, and probability on WGS 84. Raises `RequestError` for another shape."
+    if np.shape(probability) != scene.shape:
+        shapes = f"{np.shape(probability)} against {scene.shape}"
+        rule = "Probability must have its scene's shape"
+        raise RequestError(rule, shapes, "Give the map of this scene")
+    looks = min(-(-max(scene.shape) // most), *scene.shape)
+    small = multilook(dataclasses.replace(scene, coherence=None), looks)
+    crs, grid, shape, middle = _degree_grid(small)
+
+    def warped(array, transform, resampling):
+        return rasterio.warp.reproject(
             np.ascontiguousarray(array, np.float32),
-            out,
+            np.full(shape, np.nan, np.float32),
             src_transform=transform,
             src_crs=scene.crs,
             dst_transform=grid,
             dst_crs=crs,
             src_nodata=np.nan,
             dst_nodata=np.nan,
-            resampling=how,
-        )
-        return out
+            resampling=rasterio.warp.Resampling[resampling],
+        )[0]
 
-    phase = warped(small.phase, small.transform, rasterio.warp.Resampling.nearest)
-    chance = warped(
-        np.asarray(probability, np.float32), scene.transform, rasterio.warp.Resampling.average
-    )
     there = dataclasses.replace(
         small,
-        phase=phase,
+        phase=warped(small.phase, small.transform, "nearest"),
         crs=CRS.from_epsg(4326),
-        transform=Affine(grid.a, 0, grid.c + middle, 0, grid.e, grid.f),
+        transform=Affine.translation(middle, 0) * grid,
     )
-    return there, chance
+    return there, warped(probability, scene.transform, "average")
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-write-html
 def _needed(name):
@@ -115,30 +99,8 @@ def _needed(name):
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise RequestError(
-            f"This file needs the package {name.split('.')[0]}, which is not installed",
-            None,
-            "Install it with: pip install insar_seg[map]",
-        ) from None
-
-
-_FRAME = (780, 600)  # largest map, CSS pixels (right, down)
-_POINTER = """
-const [h, w] = [image.data.rows[0], image.data.columns[0]];
-const c = Math.floor((cb_obj.x - image.data.x[0]) / image.data.dw[0] * w), r = Math.floor((cb_obj.y - image.data.y[0]) / image.data.dh[0] * h);
-const lon = ((cb_obj.x + 180) % 360 + 360) % 360 - 180, lat = cb_obj.y;
-let text = Math.abs(lat).toFixed(4) + "°" + (lat < 0 ? "S" : "N") + " " + Math.abs(lon).toFixed(4) + "°" + (lon < 0 ? "W" : "E");
-if (c >= 0 && c < w && r >= 0 && r < h) {
-    const p = image.data.phase[0][r * w + c], q = image.data.probability[0][r * w + c];
-    text += p == 255 ? ", no phase" : ", phase " + ((p + 0.5) / 255 * 2 * Math.PI - Math.PI).toFixed(2) + " rad";
-    text += q == 255 ? ", no probability" : ", probability " + (q / 250).toFixed(2);
-}
-readout.text = text;
-"""
-_TICK = (
-    "const v = turn ? ((tick + 180) % 360 + 360) % 360 - 180 : tick; return"
-    " String(+Math.abs(v).toFixed(6)) + '°' + (v == 0 ? '' : ends[v < 0 ? 1 : 0]);"
-)
+        rule = f"This file needs the package {name.split('.')[0]}, which is not installed"
+        raise RequestError(rule, cure="Install it with: pip install insar_seg[map]") from None
 
 
 def write_html(
@@ -150,304 +112,260 @@ def write_html(
     verdict: dict,  # as `verdict_lines`
     model: str,  # the model's name
 ) -> int:  # bytes written
-    """A page to look into the map, with all it needs inside. Raises `RequestError` without Bokeh,
-    or for parts that do not belong together.
-    """
-    m, layouts, embed, resources = (
-        _needed(f"bokeh.{n}") for n in ("models", "layouts", "embed", "resources")
+    "A page to look into the map. Raises `RequestError` without Bokeh, or for another shape."
+    embed, resources = _needed("bokeh.embed"), _needed("bokeh.resources")
+    titles = title_lines(scene, model)
+    words = {"titles": titles, "lines": verdict_lines(areas, verdict)}
+    words["cycle_cm"] = 100 * scene.wavelength_m / 2
+    there, chance = _on_degrees(scene, probability)
+    templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True)
+    page = embed.file_html(
+        _with_controls(there, chance, areas),
+        resources.INLINE,
+        title=titles[0],
+        template=templates.get_template("map_page.html.j2"),
+        template_variables=words,
     )
-    lines = verdict_lines(areas, verdict)
-    head, second = title_lines(scene, model)
-    there, chance = on_degrees(scene, probability)
-    plot, images, shapes, source = _plot(m, there, chance, areas)
-
-    def text(body, **style):
-        return m.Div(
-            text=body,
-            disable_math=True,
-            styles={"font-family": "sans-serif", "color": "#222", "max-width": "1000px", **style},
-        )
-
-    escaped = [html.escape(line) for line in (head, second, *lines)]
-    top = text(
-        f"<h1 style='font-size:19px;margin:4px 0'>{escaped[0]}</h1>{escaped[1]}<p style='margin:8px"
-        f" 0 2px'><b>{escaped[2]}</b>" + "".join(f"<br>{line}" for line in escaped[3:]),
-        **{"font-size": "13px"},
-    )
-    readout = text(
-        "Move the pointer over the map",
-        **{"font-size": "13px", "font-variant-numeric": "tabular-nums"},
-    )
-    plot.js_on_event(
-        "mousemove", m.CustomJS(args={"image": source, "readout": readout}, code=_POINTER)
-    )
-    layers = m.CheckboxButtonGroup(labels=["Phase", "Probability", "Areas"], active=[0, 2])
-    layers.js_on_change(
-        "active",
-        m.CustomJS(
-            args={"layers": [[images[0]], [images[1]], shapes]},
-            code=(
-                "layers.forEach((l, i) => l.forEach(r => { r.visible ="
-                " cb_obj.active.includes(i) }))"
-            ),
-        ),
-    )
-    sliders = [
-        m.Slider(
-            start=0,
-            end=1,
-            step=0.05,
-            value=image.glyph.global_alpha,
-            title=f"{name}: opacity",
-            width=180,
-        )
-        for name, image in zip(("Phase", "Probability"), images)
-    ]
-    for slider, image in zip(sliders, images):
-        slider.js_link("value", image.glyph, "global_alpha")
-    cycle = text(
-        f"One colour cycle is {100 * scene.wavelength_m / 2:.2f} cm of motion along the line of"
-        " sight; phase grows away from the satellite. Grey: no data.",
-        **{"font-size": "12px"},
-    )
-    page = layouts.column(top, layouts.row(layers, *sliders, spacing=24), plot, readout, cycle)
-    write_text(path, embed.file_html(page, resources.INLINE, title=head))
+    write_text(path, page)
     return Path(path).stat().st_size
 
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-controls
+def _with_controls(scene, probability, areas):
+    "Bokeh layout of the plot and its controls; the scene lies on degrees."
+    from bokeh.layouts import column, row
+    from bokeh.models import CheckboxButtonGroup, CustomJS, Slider
+
+    plot = _plot(scene)
+    source = _image_source(scene, probability)
+    pointer = "showPointer(image.data, cb_obj.x, cb_obj.y)"
+    plot.js_on_event("mousemove", CustomJS(args={"image": source}, code=pointer))
+    images = _images(plot, source)
+    layers = [*([image] for image in images), _shapes(plot, scene, areas)]
+    buttons = CheckboxButtonGroup(labels=["Phase", "Probability", "Areas"], active=[0, 2])
+    code = "layers.forEach((l, i) => l.forEach(r => { r.visible = cb_obj.active.includes(i) }))"
+    buttons.js_on_change("active", CustomJS(args={"layers": layers}, code=code))
+    sliders = []
+    for name, image in zip(buttons.labels, images):
+        slider = Slider(start=0, end=1, step=0.05, title=f"{name}: opacity", width=180)
+        slider.value = image.glyph.global_alpha
+        slider.js_link("value", image.glyph, "global_alpha")
+        sliders.append(slider)
+    return column(row(buttons, *sliders, spacing=24), plot)
+
 # %% ../../nbs/8_maps/85_webmap.ipynb #x--plot
-def _steps(values, low, high, n):
-    "uint8 (1, h, w) rows from south to north: 0 to n - 1 from low to high, 255 = no data."
-    share = np.where(np.isfinite(values), (values - low) / (high - low), 0)
-    return [
-        np.ascontiguousarray(
-            np.where(np.isfinite(values), np.clip(np.floor(share * n), 0, n - 1), 255).astype(
-                np.uint8
-            )[::-1]
-        )
-    ]
+_FRAME = (780, 600)  # largest map, CSS pixels (right, down)
+_LEAST_FRAME = (320, 220)
 
 
-def _plot(m, scene, probability, areas):
-    "Bokeh plot, its two image renderers, the renderers of the areas, and the images' source."
-    import matplotlib
+def _plot(scene):
+    "An empty Bokeh plot over a scene on degrees, with coordinates, tools and a bar of kilometres."
+    from bokeh import models
     from bokeh.plotting import figure
 
-    h, w = scene.shape
-    t = scene.transform
-    west = t.c
-    south = t.f + h * t.e
-    size = np.array([w * t.a, -h * t.e])
-    metres = np.array(pixel_metres(south + size[1] / 2, (1, 1)))[::-1]  # of a degree (east, north)
-    ground = size * metres
+    west, south, east, north = array_bounds(*scene.shape, scene.transform)
+    size = np.array([east - west, north - south])
+    degree_m = np.array(pixel_metres((south + north) / 2, (1, 1)))[::-1]  # (east, north)
+    ground = size * degree_m
     frame = ground * min(np.array(_FRAME) / ground)
-    wide = np.maximum(frame, (320, 220))  # a narrow scene gets room beside it
-    low = np.array([west, south]) - (wide / frame - 1) / 2 * size
+    wide = np.maximum(frame, _LEAST_FRAME)
     span = wide / frame * size
+    low = np.array([west, south]) - (span - size) / 2
+    wheel = models.WheelZoomTool(zoom_on_axis=False)
+    tools = [models.PanTool(), models.BoxZoomTool(match_aspect=True), wheel]
     plot = figure(
-        frame_width=int(round(wide[0])),
-        frame_height=int(round(wide[1])),
+        frame_width=round(wide[0]),
+        frame_height=round(wide[1]),
         x_range=(low[0], low[0] + span[0]),
         y_range=(low[1], low[1] + span[1]),
         toolbar_location="right",
-        tools=[m.PanTool(), m.BoxZoomTool(match_aspect=True), m.ResetTool(), m.SaveTool()],
+        tools=[*tools, models.ResetTool(), models.SaveTool()],
+        active_scroll=wheel,
         background_fill_color=tuple(int(255 * v) for v in NO_DATA_COLOUR),
     )
-    wheel = m.WheelZoomTool(zoom_on_axis=False)
-    plot.add_tools(wheel)
-    plot.toolbar.active_scroll = wheel
     plot.toolbar.logo = None
     plot.grid.visible = False
-    for axis, name, ends, turn in (
-        (plot.xaxis, "longitude", "EW", True),
-        (plot.yaxis, "latitude", "NS", False),
-    ):
-        axis.axis_label_text_font_style = "normal"
+    for axis, name, letters in ((plot.xaxis, "longitude", "EW"), (plot.yaxis, "latitude", "NS")):
         axis.axis_label = name
-        axis.formatter = m.CustomJSTickFormatter(args={"ends": ends, "turn": turn}, code=_TICK)
+        axis.axis_label_text_font_style = "normal"
+        code = f"return tickText(tick, '{letters}')"
+        axis.formatter = models.CustomJSTickFormatter(code=code)
+    _scale_bar(plot, span[0], degree_m[0] / 1000)
+    return plot
 
-    def palette(rgba):
-        return [matplotlib.colors.to_hex(c, keep_alpha=True) for c in rgba]
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-scale-bar
+def _scale_bar(plot, degrees, degree_km):
+    "A bar that follows the zoom: Bokeh's own counts the kilometres across the frame."
+    from bokeh.models import CustomJS, Range1d, ScaleBar
 
-    chances = matplotlib.colormaps["viridis"](np.linspace(0, 1, 251))
-    chances[:, 3] = np.linspace(0, 2, 251).clip(0, 1)  # nothing is drawn where nothing is expected
-    scales = {
-        "phase": (palette(fringe_colours()(np.linspace(0, 1, 255))), -np.pi, np.pi),
-        "probability": (palette(chances), 0, 1),
-    }
-    steps = {
+    across = Range1d(0, degrees * degree_km)
+    code = "across.end = (cb_obj.end - cb_obj.start) * km"
+    plot.x_range.js_on_change("end", CustomJS(args={"across": across, "km": degree_km}, code=code))
+    look = {"location": "bottom_left", "background_fill_alpha": 0.85, "bar_length": 0.2}
+    plot.add_layout(ScaleBar(range=across, unit="km", **look))
+
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-images
+def _steps(values, low, high, n):
+    "uint8 (h, w), rows from south to north: 0 to n - 1 from low to high, 255 = no data."
+    share = np.nan_to_num((values - low) / (high - low))
+    steps = np.clip(np.floor(share * n), 0, n - 1)
+    return np.ascontiguousarray(np.where(np.isfinite(values), steps, 255).astype(np.uint8)[::-1])
+
+
+def _image_source(scene, probability):
+    "Both images and where they lie, as the page's script reads them too."
+    from bokeh.models import ColumnDataSource
+
+    west, south, east, north = array_bounds(*scene.shape, scene.transform)
+    data = {
         "phase": _steps(scene.phase, -np.pi, np.pi, 255),
-        "probability": _steps(probability + 0.002, 0, 1.004, 251),
+        "probability": _steps(probability + 0.002, 0, 1.004, 251),  # rounded to 1/250
+        "x": west,
+        "y": south,
+        "dw": east - west,
+        "dh": north - south,
+        "rows": scene.shape[0],
+        "columns": scene.shape[1],
     }
-    source = m.ColumnDataSource(
-        {
-            **steps,
-            "x": [west],
-            "y": [south],
-            "dw": [size[0]],
-            "dh": [size[1]],
-            "rows": [h],
-            "columns": [w],
-        }
-    )
-    images = []
-    for (name, (colours, first, last)), title in zip(
-        scales.items(), ("wrapped phase (rad)", "probability")
-    ):
-        mapper = m.LinearColorMapper(
-            palette=colours, low=-0.5, high=len(colours) - 0.5, high_color="#00000000"
-        )
-        images.append(
-            plot.image(
-                image=name,
-                x="x",
-                y="y",
-                dw="dw",
-                dh="dh",
-                source=source,
-                color_mapper=mapper,
-                global_alpha=1.0 if name == "phase" else 0.7,
-                visible=name == "phase",
-            )
-        )
-        ends = (
-            {-np.pi: "−π", 0: "0", np.pi: "π"}
-            if name == "phase"
-            else {v: f"{v:g}" for v in (0, 0.25, 0.5, 0.75, 1)}
-        )
-        plot.add_layout(
-            m.ColorBar(
-                color_mapper=m.LinearColorMapper(palette=colours, low=first, high=last),
-                title=title,
-                width=14,
-                height=min(220, plot.frame_height - 40),
-                major_label_overrides=ends,
-                ticker=m.FixedTicker(ticks=list(ends)),
-                title_text_font_style="normal",
-                title_standoff=8,
-                bar_line_color="#666666",
-            ),
-            "right",
-        )
-    across = m.Range1d(0, span[0] * metres[0] / 1000)  # kilometres across the frame
-    plot.x_range.js_on_change(
-        "end",
-        m.CustomJS(
-            args={"across": across, "km": metres[0] / 1000},
-            code="across.end = (cb_obj.end - cb_obj.start) * km",
-        ),
-    )
-    plot.add_layout(
-        m.ScaleBar(
-            range=across,
-            unit="km",
-            location="bottom_left",
-            background_fill_alpha=0.85,
-            bar_length=0.2,
-        )
-    )
-    return plot, images, _shapes(m, plot, scene, areas), source
+    return ColumnDataSource({name: [value] for name, value in data.items()})
 
 
-def _shapes(m, plot, scene, areas):
-    "Areas with a hover; figures are text made here, so that nothing from outside reaches the page."
+def _images(plot, source):
+    "Renderers of phase and probability, the latter hidden at first."
+    fringes = fringe_colours()(np.linspace(0, 1, 255))
+    chances = matplotlib.colormaps["viridis"](np.linspace(0, 1, 251))
+    chances[:, 3] = np.linspace(0, 2, 251).clip(0, 1)
+    cycle = {-np.pi: "−π", 0: "0", np.pi: "π"}
+    quarters = {v: f"{v:g}" for v in (0, 0.25, 0.5, 0.75, 1)}
+    phase = _image(plot, source, "phase", fringes, global_alpha=1.0)
+    _colour_bar(plot, "wrapped phase (rad)", fringes, cycle)
+    probability = _image(plot, source, "probability", chances, global_alpha=0.7, visible=False)
+    _colour_bar(plot, "probability", chances, quarters)
+    return [phase, probability]
+
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-image
+def _palette(colours):
+    return [to_hex(colour, keep_alpha=True) for colour in colours]
+
+
+def _image(plot, source, name, colours, **look):
+    from bokeh.models import LinearColorMapper
+
+    mapper = LinearColorMapper(palette=_palette(colours), low=-0.5, high=len(colours) - 0.5)
+    mapper.high_color = "#00000000"  # no data
+    place = {key: key for key in ("x", "y", "dw", "dh")}
+    return plot.image(name, source=source, color_mapper=mapper, **place, **look)
+
+
+def _colour_bar(plot, title, colours, labels):
+    "A bar from the first to the last of the labels, {value: text}."
+    from bokeh.models import ColorBar, FixedTicker, LinearColorMapper
+
+    ticks = list(labels)
+    bar = ColorBar(
+        color_mapper=LinearColorMapper(palette=_palette(colours), low=ticks[0], high=ticks[-1]),
+        title=title,
+        title_text_font_style="normal",
+        title_standoff=8,
+        width=14,
+        height=min(220, plot.frame_height - 40),
+        major_label_overrides=labels,
+        ticker=FixedTicker(ticks=ticks),
+        bar_line_color="#666666",
+    )
+    plot.add_layout(bar, "right")
+
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-shapes
+_TIPS = {
+    "area_km2": ("area", "{:,.4g} km²"),
+    "mean_probability": ("mean probability", "{:.2f}"),
+    "peak_probability": ("peak probability", "{:.2f}"),
+    "fringes": ("fringes", "{:.2g}"),
+    "coherence": ("coherence", "{:.2f}"),
+}
+
+
+def _shapes(plot, scene, areas):
+    "Renderers of the areas; none where there is no area."
+    from bokeh.models import ColumnDataSource, HoverTool, MultiPolygons
+
     if not len(areas):
         return []
+    # a quarter of a pixel cannot be seen, and makes the page small
     thin = areas.set_geometry(areas.geometry.simplify(0.25 * scene.transform.a))
-    rings = outlines(thin, scene)
-
-    def axis(k):
-        return [
-            [[np.round(r[:, k], 6).tolist() for r in part] for part in parts]
-            for parts in rings.values()
-        ]
-
-    def known(v, form):
-        return form.format(v) if v is not None and np.isfinite(v) else "not known"
-
-    rows = [areas.loc[number] for number in rings]
-    data = {
-        "xs": axis(0),
-        "ys": axis(1),
-        "number": [str(n) for n in rings],
-        "area": [known(a.area_km2, "{:,.4g} km²") for a in rows],
-    }
-    data |= {
-        k: [known(getattr(a, c), f) for a in rows]
-        for k, c, f in (
-            ("mean", "mean_probability", "{:.2f}"),
-            ("peak", "peak_probability", "{:.2f}"),
-            ("fringes", "fringes", "{:.2g}"),
-            ("coherence", "coherence", "{:.2f}"),
-        )
-    }
-    data["sure"] = ["yes" if "sure" not in areas or a.sure else "no, doubtful" for a in rows]
-    source = m.ColumnDataSource(data)
-
-    def draw(**line):
-        return plot.multi_polygons(xs="xs", ys="ys", source=source, fill_color="white", **line)
-
-    halo = draw(fill_alpha=0, line_color="white", line_width=4)
-    line = draw(fill_alpha=0, line_color="#101018", line_width=1.6)
-    line.hover_glyph = m.MultiPolygons(
-        xs="xs", ys="ys", fill_alpha=0.15, fill_color="white", line_color="#101018", line_width=2.4
-    )
-    tips = [
-        ("number", "@number"),
-        ("area", "@area"),
-        ("mean probability", "@mean"),
-        ("peak probability", "@peak"),
-        ("fringes", "@fringes"),
-        ("coherence", "@coherence"),
-        ("sure", "@sure"),
-    ]
-    plot.add_tools(m.HoverTool(renderers=[line], tooltips=tips, point_policy="follow_mouse"))
+    polygons = outlines(thin, scene)
+    rows = areas.loc[list(polygons)]
+    data = {"xs": _axis(polygons, 0), "ys": _axis(polygons, 1)}
+    data["number"] = [str(number) for number in rows.index]
+    for column, (_, form) in _TIPS.items():
+        data[column] = ["not known" if np.isnan(v) else form.format(v) for v in rows[column]]
+    data["sure"] = ["yes"] * len(rows)
+    if "sure" in rows:
+        data["sure"] = np.where(rows.sure, "yes", "no, doubtful").tolist()
+    look = {"xs": "xs", "ys": "ys", "source": ColumnDataSource(data), "fill_color": "white"}
+    halo = plot.multi_polygons(fill_alpha=0, line_color="white", line_width=4, **look)
+    line = plot.multi_polygons(fill_alpha=0, line_color="#101018", line_width=1.6, **look)
+    hover = {"fill_alpha": 0.15, "fill_color": "white", "line_color": "#101018", "line_width": 2.4}
+    line.hover_glyph = MultiPolygons(xs="xs", ys="ys", **hover)
+    tips = [(title, f"@{column}") for column, (title, _) in _TIPS.items()]
+    tips = [("number", "@number"), *tips, ("sure", "@sure")]
+    plot.add_tools(HoverTool(renderers=[line], tooltips=tips, point_policy="follow_mouse"))
     return [halo, line]
 
-# %% ../../nbs/8_maps/85_webmap.ipynb #x-footprint
-def footprint(
-    scene: Interferogram,  # on any grid
-    # GeoJSON geometry (dict) of the grid in WGS 84, counter-clockwise; bounding box [west, south,
-    # east, north], west > east across the date line
-) -> tuple:
-    "Where the grid lies. Raises `WorkError` for one that holds a pole."
-    from shapely import affinity
-    from shapely.geometry import MultiPolygon, Polygon, box, mapping, polygon
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-axis
+def _axis(polygons, k):
+    "Coordinates of one axis as Bokeh nests them: areas, polygons, rings."
+    areas = []
+    for parts in polygons.values():
+        areas.append([[np.round(ring[:, k], 6).tolist() for ring in rings] for rings in parts])
+    return areas
 
-    h, w = scene.shape
-    n = 1 if scene.crs.is_geographic else 8
-    side = np.arange(n) / n
-    columns = np.concatenate([side, np.ones(n), 1 - side, np.zeros(n)]) * w
-    rows = np.concatenate([np.zeros(n), side, np.ones(n), 1 - side]) * h
-    x, y = scene.transform * (columns, rows)
-    lon, lat = map(np.array, rasterio.warp.transform(scene.crs, "EPSG:4326", x, y))
-    lon = np.unwrap(np.append(lon, lon[0]), period=360)
-    if abs(lon[-1] - lon[0]) > 1:
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-footprint
+def _footprint(scene):
+    "Polygons of the grid on WGS 84, to 6 decimals. Raises `WorkError` for one that holds a pole."
+    step = max(scene.shape) / 8
+    border = shapely.box(0, 0, scene.shape[1], scene.shape[0])
+    dense = shapely.segmentize(border, step)
+    longitudes = lonlat(scene, *shapely.get_coordinates(dense).T)[0]
+    if np.abs(np.diff(longitudes)).max() > 180:
         raise WorkError("A footprint must not hold a pole", scene.name, "Cut the scene")
-    lon = lon[:-1] - 360 * np.floor((lon.min() + 180) / 360)  # the western edge in -180 to 180
-    whole = Polygon(np.round(np.stack([lon, lat], 1), 6))
-    parts = (
-        [whole]
-        if lon.max() <= 180
-        else [
-            whole.intersection(box(-180, -90, 180, 90)),
-            affinity.translate(whole.intersection(box(180, -90, 540, 90)), -360),
-        ]
-    )
-    parts = [polygon.orient(p) for p in parts if p.area > 0]
-    west, south, east, north = whole.bounds
-    bounds = [west, south, east - 360 if east > 180 else east, north]
-    return json.loads(json.dumps(mapping(parts[0] if len(parts) == 1 else MultiPolygon(parts)))), [
-        float(round(v, 6)) for v in bounds
-    ]
+    return shapely.transform(lonlat_outline(border, scene, step), lambda at: np.round(at, 6))
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-write-stac
-_TYPES = {
-    ".geojson": "application/geo+json",
-    ".gpkg": "application/geopackage+sqlite3",
-    ".png": "image/png",
-    ".html": "text/html",
-    ".json": "application/json",
-}
+def write_stac(
+    path: str | Path,  # .json file, written whole or not at all
+    scene: Interferogram,  # with dates; its grid gives the footprint
+    # {name: path of a file that exists}; names as `probability`, `mask`, `areas`, `phase`,
+    # `picture`, `page`; others are data
+    files: dict,
+    # what made them, such as model, threshold, verdict; written with the prefix insar_seg:
+    properties: dict,
+) -> dict:  # the Item
+    "A STAC Item of a scene. Raises `RequestError` without pystac, dates or a file."
+    pystac = _needed("pystac")
+    if not scene.dates:
+        rule = "A STAC Item must have a time, and the dates of this scene are not known"
+        cure = "Name the file by its pair, YYYYMMDD_YYYYMMDD, or leave STAC out"
+        raise RequestError(rule, plain(scene.name), cure)
+    first, last = sorted(scene.dates)
+    about = {"start_datetime": f"{first}T00:00:00Z", "end_datetime": f"{last}T23:59:59Z"}
+    for name, value in plain_properties(properties).items():
+        about[f"insar_seg:{name}"] = value
+    geometry = _footprint(scene)
+    item = pystac.Item(
+        id=plain(scene.name) or Path(path).stem,
+        geometry=geometry.__geo_interface__,
+        bbox=bounding_box([geometry]),
+        datetime=None,
+        properties=about,
+    )
+    grids = {name: _add_file(item, name, Path(file), path) for name, file in files.items()}
+    _add_extensions(item, scene, grids)
+    members = item.to_dict(include_self_link=False, transform_hrefs=False)
+    text = json.dumps(members, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+    return json.loads(text)
+
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-assets
 _ASSETS = {
     "probability": ("Probability that a pixel is affected", ["data"]),
     "mask": ("Affected area, 0/1, 255 = no data", ["data"]),
@@ -458,121 +376,53 @@ _ASSETS = {
 }
 
 
-def write_stac(
-    path: str | Path,  # .json file, written whole or not at all
-    scene: Interferogram,  # with dates; its grid gives the footprint
-    # {name: path of a file that exists}; names as `probability`, `mask`, `areas`, `phase`,
-    # `picture`, `page`; others are data
-    files: dict,
-    # what made them, such as model, threshold, verdict; written with the prefix insar_seg:
-    properties: dict,
-) -> dict:  # the Item
-    """A STAC Item of a scene's results. Raises `RequestError` without pystac, dates or a file, or
-    for properties that are not plain.
-    """
-    pystac, projection, sat = (
-        _needed(n) for n in ("pystac", "pystac.extensions.projection", "pystac.extensions.sat")
-    )
-    if not scene.dates:
-        raise RequestError(
-            "A STAC Item must have a time, and the dates of this scene are not known",
-            plain(scene.name),
-            "Name the file by its pair, YYYYMMDD_YYYYMMDD, or leave STAC out",
-        )
-    folder = Path(path).absolute().parent
-    geometry, bounds = footprint(scene)
-    ends = {
-        k: f"{d.isoformat()}T{t}Z"
-        for k, d, t in zip(
-            ("start_datetime", "end_datetime"), sorted(scene.dates), ("00:00:00", "23:59:59")
-        )
-    }
-    item = pystac.Item(
-        plain(scene.name) or Path(path).stem,
-        geometry,
-        bounds,
-        None,
-        {**ends, **{f"insar_seg:{k}": _plain(v) for k, v in properties.items()}},
-    )
-    own = _grid(scene.crs, scene.transform, scene.shape)
-    grids = {}
-    for name, file in files.items():
-        file = Path(file)
-        if not file.is_file():
-            raise RequestError(
-                "An asset must be a file that exists", file, "Write it before the Item"
-            )
-        title, roles = _ASSETS.get(name, (name, ["data"]))
-        kind, grids[name] = (
-            _raster(file)
-            if file.suffix.lower() in (".tif", ".tiff")
-            else (_TYPES.get(file.suffix.lower()), None)
-        )
-        item.add_asset(
-            name,
-            pystac.Asset(
-                urllib.parse.quote(Path(os.path.relpath(file.absolute(), folder)).as_posix()),
-                title,
-                media_type=kind,
-                roles=roles,
-            ),
-        )
-    # the files may be finer than the scene that is shown
-    own = next((g for g in grids.values() if g), own)
-    extend = projection.ProjectionExtension.ext
-    extend(item, add_if_missing=True).apply(**own)
+def _add_file(item, name, file, item_path):
+    "Add a file as an asset. Returns its grid; None where it has none."
+    from pystac import Asset, MediaType
+
+    if not file.is_file():
+        raise RequestError("An asset must be a file that exists", file, "Write it before the Item")
+    grid = None
+    # endings are the names of pystac's types, but for the GeoPackage's
+    kind = file.suffix[1:].upper().replace("GPKG", "GEOPACKAGE")
+    if kind in ("TIF", "TIFF"):
+        kind, grid = _raster(file)
+    title, roles = _ASSETS.get(name, (name, ["data"]))
+    address = os.path.relpath(file.absolute(), Path(item_path).absolute().parent)
+    address = urllib.parse.quote(Path(address).as_posix())
+    media_type = MediaType.__members__.get(kind)
+    item.add_asset(name, Asset(address, title, media_type=media_type, roles=roles))
+    return grid
+
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-extensions
+def _add_extensions(item, scene, grids):
+    "The pass, and the grid: the files', which may be finer than the scene that is shown."
+    from pystac.extensions.projection import ProjectionExtension
+    from pystac.extensions.sat import OrbitState, SatExtension
+
+    own = next((grid for grid in grids.values() if grid), _grid(scene))
+    ProjectionExtension.ext(item, add_if_missing=True).apply(**own)
     for name, grid in grids.items():
         if grid and grid != own:
-            extend(item.assets[name]).apply(**grid)
+            ProjectionExtension.ext(item.assets[name]).apply(**grid)
     if scene.pass_ in ("ascending", "descending"):
-        sat.SatExtension.ext(item, add_if_missing=True).apply(
-            orbit_state=sat.OrbitState(scene.pass_)
-        )
-    made = item.to_dict(include_self_link=False, transform_hrefs=False)
-    write_text(path, json.dumps(made, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    return made
+        state = OrbitState(scene.pass_)
+        SatExtension.ext(item, add_if_missing=True).apply(orbit_state=state)
 
 
-def _grid(crs, transform, shape):
-    "A grid as the extension projection has it."
-    code = crs.to_authority()
-    return {
-        **({"code": ":".join(code)} if code else {"code": None, "wkt2": crs.to_wkt()}),
-        "transform": [float(v) for v in tuple(transform)[:6]],
-        "shape": [int(n) for n in shape],
-    }
+def _grid(raster):
+    "The grid of a scene or an opened raster as the extension projection has it."
+    code = raster.crs.to_authority()
+    name = {"code": ":".join(code)} if code else {"code": None, "wkt2": raster.crs.to_wkt()}
+    return {**name, "transform": list(raster.transform)[:6], "shape": list(raster.shape)}
 
 
 def _raster(path):
-    "Media type and grid of a GeoTIFF."
+    "Kind and grid of a GeoTIFF."
     try:
         with rasterio.open(path, driver="GTiff", sharing=False) as src:
             cog = src.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
-            return "image/tiff; application=geotiff" + "; profile=cloud-optimized" * cog, (
-                _grid(src.crs, src.transform, src.shape) if src.crs else None
-            )
+            return "COG" if cog else "GEOTIFF", _grid(src) if src.crs else None
     except rasterio.errors.RasterioError as e:
-        raise WorkError(
-            "A raster must be a readable GeoTIFF", f"{path} ({e})", "Write it again"
-        ) from None
-
-
-def _plain(value):
-    """Numbers, texts, lists and tables as JSON knows them; what is not finite becomes null. Raises
-    `RequestError` for other things.
-    """
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise RequestError(
-        "Properties of an Item must be numbers, texts, lists or tables",
-        type(value).__name__,
-        "Leave it out, or write it as text",
-    )
+        rule = "A raster must be a readable GeoTIFF"
+        raise WorkError(rule, f"{path} ({e})", "Write it again") from None
