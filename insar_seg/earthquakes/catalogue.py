@@ -130,11 +130,11 @@ def draw_plane(
     right_lateral = bool(rng.integers(2))  # drawn for every class: the same numbers follow
     of_dip = truncated_normal(rng)
     if mechanism == "strike-slip":
-        dip, rake = 90 - abs(5 * of_dip - 5), 180 if right_lateral else 0
+        dip, rake = 90 - abs(5 * of_dip - 5), 180.0 if right_lateral else 0.0
     elif mechanism == "reverse":
-        dip, rake = 35 + 10 * of_dip, 90
+        dip, rake = 35 + 10 * of_dip, 90.0
     else:
-        dip, rake = 50 + 8 * of_dip, -90
+        dip, rake = 50 + 8 * of_dip, -90.0
     rake += 15 * truncated_normal(rng)
     return mechanism, strike, float(dip), float((rake + 180) % 360 - 180)
 
@@ -148,9 +148,9 @@ def nodal_plane(
 ) -> tuple[float, float, float, str]:  # strike, dip, rake (degrees); who published what, what drawn
     "A fault plane: published numbers, and for the missing ones a draw from the published class."
     plane = draw_plane(rng_for(seed, event.event_id, "plane"), event.mechanism or None)[1:]
-    angles = dict(zip(_ANGLES, plane))
     known = [name for name in _ANGLES if pd.notna(event[f"{name}_deg"])]
-    angles |= {name: float(event[f"{name}_deg"]) for name in known}
+    published = {name: float(event[f"{name}_deg"]) for name in known}
+    strike, dip, rake = (published.get(name, value) for name, value in zip(_ANGLES, plane))
     missing = [name for name in _ANGLES if name not in known]
     drawn = f"drawn (seed {seed})"
     if known and missing:
@@ -161,7 +161,7 @@ def nodal_plane(
         source = f"{drawn}, class {event.mechanism}: {event.mechanism_source}"
     else:
         source = drawn
-    return *angles.values(), source
+    return strike, dip, rake, source
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-auxiliary-plane
 def auxiliary_plane(

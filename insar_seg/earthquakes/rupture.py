@@ -299,19 +299,22 @@ def _peak_los(faults):
     return max(np.abs(line_of_sight(u, look_vector(39, h))).max() for h in (-12, -168))
 
 
-def _rupture(seed, event_id, visible_m, **known):
-    "Faults, drawn anew until they are seen, and the depth of their centre, km."
+def _with_rupture(visible_m, scaling, centre_km, **fields):
+    "The event of these fields, its faults drawn anew until they are seen."
+    plane = (fields["strike_deg"], fields["dip_deg"], fields["rake_deg"])
+    known = {name: fields[name] for name in ("magnitude", "mechanism", "mu_pa")}
     best, peak = [], -1.0
     for attempt in range(20):
-        faults = draw_fault(rng_for(seed, event_id, "fault", attempt), **known)
+        rng = rng_for(fields["seed"], fields["event_id"], "fault", attempt)
+        faults = draw_fault(rng, plane=plane, centre_km=centre_km, scaling=scaling, **known)
         reach = _peak_los(faults) if visible_m else 0
         if reach > peak:
             best, peak = faults, reach
         if peak >= visible_m:
             break
     depths = [f.corners_km[:, 2].mean() for f in best]
-    depth = np.average(depths, weights=[f.length_km * f.width_km for f in best])
-    return tuple(best), float(depth)
+    depth = float(np.average(depths, weights=[f.length_km * f.width_km for f in best]))
+    return SimulatedEvent(faults=tuple(best), depth_km=depth, **fields)
 
 
 def check_seed(
@@ -324,6 +327,9 @@ def check_seed(
     return int(seed)
 
 # %% ../../nbs/1_earthquakes/13_rupture.ipynb #x-check-seed
+_ANGLES = ("strike_deg", "dip_deg", "rake_deg")
+
+
 @lru_cache(maxsize=256)
 def simulate_event(
     seed: int,  # of the archive, 0 or more
@@ -338,7 +344,6 @@ def simulate_event(
         rule = "An event needs an index of 0 or more and ordered magnitudes within 4 to 8"
         raise RequestError(rule, (event_index, min_magnitude, max_magnitude), "Correct the request")
     rng = rng_for(check_seed(seed), f"event{event_index}", "source")
-    event_id = f"sim{seed}-{event_index:04d}"
     magnitude = round(float(min_magnitude + (max_magnitude - min_magnitude) * rng.random()), 2)
     mu = float(rng.uniform(25e9, 40e9))
     # 60 slots of longitude, taken in steps of 37, and rows of latitude 23.7 degrees apart
@@ -349,14 +354,11 @@ def simulate_event(
     seconds = datetime.timedelta(seconds=int(rng.integers(3 * 365 * 86400)))
     time_utc = (datetime.datetime(2019, 1, 1) + seconds).isoformat() + "Z"
     mechanism, *plane = draw_plane(rng)
-    known = dict(magnitude=magnitude, mechanism=mechanism, plane=plane, mu_pa=mu, scaling=scaling)
-    faults, depth = _rupture(seed, event_id, visible_m, **known)
-    name = f"Simulated {mechanism} Mw {magnitude:.2f}"
-    place = (time_utc, latitude, longitude, depth, magnitude, mechanism)
-    source = f"drawn (seed {seed})"
-    return SimulatedEvent(
-        int(seed), event_index, event_id, name, *place, *plane, mu, faults, source
-    )
+    number = dict(seed=int(seed), index=event_index, event_id=f"sim{seed}-{event_index:04d}")
+    names = dict(name=f"Simulated {mechanism} Mw {magnitude:.2f}", source=f"drawn (seed {seed})")
+    place = dict(time_utc=time_utc, latitude=latitude, longitude=longitude)
+    quake = dict(zip(_ANGLES, plane), magnitude=magnitude, mechanism=mechanism, mu_pa=mu)
+    return _with_rupture(visible_m, scaling, None, **number, **names, **place, **quake)
 
 # %% ../../nbs/1_earthquakes/13_rupture.ipynb #x-catalogue-event
 def catalogue_event(
@@ -368,22 +370,19 @@ def catalogue_event(
 ) -> SimulatedEvent:  # the same for the same arguments
     "A real earthquake to simulate. Raises `RequestError` for a seed that is no integer."
     *plane, of_plane = nodal_plane(row, check_seed(seed))
-    mechanism = mechanism_of(plane[2])
     mu = float(rng_for(seed, row.event_id, "rigidity").uniform(25e9, 40e9))
-    magnitude = float(row.magnitude)
     resolved = row.depth_km != 10
     centre = float(row.depth_km) if resolved else None
-    known = dict(magnitude=magnitude, mechanism=mechanism, plane=plane, mu_pa=mu, scaling=scaling)
-    faults, depth = _rupture(seed, row.event_id, visible_m, centre_km=centre, **known)
+    number = dict(seed=int(seed), index=event_index, event_id=row.event_id, name=row["name"])
+    place = dict(time_utc=row.time_utc, latitude=float(row.latitude))
+    place |= dict(longitude=float(row.longitude), magnitude=float(row.magnitude))
+    quake = dict(zip(_ANGLES, plane), mechanism=mechanism_of(plane[2]), mu_pa=mu, source="")
+    event = _with_rupture(visible_m, scaling, centre, **number, **place, **quake)
     real = "place, time, magnitude"
-    if resolved and abs(depth - row.depth_km) < 0.5:
+    if resolved and abs(event.depth_km - row.depth_km) < 0.5:
         real += ", depth"
-    source = (
-        f"simulated; {real}: {row.source}; plane: {of_plane}; size and slip drawn (seed {seed})"
-    )
-    where = (float(row.latitude), float(row.longitude), depth, magnitude, mechanism)
-    names = (row.event_id, row["name"], row.time_utc)
-    return SimulatedEvent(int(seed), event_index, *names, *where, *plane, mu, faults, source)
+    source = f"{real}: {row.source}; plane: {of_plane}; size and slip drawn (seed {seed})"
+    return replace(event, source=f"simulated; {source}")
 
 # %% ../../nbs/1_earthquakes/13_rupture.ipynb #x-dates-of
 KINDS = ("coseismic", "paired", "quiet", "postseismic", "distractor")
