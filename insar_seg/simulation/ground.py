@@ -91,7 +91,7 @@ def land_cover(
     stable = np.clip(stable + 0.05 * texture * (stable > 0.05), 0.005, 0.98)
     return np.where(water, 0, stable).astype(np.float32)
 
-# %% ../../nbs/3_simulation/31_ground.ipynb #x-coherence-map
+# %% ../../nbs/3_simulation/31_ground.ipynb #x--fringe-loss
 _CELL_M = (56.0, 73.0)  # multilook cell: along the flight and across it, about north and east
 
 
@@ -110,7 +110,7 @@ def _layover(height, pixel_m, incidence_deg, range_azimuth_deg):
     rise = np.sin(a) * dx - np.cos(a) * dy
     return rise > np.tan(np.radians(np.asarray(incidence_deg) - 5))
 
-
+# %% ../../nbs/3_simulation/31_ground.ipynb #x-coherence-map
 def coherence_map(
     stable: np.ndarray,  # (H, W) from `land_cover`
     pixel_m: tuple,  # (row, column) size of a pixel, metres
