@@ -6,155 +6,97 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..core.base import RequestError, rng_for
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 # %% auto #0
-__all__ = ['MECHANISMS', 'COLOURS', 'candidates', 'licsar_limits', 'removed_by', 'point_amplitude', 'study_events',
-           'mechanism_of', 'truncated_normal', 'draw_plane', 'nodal_plane', 'auxiliary_plane', 'plot_events']
+__all__ = ['MECHANISMS', 'candidates', 'licsar_limits', 'removed_by', 'study_events', 'mechanism_of', 'check_mechanism',
+           'truncated_normal', 'draw_plane', 'nodal_plane', 'auxiliary_plane']
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-candidates
 _NUMBERS = ("latitude", "longitude", "depth_km", "magnitude", "strike_deg", "dip_deg", "rake_deg")
 
 
-# index and column event_id; numbers float, NaN where not known; text "" where not known
-def candidates() -> pd.DataFrame:
-    """The 64 candidate earthquakes (M 5.5 and above, 2019 to 2021), by time; a new table at every
-    call.
-    """
+def candidates() -> pd.DataFrame:  # indexed by event_id; numbers float, NaN where not known
+    "The 64 candidate earthquakes (M 5.5 and above, 2019 to 2021), by time; each call a new table."
+    dtypes = dict.fromkeys(_NUMBERS, float)
+    # text stays "" where nothing is known, so only numbers may be read as missing
+    missing = dict.fromkeys(_NUMBERS, [""])
     with files("insar_seg").joinpath("candidates.csv").open(encoding="utf-8") as f:
-        table = pd.read_csv(
-            f,
-            dtype={c: float for c in _NUMBERS},
-            keep_default_na=False,
-            na_values={c: [""] for c in _NUMBERS},
-        )
+        table = pd.read_csv(f, dtype=dtypes, keep_default_na=False, na_values=missing)
     return table.set_index(table.event_id.rename(None))
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-licsar-limits
-_LIMITS = (  # distance km, depth km for magnitudes 5.5, 5.6 ... 8.5
-    (20, 10),
-    (20, 11),
-    (21, 12),
-    (25, 14),
-    (30, 16),
-    (36, 18),
-    (42, 21),
-    (50, 24),
-    (60, 28),
-    (71, 32),
-    (84, 36),
-    (100, 42),
-    (119, 48),
-    (141, 55),
-    (167, 63),
-    (199, 73),
-    (236, 83),
-    (280, 96),
-    (333, 110),
-    (396, 127),
-    (471, 146),
-    (559, 168),
-    (664, 193),
-    (790, 222),
-    (938, 250),
-    (1115, 250),
-    (1325, 250),
-    (1575, 250),
-    (1872, 250),
-    (2225, 250),
-    (2500, 250),
-)
+# For magnitudes 5.5, 5.6 ... 8.5 (comet-licsar/licsar_proc, eq_data): half-width of the search box
+# and greatest depth, km. As text, so that they stay in rows.
+_DISTANCE_KM = """
+20 20 21 25 30 36 42 50 60 71 84 100 119 141 167 199
+236 280 333 396 471 559 664 790 938 1115 1325 1575 1872 2225 2500"""
+_DEPTH_KM = """
+10 11 12 14 16 18 21 24 28 32 36 42 48 55 63 73
+83 96 110 127 146 168 193 222 250 250 250 250 250 250 250"""
+_LIMITS = np.stack([np.fromstring(text, sep=" ") for text in (_DISTANCE_KM, _DEPTH_KM)], 1)
 
 
 def licsar_limits(
     magnitude: float,  # 5.5 or more after rounding to 0.1; above 8.5 counts as 8.5
     since_2023: bool = False,  # True: the halved distance in use since 2023
 ) -> tuple[float, float]:  # (half-width of the search box, greatest depth), km
-    """COMET's distance and depth limits for an earthquake. Raises `RequestError` below magnitude
-    5.5.
-    """
+    "COMET's distance and depth limits. Raises `RequestError` below magnitude 5.5."
     tenths = round(round(float(magnitude), 1) * 10) if np.isfinite(magnitude) else -1
     if tenths < 55:
         raise RequestError(
-            "COMET processes earthquakes of magnitude 5.5 and above",
-            magnitude,
-            "Leave this earthquake out",
+            "COMET processes magnitude 5.5 and above", magnitude, "Leave this earthquake out"
         )
-    distance, depth = _LIMITS[min(tenths - 55, len(_LIMITS) - 1)]
-    return distance / (2 if since_2023 else 1), float(depth)
+    distance, depth = _LIMITS[min(tenths - 55, len(_LIMITS) - 1)].tolist()
+    return distance / 2 if since_2023 else distance, depth
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-removed-by
 def removed_by(
     table: pd.DataFrame,  # as `candidates` gives it
-    # for each earthquake the rule that removes it: offshore, vegetated, depth, cluster, or "" if
-    # none does
-) -> pd.Series:
-    """The study's rules, applied in this order; a cluster is judged among what the rules before it
-    leave.
-    """
+) -> pd.Series:  # the rule that removes it: offshore, vegetated, depth, cluster, or "" if none does
+    "The study's rules in this order; a cluster is judged among what the rules before it leave."
     limit = np.array([licsar_limits(m)[1] for m in table.magnitude])
-    rule = pd.Series(
-        np.select(
-            [table.offshore, table.vegetated, table.depth_km > limit],
-            ["offshore", "vegetated", "depth"],
-            "",
-        ),
-        table.index,
-    )
-    members = table[(rule == "") & (table.cluster != "")].sort_values(
-        ["magnitude", "time_utc"], ascending=[False, True]
-    )
-    rule[members.index[members.duplicated("cluster")]] = "cluster"
+    conditions = [table.offshore, table.vegetated, table.depth_km > limit]
+    names = np.select(conditions, ["offshore", "vegetated", "depth"], "")
+    rule = pd.Series(names, table.index)
+    members = table[(rule == "") & (table.cluster != "")]
+    largest_first = members.sort_values(["magnitude", "time_utc"], ascending=[False, True])
+    rule[largest_first.index[largest_first.duplicated("cluster")]] = "cluster"
     return rule
 
 
-def point_amplitude(
-    table: pd.DataFrame,  # columns magnitude and depth_km
-) -> pd.Series:  # N m per square metre
-    """Moment over squared depth: how strongly a point source would move the ground above it, up to
-    a constant.
-    """
+def _moment_over_depth2(table):
+    "N m per square metre: how strongly a point source moves the ground above it, up to a constant."
     return 10 ** (1.5 * table.magnitude + 9.1) / (1000 * table.depth_km) ** 2
 
 
 def study_events(
     n: int = 29,  # how many, from 1 to what the rules leave (39)
 ) -> pd.DataFrame:  # rows of `candidates`, by time
-    """The earthquakes that stand for the study's unpublished list. Raises `RequestError` if the
-    rules leave fewer than `n`.
-    """
+    "The earthquakes that stand for the study's. Raises `RequestError` if the rules leave fewer."
     table = candidates()
     table = table[removed_by(table) == ""]
     if not 1 <= n <= len(table):
-        raise RequestError(
-            f"The number of earthquakes must be 1 to {len(table)}, which is what the rules leave",
-            n,
-            "Ask for another number",
-        )
-    order = point_amplitude(table).sort_values(ascending=False, kind="stable").index
+        rule = f"The number of earthquakes must be 1 to {len(table)}, which is what the rules leave"
+        raise RequestError(rule, n, "Ask for another number")
+    order = _moment_over_depth2(table).sort_values(ascending=False, kind="stable").index
     return table.loc[order[:n]].sort_values("time_utc", kind="stable")
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-mechanism-of
 MECHANISMS = ("strike-slip", "reverse", "normal")
-# told apart by the colour-blind (Okabe and Ito 2008)
-COLOURS = {"strike-slip": "#0072B2", "reverse": "#D55E00", "normal": "#009E73", "": "0.6"}
 
 
-def mechanism_of(rake_deg: float) -> str:  # degrees, any turn  # strike-slip, reverse or normal
+def mechanism_of(
+    rake_deg: float,  # degrees, any turn
+) -> str:  # strike-slip, reverse or normal
     "The class of a slip direction. Raises `RequestError` for a rake that is not a number."
     if not np.isfinite(rake_deg):
         raise RequestError(
-            "A rake must be a number of degrees",
-            rake_deg,
-            "Give a rake, or leave the mechanism open",
+            "A rake must be a number of degrees", rake_deg, "Give a rake, or leave it open"
         )
     rake = (float(rake_deg) + 180) % 360 - 180
     if not 45 <= abs(rake) <= 135:
@@ -162,69 +104,63 @@ def mechanism_of(rake_deg: float) -> str:  # degrees, any turn  # strike-slip, r
     return "reverse" if rake > 0 else "normal"
 
 
+def check_mechanism(mechanism: str) -> None:
+    "Raises `RequestError` unless the mechanism is one of `MECHANISMS`."
+    if mechanism not in MECHANISMS:
+        rule = "A mechanism must be one of " + ", ".join(MECHANISMS)
+        raise RequestError(rule, repr(mechanism), "Correct the mechanism")
+
+# %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-draw-plane
 def truncated_normal(rng: np.random.Generator) -> float:  # -2 to 2
     "A standard normal number, truncated at two standard deviations."
+    # 64 at once, so that the generator moves on by the same number of draws whatever they are
     z = rng.standard_normal(64)
     return z[np.abs(z) < 2][0]
 
 
 def draw_plane(
     rng: np.random.Generator,  # gives the numbers
-    # strike-slip, reverse or normal; None: drawn with probabilities 0.35, 0.35, 0.30
-    mechanism: str | None = None,
-    # (mechanism, strike, dip, rake) in degrees; strike 0 to 360, dip 15 to 90, rake -180 to 180
-) -> tuple[str, float, float, float]:
-    """A random fault plane of a class. Strike is uniform; dip N(85, 5) folded back at 90 for
-    strike-slip, N(35, 10) for reverse, N(50, 8) for normal; rake has a standard deviation of 15
-    about 0 or 180, 90, -90. Raises `RequestError` for an unknown mechanism.
-    """
-    if mechanism is not None and mechanism not in MECHANISMS:
-        raise RequestError(
-            "A mechanism must be one of " + ", ".join(MECHANISMS),
-            repr(mechanism),
-            "Correct the mechanism",
-        )
-    kind = MECHANISMS[rng.choice(3, p=(0.35, 0.35, 0.30))] if mechanism is None else mechanism
-    strike = rng.uniform(0, 360)
-    side = rng.integers(2)
-    a = truncated_normal(rng)
-    b = truncated_normal(rng)
-    dip, rake = {
-        "strike-slip": (90 - abs(5 * a - 5), 180 * int(side)),
-        "reverse": (35 + 10 * a, 90),
-        "normal": (50 + 8 * a, -90),
-    }[kind]
-    return kind, float(strike), float(dip), float((rake + 15 * b + 180) % 360 - 180)
+    mechanism: str | None = None,  # of `MECHANISMS`; None: drawn, probabilities 0.35, 0.35, 0.30
+) -> tuple[str, float, float, float]:  # mechanism, strike 0..360, dip 15..90, rake -180..180
+    "A random fault plane of a class, in degrees. Raises `RequestError` for an unknown mechanism."
+    if mechanism is None:
+        mechanism = MECHANISMS[rng.choice(3, p=(0.35, 0.35, 0.30))]
+    check_mechanism(mechanism)
+    strike = float(rng.uniform(0, 360))
+    right_lateral = bool(rng.integers(2))  # drawn for every class: the same numbers follow
+    of_dip = truncated_normal(rng)
+    if mechanism == "strike-slip":
+        dip, rake = 90 - abs(5 * of_dip - 5), 180.0 if right_lateral else 0.0
+    elif mechanism == "reverse":
+        dip, rake = 35 + 10 * of_dip, 90.0
+    else:
+        dip, rake = 50 + 8 * of_dip, -90.0
+    rake += 15 * truncated_normal(rng)
+    return mechanism, strike, float(dip), float((rake + 180) % 360 - 180)
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-nodal-plane
 _ANGLES = ("strike", "dip", "rake")
 
 
 def nodal_plane(
-    # a row of `candidates`: event_id, mechanism, mechanism_source and the three angles, NaN where
-    # not known
-    event: pd.Series,
+    event: pd.Series,  # a row of `candidates`, angles NaN where not known
     seed: int,  # the profile's seed; fixes what is drawn
-    # (strike, dip, rake) in degrees, and which of them are published, by whom, and which drawn
-) -> tuple[float, float, float, str]:
-    """A fault plane for an earthquake: published numbers, and for the missing ones a draw from its
-    published class (from any class if there is none).
-    """
+) -> tuple[float, float, float, str]:  # strike, dip, rake (degrees); who published what, what drawn
+    "A fault plane: published numbers, and for the missing ones a draw from the published class."
     plane = draw_plane(rng_for(seed, event.event_id, "plane"), event.mechanism or None)[1:]
     known = [name for name in _ANGLES if pd.notna(event[f"{name}_deg"])]
-    strike, dip, rake = (
-        float(event[f"{name}_deg"]) if name in known else value
-        for name, value in zip(_ANGLES, plane)
-    )
+    published = {name: float(event[f"{name}_deg"]) for name in known}
+    strike, dip, rake = (published.get(name, value) for name, value in zip(_ANGLES, plane))
     missing = [name for name in _ANGLES if name not in known]
-    if not known:
-        source = f"drawn (seed {seed})" + (
-            f", class {event.mechanism}: {event.mechanism_source}" if event.mechanism else ""
-        )
+    drawn = f"drawn (seed {seed})"
+    if known and missing:
+        source = f"{', '.join(known)}: {event.mechanism_source}; {', '.join(missing)} {drawn}"
+    elif known:
+        source = f"{', '.join(known)}: {event.mechanism_source}"
+    elif event.mechanism:
+        source = f"{drawn}, class {event.mechanism}: {event.mechanism_source}"
     else:
-        source = f"{', '.join(known)}: {event.mechanism_source}" + (
-            f"; {', '.join(missing)} drawn (seed {seed})" if missing else ""
-        )
+        source = drawn
     return strike, dip, rake, source
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-auxiliary-plane
@@ -233,16 +169,12 @@ def auxiliary_plane(
     dip_deg: float,  # above 0 to 90 degrees
     rake_deg: float,  # degrees, any turn
 ) -> tuple[float, float, float]:  # (strike 0 to 360, dip, rake -180 to 180) of the other, degrees
-    """The other nodal plane. Raises `RequestError` for a plane that cannot be. A plane that would
-    lie flat is given a dip of 1 degree.
-    """
-    if not np.isfinite([strike_deg, dip_deg, rake_deg]).all() or not 0 < dip_deg <= 90:
-        raise RequestError(
-            "A nodal plane must be three numbers with a dip above 0 and at most 90 degrees",
-            (strike_deg, dip_deg, rake_deg),
-            "Correct the plane",
-        )
-    s, d, r = np.radians([strike_deg, dip_deg, rake_deg])
+    "The other nodal plane, at least 1 degree steep. Raises `RequestError` for an impossible plane."
+    plane = (strike_deg, dip_deg, rake_deg)
+    if not np.isfinite(plane).all() or not 0 < dip_deg <= 90:
+        rule = "A nodal plane must be three numbers with a dip above 0 and at most 90 degrees"
+        raise RequestError(rule, plane, "Correct the plane")
+    s, d, r = np.radians(plane)
     # north, east, down
     normal = np.array([-np.sin(d) * np.sin(s), np.sin(d) * np.cos(s), -np.cos(d)])
     slip = np.array(
@@ -252,74 +184,9 @@ def auxiliary_plane(
             -np.sin(r) * np.sin(d),
         ]
     )
-    # the normal points up
+    # each is the other's normal, turned to point up
     normal, slip = (-slip, -normal) if slip[2] > 0 else (slip, normal)
     strike = np.arctan2(-normal[0], normal[1])
     dip = max(np.arccos(min(1.0, -normal[2])), np.radians(1))
     rake = np.arctan2(-slip[2] / np.sin(dip), slip[0] * np.cos(strike) + slip[1] * np.sin(strike))
     return float(np.degrees(strike) % 360), float(np.degrees(dip)), float(np.degrees(rake))
-
-# %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-plot-events
-_MARKERS = {"strike-slip": "o", "reverse": "^", "normal": "v", "": "s"}
-
-
-def plot_events(
-    table: pd.DataFrame,  # as `candidates` or `study_events` give it
-    ax: Axes | None = None,  # where to draw; None: a new figure
-) -> Axes:  # the same
-    "A plain map: area by magnitude, colour and shape by mechanism, names where there is room."
-    import matplotlib.pyplot as plt
-
-    if ax is None:
-        ax = plt.subplots(figsize=(9, 4), dpi=72, layout="constrained")[1]
-    for kind, colour in COLOURS.items():
-        part = table[table.mechanism == kind]
-        size = 14 * 2.5 ** (part.magnitude - 5.5)
-        if len(part):
-            ax.scatter(
-                part.longitude,
-                part.latitude,
-                size,
-                colour,
-                marker=_MARKERS[kind],
-                alpha=0.75,
-                lw=0.4,
-                ec="k",
-                label=kind or "not known",
-            )
-    ax.set(
-        xlabel="longitude (degrees)",
-        ylabel="latitude (degrees)",
-        xlim=(-180, 180),
-        ylim=(-60, 75),
-        xticks=range(-180, 181, 30),
-        yticks=range(-60, 76, 15),
-    )
-    ax.grid(lw=0.3)
-    legend = ax.legend(title="area: magnitude", fontsize=7, title_fontsize=7, loc="lower left")
-    ax.figure.canvas.figure.draw_without_rendering()
-    dots = ax.transData.transform(table[["longitude", "latitude"]])
-    taken = [legend.get_window_extent()]
-    for i in np.argsort(-table.magnitude.to_numpy(), kind="stable"):
-        for dx, dy, ha, va in (
-            (6, 0, "left", "center"),
-            (-6, 0, "right", "center"),
-            (0, 6, "center", "bottom"),
-            (0, -6, "center", "top"),
-        ):
-            text = ax.annotate(
-                table.name.iloc[i],
-                (table.longitude.iloc[i], table.latitude.iloc[i]),
-                (dx, dy),
-                textcoords="offset points",
-                ha=ha,
-                va=va,
-                fontsize=6.5,
-            )
-            box = text.get_window_extent()
-            inside = ax.bbox.x0 < box.x0 and box.x1 < ax.bbox.x1
-            if inside and box.count_overlaps(taken) == 0 and not box.count_contains(dots):
-                taken.append(box)
-                break
-            text.remove()
-    return ax

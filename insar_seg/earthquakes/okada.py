@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike
 from ..core.base import RequestError
 
 # %% auto #0
-__all__ = ['okada85', 'moment_from_magnitude', 'magnitude_from_moment', 'Fault', 'displacement', 'look_vector', 'line_of_sight']
+__all__ = ['okada85', 'moment_from_magnitude', 'magnitude_from_moment', 'along_strike', 'down_dip', 'Fault', 'displacement',
+           'look_vector', 'line_of_sight']
 
 # %% ../../nbs/1_earthquakes/12_okada.ipynb #x--corner
 def _corner(xi, eta, q, sin, cos, a, slip):
-    """One corner's ux, uy, uz: the terms of Okada's equations 25 to 30, limits at singular lines
-    included.
-    """
+    "One corner's ux, uy, uz: Okada's equations 25 to 30, limits at singular lines included."
     x2 = xi * xi + q * q
     r = np.sqrt(x2 + eta * eta)
     yt = eta * cos + q * sin
@@ -40,6 +39,7 @@ def _corner(xi, eta, q, sin, cos, a, slip):
         uy = uy - u1 * ((yt + cos * r) * q * inv_eta + i2 * sin)
         uz = uz - u1 * ((dt + sin * r) * q * inv_eta + i4 * sin)
     if u2 or u3:
+        # R + xi likewise
         r_xi = np.where(xi < 0, (eta * eta + q * q) / (r - xi), r + xi)
         inv_xi = np.where(r_xi < 1e-14 * r, 0.0, 1 / (r * r_xi))
     if u2:
@@ -65,36 +65,24 @@ def _medium(xi, eta, q, r, x2, yt, dt, log_eta, sin, cos, a):
     else:
         x = np.sqrt(x2)
         i4 = a / cos * (np.log(r_dt) - sin * log_eta)
-        i5 = np.where(
-            xi == 0,
-            0.0,
-            2
-            * a
-            / cos
-            * np.arctan((eta * (x + q * cos) + x * (r + x) * sin) / (xi * (r + x) * cos)),
-        )
+        turn = np.arctan((eta * (x + q * cos) + x * (r + x) * sin) / (xi * (r + x) * cos))
+        i5 = np.where(xi == 0, 0.0, 2 * a / cos * turn)
         i3 = a * (yt / (cos * r_dt) - log_eta) + sin / cos * i4
         i1 = -a / cos * xi / r_dt - sin / cos * i5
     return i1, -a * log_eta - i3, i3, i4, i5
 
 # %% ../../nbs/1_earthquakes/12_okada.ipynb #x-okada85
 def okada85(
-    # position along strike and to its left, metres (or any one unit), arrays that broadcast
-    x: ArrayLike,
-    y: ArrayLike,
-    depth: float,  # of the bottom edge, same unit
+    x: ArrayLike,  # position along strike; broadcasts with y
+    y: ArrayLike,  # position to the left of strike
+    depth: float,  # of the bottom edge
     dip_deg: float,  # dips down to the right of strike
-    length: float,
-    width: float,  # along strike; up the dip
-    # left-lateral, thrust, opening: the unit of the result
-    slip: tuple[float, float, float] = (1.0, 0.0, 0.0),
+    length: float,  # along strike
+    width: float,  # up the dip
+    slip: tuple[float, float, float] = (1.0, 0.0, 0.0),  # left-lateral, thrust, opening
     nu: float = 0.25,  # Poisson's ratio
-    # ux, uy, uz, float64, of the shape of x and y, in Okada's frame; not finite only at the corners
-    # of a rupture that reaches the surface
-) -> tuple[np.ndarray, ...]:
-    """Surface displacement of a rectangular dislocation in an elastic half-space (Okada 1985,
-    equations 25 to 30).
-    """
+) -> tuple[np.ndarray, ...]:  # ux, uy, uz in the unit of the slip, of the shape of x and y
+    "Surface displacement of a rectangular dislocation (Okada 1985); not finite at surface tips."
     along, left = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     sin = np.sin(np.radians(dip_deg))
     cos = np.cos(np.radians(dip_deg))
@@ -107,39 +95,67 @@ def okada85(
     # pieces that stay in the processor's cache
     for start in range(0, along.size, 16384):
         part = slice(start, start + 16384)
-        px = xs[part]
-        py = ys[part]
-        p = py * cos + depth * sin
-        q = py * sin - depth * cos
-        q = np.where(np.abs(q) < 1e-12 * (np.abs(py) + depth), 0.0, q)
-        total = np.zeros((3, px.size))
+        p = ys[part] * cos + depth * sin
+        q = ys[part] * sin - depth * cos
+        q = np.where(np.abs(q) < 1e-12 * (np.abs(ys[part]) + depth), 0.0, q)
+        total = np.zeros((3, p.size))
         with np.errstate(divide="ignore", invalid="ignore"):
-            for sign, xi, eta in (
-                (1, px, p),
-                (-1, px, p - width),
-                (-1, px - length, p),
-                (1, px - length, p - width),
-            ):
-                total = total + sign * np.array(_corner(xi, eta, q, sin, cos, 1 - 2 * nu, slip))
+            for sign, end, edge in ((1, 0, 0), (-1, 0, width), (-1, length, 0), (1, length, width)):
+                corner = _corner(xs[part] - end, p - edge, q, sin, cos, 1 - 2 * nu, slip)
+                total = total + sign * np.array(corner)
         out[:, part] = total
     return tuple(u.reshape(along.shape)[()] for u in out)
 
 # %% ../../nbs/1_earthquakes/12_okada.ipynb #x-moment-from-magnitude
-def moment_from_magnitude(magnitude: float) -> float:  # moment magnitude Mw  # seismic moment, N m
+def moment_from_magnitude(
+    magnitude: float,  # moment magnitude Mw
+) -> float:  # seismic moment, N m
     "Seismic moment, `10 ** (1.5 Mw + 9.1)` (IASPEI standard)."
     return 10 ** (1.5 * magnitude + 9.1)
 
 
-def magnitude_from_moment(moment: float) -> float:  # seismic moment, N m  # moment magnitude Mw
+def magnitude_from_moment(
+    moment: float,  # seismic moment, N m
+) -> float:  # moment magnitude Mw
     "Moment magnitude; the inverse of `moment_from_magnitude`."
     return (np.log10(moment) - 9.1) / 1.5
+
+
+def along_strike(
+    strike_deg: float,  # clockwise from north
+) -> np.ndarray:  # (2,) east and north
+    "Unit vector along a fault's strike."
+    return np.array([np.sin(np.radians(strike_deg)), np.cos(np.radians(strike_deg))])
+
+
+def down_dip(
+    strike_deg: float,  # clockwise from north
+    dip_deg: float,  # down to the right of strike
+) -> np.ndarray:  # (3,) east, north and depth
+    "Unit vector down a fault's dip."
+    phi = np.radians(strike_deg)
+    dip = np.radians(dip_deg)
+    return np.array([np.cos(phi) * np.cos(dip), -np.sin(phi) * np.cos(dip), np.sin(dip)])
+
+# %% ../../nbs/1_earthquakes/12_okada.ipynb #x--check-fault
+def _check_fault(fault):
+    "Raises `RequestError` for numbers that no fault has."
+    if not np.isfinite([getattr(fault, name) for name in fault.__dataclass_fields__]).all():
+        raise RequestError("A fault's numbers must be finite", fault, "Correct the fault")
+    if not 0 < fault.dip_deg <= 90:
+        rule = "A fault's dip must be above 0 and at most 90 degrees"
+        raise RequestError(rule, fault.dip_deg, "Correct the dip")
+    if fault.top_km < 0:
+        rule = "A fault's top edge must not be above the ground"
+        raise RequestError(rule, fault.top_km, "Correct the depth")
+    if min(fault.length_km, fault.width_km) <= 0:
+        size = (fault.length_km, fault.width_km)
+        raise RequestError("A fault's length and width must be positive", size, "Correct the size")
 
 # %% ../../nbs/1_earthquakes/12_okada.ipynb #x-fault
 @dataclass(frozen=True)
 class Fault:
-    """A rectangular fault with uniform slip. Raises `RequestError` for a size, depth or dip that no
-    fault has.
-    """
+    "A rectangular fault with uniform slip. Raises `RequestError` if no fault can be like that."
 
     east_km: float  # centre of the top edge, east of the scene's origin
     north_km: float  # centre of the top edge, north of the scene's origin
@@ -153,23 +169,7 @@ class Fault:
     opening_m: float = 0.0  # across the fault
 
     def __post_init__(self) -> None:
-        values = [getattr(self, f) for f in self.__dataclass_fields__]
-        for ok, rule, value in (
-            (np.isfinite(values).all(), "Every number of a fault must be finite", values),
-            (
-                0 < self.dip_deg <= 90,
-                "A fault's dip must be above 0 and at most 90 degrees",
-                self.dip_deg,
-            ),
-            (self.top_km >= 0, "A fault's top edge must not be above the ground", self.top_km),
-            (
-                self.length_km > 0 and self.width_km > 0,
-                "A fault's length and width must be positive",
-                (self.length_km, self.width_km),
-            ),
-        ):
-            if not ok:
-                raise RequestError(rule, value, "Correct the fault")
+        _check_fault(self)
 
     @property
     def bottom_km(self) -> float:
@@ -178,16 +178,9 @@ class Fault:
 
     @property
     def corners_km(self) -> np.ndarray:
-        """(4, 3) east, north, depth: the top edge from start to end of strike, then the bottom edge
-        back.
-        """
-        phi = np.radians(self.strike_deg)
-        dip = np.radians(self.dip_deg)
-        along = np.array([np.sin(phi), np.cos(phi), 0]) * self.length_km / 2
-        down = (
-            np.array([np.cos(phi) * np.cos(dip), -np.sin(phi) * np.cos(dip), np.sin(dip)])
-            * self.width_km
-        )
+        "(4, 3) east, north, depth: the top edge along strike, then the bottom edge back."
+        along = np.append(along_strike(self.strike_deg), 0) * self.length_km / 2
+        down = down_dip(self.strike_deg, self.dip_deg) * self.width_km
         top = np.array([self.east_km, self.north_km, self.top_km])
         return np.stack([top - along, top + along, top + along + down, top - along + down])
 
@@ -199,6 +192,21 @@ class Fault:
         "Moment magnitude of the slip."
         return float(magnitude_from_moment(self.moment(mu_pa)))
 
+# %% ../../nbs/1_earthquakes/12_okada.ipynb #x--near-edges
+def _near_edges(faults, east_m, north_m, within_m):
+    "True where a point is closer than `within_m` to an edge of a fault."
+    near = np.zeros(east_m.shape, bool)
+    for f in faults:
+        corners = f.corners_km * 1e3
+        for a, b in zip(corners, np.roll(corners, -1, 0)):
+            d = b - a
+            along = (east_m - a[0]) * d[0] + (north_m - a[1]) * d[1] - a[2] * d[2]
+            t = np.clip(along / (d @ d), 0, 1)
+            de = east_m - a[0] - t * d[0]
+            dn = north_m - a[1] - t * d[1]
+            near |= de**2 + dn**2 + (a[2] + t * d[2]) ** 2 < within_m**2
+    return near
+
 # %% ../../nbs/1_earthquakes/12_okada.ipynb #x--surface
 def _surface(faults, east_m, north_m):
     "Sum of the faults' displacements (3, ...) at points in metres."
@@ -209,47 +217,21 @@ def _surface(faults, east_m, north_m):
         width = f.width_km * 1e3
         de = east_m - f.east_km * 1e3
         dn = north_m - f.north_km * 1e3
+        along = de * np.sin(phi) + dn * np.cos(phi) + length / 2
+        left = -de * np.cos(phi) + dn * np.sin(phi) + width * np.cos(dip)
+        # rounded, so that pure strike-slip has no trace of a thrust, which would cost time
         slip = (f.slip_m * round(np.cos(rake), 15), f.slip_m * round(np.sin(rake), 15), f.opening_m)
-        ux, uy, uz = okada85(
-            de * np.sin(phi) + dn * np.cos(phi) + length / 2,
-            -de * np.cos(phi) + dn * np.sin(phi) + width * np.cos(dip),
-            f.bottom_km * 1e3,
-            f.dip_deg,
-            length,
-            width,
-            slip,
-        )
-        total += np.stack(
-            [ux * np.sin(phi) - uy * np.cos(phi), ux * np.cos(phi) + uy * np.sin(phi), uz]
-        )
+        ux, uy, uz = okada85(along, left, f.bottom_km * 1e3, f.dip_deg, length, width, slip)
+        total[0] += ux * np.sin(phi) - uy * np.cos(phi)
+        total[1] += ux * np.cos(phi) + uy * np.sin(phi)
+        total[2] += uz
     return total
 
 
-def _near_edges(faults, east_m, north_m, within_m):
-    "True where a point is closer than `within_m` to an edge of a fault."
-    near = np.zeros(east_m.shape, bool)
-    for f in faults:
-        if f.top_km * 1e3 > within_m:
-            continue
-        corners = f.corners_km * 1e3
-        for a, b in zip(corners, np.roll(corners, -1, 0)):
-            d = b - a
-            t = np.clip(
-                ((east_m - a[0]) * d[0] + (north_m - a[1]) * d[1] - a[2] * d[2]) / (d @ d), 0, 1
-            )
-            near |= (
-                (east_m - a[0] - t * d[0]) ** 2
-                + (north_m - a[1] - t * d[1]) ** 2
-                + (a[2] + t * d[2]) ** 2
-            ) < within_m**2
-    return near
-
-# %% ../../nbs/1_earthquakes/12_okada.ipynb #x-displacement
 def displacement(
     faults: Fault | Iterable[Fault],  # one or several
-    # (H, W) metres from the scene's origin; any shape when step is 1
-    east_m: ArrayLike,
-    north_m: ArrayLike,
+    east_m: ArrayLike,  # (H, W) metres from the scene's origin; any shape when step is 1
+    north_m: ArrayLike,  # (H, W) metres from the scene's origin
     step: int = 1,  # above 1: compute every step-th pixel and interpolate away from shallow edges
 ) -> np.ndarray:  # (3, H, W) float64, metres east, north, up; finite everywhere
     "Ground displacement of all faults together."
@@ -259,50 +241,44 @@ def displacement(
         u = _interpolated(faults, east, north, step)
     else:
         u = _surface(faults, east, north)
-    bad = ~np.isfinite(u).all(0)
-    if bad.any():
-        u[:, bad] = _surface(faults, east[bad] + 0.8, north[bad] + 0.6)
+    tips = ~np.isfinite(u).all(0)
+    if tips.any():
+        u[:, tips] = _surface(faults, east[tips] + 0.8, north[tips] + 0.6)
     return u
 
-
+# %% ../../nbs/1_earthquakes/12_okada.ipynb #x-displacement
 def _interpolated(faults, east, north, step):
-    """Displacement from every step-th pixel; near a shallow fault's edges that fault is computed
-    exactly and only the deeper ones are interpolated.
-    """
+    "Displacement from every step-th pixel; near a shallow fault's edges that fault is exact."
     from scipy.interpolate import RectBivariateSpline
 
     rows, cols = (np.append(np.arange(0, n - 1, step), n - 1) for n in east.shape)
-    ce = east[np.ix_(rows, cols)]
-    cn = north[np.ix_(rows, cols)]
-    within = (
-        8 * step * max(np.hypot(*(np.diff(a, axis=k)[0, 0] for a in (east, north))) for k in (0, 1))
-    )
     every = [np.arange(n) for n in east.shape]
+    coarse = np.ix_(rows, cols)
+    down = np.hypot(east[1, 0] - east[0, 0], north[1, 0] - north[0, 0])
+    right = np.hypot(east[0, 1] - east[0, 0], north[0, 1] - north[0, 0])
+    within = 8 * step * max(down, right)
 
-    def fine_grid(coarse):
-        return np.stack([RectBivariateSpline(rows, cols, c)(*every) for c in coarse])
+    def fine_grid(coarse_grid):
+        return np.stack([RectBivariateSpline(rows, cols, c)(*every) for c in coarse_grid])
 
-    shallow, deep = (
-        [f for f in faults if (f.top_km * 1e3 <= within) == near] for near in (True, False)
-    )
-    parts = [displacement(group, ce, cn) if group else 0.0 for group in (shallow, deep)]
-    u = fine_grid(parts[0] + parts[1])
-    near = _near_edges(shallow, ce, cn, within)
-    fine = near[
-        np.ix_(*(np.minimum((e + step // 2) // step, n - 1) for e, n in zip(every, near.shape)))
-    ]
-    if fine.any():
-        u[:, fine] = _surface(shallow, east[fine], north[fine])
+    shallow = [f for f in faults if f.top_km * 1e3 <= within]
+    deep = [f for f in faults if f.top_km * 1e3 > within]
+    of_deep = displacement(deep, east[coarse], north[coarse])
+    u = fine_grid(displacement(shallow, east[coarse], north[coarse]) + of_deep)
+    near = _near_edges(shallow, east[coarse], north[coarse], within)
+    nearest = (np.minimum((e + step // 2) // step, n - 1) for e, n in zip(every, near.shape))
+    exact = near[np.ix_(*nearest)]
+    if exact.any():
+        u[:, exact] = _surface(shallow, east[exact], north[exact])
         if deep:
-            u[:, fine] += fine_grid(parts[1])[:, fine]
+            u[:, exact] += fine_grid(of_deep)[:, exact]
     return u
 
 # %% ../../nbs/1_earthquakes/12_okada.ipynb #x-look-vector
 def look_vector(
     incidence_deg: ArrayLike,  # angle between the line of sight and the vertical, number or (H, W)
     heading_deg: ArrayLike,  # flight direction, clockwise from north, number or (H, W)
-    # (3,) or (3, H, W): east, north, up parts of the unit vector from the ground to the satellite
-) -> np.ndarray:
+) -> np.ndarray:  # (3,) or (3, H, W) east, north, up: unit vector from the ground to the satellite
     "Line of sight of a right-looking radar: `(-sin i cos h, sin i sin h, cos i)`."
     i, h = np.broadcast_arrays(np.radians(incidence_deg), np.radians(heading_deg))
     return np.stack([-np.sin(i) * np.cos(h), np.sin(i) * np.sin(h), np.cos(i)])

@@ -14,29 +14,37 @@ from ..core.base import WAVELENGTH_M
 
 # %% auto #0
 __all__ = ['SQRT_D_MM', 'BURST_M', 'fractal_field', 'unit_field', 'turbulent_delay', 'draw_turbulence', 'stratified_delay',
-           'tec_delay', 'ionosphere', 'orbital_ramp', 'burst_steps']
+           'ionosphere', 'orbital_ramp', 'burst_steps']
+
+# %% ../../nbs/3_simulation/30_atmosphere.ipynb #x--structure-at-10-km
+def _structure_at_10_km(power, fy, fx, shape):
+    "Mean of D(10 km) down and right to expect of a field with this power (half a spectrum)."
+    ny, nx = shape
+    # a real field's other half: every frequency but 0 and the highest counts twice
+    twice = np.full(fx.size, 2.0)
+    twice[0] = 1
+    if nx % 2 == 0:
+        twice[-1] = 1
+    lag = 2 * np.pi * 10e3
+    right = ((1 - np.cos(lag * fx)) * twice) @ power.sum(0, dtype=np.float64)
+    down = (1 - np.cos(lag * fy[:, 0])) @ (power @ twice)
+    return float((right + down) / (nx * ny))
 
 # %% ../../nbs/3_simulation/30_atmosphere.ipynb #x-fractal-field
 def fractal_field(
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
-    rng: np.random.Generator,
-    # function of the frequency (cycles per metre, float32 array) -> power of any unit
-    power: Callable[[np.ndarray], np.ndarray],
-    # 1 or more: the field is this much longer along `azimuth_rad` than across
-    stretch: float = 1.0,
+    rng: np.random.Generator,  # gives the noise
+    power: Callable[[np.ndarray], np.ndarray],  # of a frequency (cycles per metre), any unit
+    stretch: float = 1.0,  # 1 or more: the field is this much longer along `azimuth_rad`
     azimuth_rad: float = 0.0,  # of the long axis, from the row axis
-    # field (H, W) float32; its expected structure function at 10 km, in the field's unit squared
-) -> tuple[np.ndarray, float]:
-    """A random field with the two-dimensional power spectrum `power`, and the mean of `(x(r + 10
-    km) - x(r))²` to expect of it.
-    """
+) -> tuple[np.ndarray, float]:  # (H, W) float32; the structure function to expect at 10 km
+    "A random field with the two-dimensional power spectrum `power`, not scaled."
     from scipy import fft
 
-    ny, nx = (
-        fft.next_fast_len(max(2 * n, int(np.ceil(40e3 / p))), real=True)
-        for n, p in zip(shape, pixel_m)
-    )
+    # 40 km, so that the structure function at 10 km is that of a large field also in a small scene
+    least = (max(2 * n, int(np.ceil(40e3 / p))) for n, p in zip(shape, pixel_m))
+    ny, nx = (fft.next_fast_len(n, real=True) for n in least)
     fy = np.fft.fftfreq(ny, pixel_m[0])[:, None].astype(np.float32)
     fx = np.fft.rfftfreq(nx, pixel_m[1]).astype(np.float32)
     if stretch == 1:
@@ -47,42 +55,33 @@ def fractal_field(
         square = ((fy * c + fx * s) * stretch) ** 2 + (fx * c - fy * s) ** 2
     p = power(np.sqrt(square, dtype=np.float32)).astype(np.float32)
     p[0, 0] = 0
-    noise = fft.rfft2(rng.standard_normal((ny, nx), dtype=np.float32))
-    noise *= np.sqrt(p)
-    field = fft.irfft2(noise, s=(ny, nx), overwrite_x=True)[: shape[0], : shape[1]]
-    twice = np.full(fx.size, 2.0)
-    twice[0] = 1
-    if nx % 2 == 0:
-        twice[-1] = 1
-    lag = 2 * np.pi * 10e3
-    along_x = ((1 - np.cos(lag * fx)) * twice) @ p.sum(0, dtype=np.float64)
-    along_y = (1 - np.cos(lag * fy[:, 0])) @ (p @ twice)
-    # mean of D along x and along y
-    return field, float((along_x + along_y) / (nx * ny))
+    spectrum = fft.rfft2(rng.standard_normal((ny, nx), dtype=np.float32))
+    spectrum *= np.sqrt(p)
+    field = fft.irfft2(spectrum, s=(ny, nx), overwrite_x=True)[: shape[0], : shape[1]]
+    return field, _structure_at_10_km(p, fy, fx, (ny, nx))
 
-
+# %% ../../nbs/3_simulation/30_atmosphere.ipynb #x-unit-field
 def unit_field(
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # gives the noise
     scale_m: float,  # metres; above it the power no longer grows
     exponent: float = 3.4,  # of the fall of the two-dimensional power below `scale_m`
 ) -> np.ndarray:  # (H, W) float32, mean 0 and standard deviation 1
-    """A random field for shapes of the ground and slow changes: smooth below and flat above
-    `scale_m`.
-    """
-    field, _ = fractal_field(
-        shape, pixel_m, rng, lambda f: (f * f + 1 / scale_m**2) ** (-exponent / 2)
-    )
+    "A random field, smooth below and flat above `scale_m`."
+
+    def power(f):
+        return (f * f + 1 / scale_m**2) ** (-exponent / 2)
+
+    field, _ = fractal_field(shape, pixel_m, rng, power)
     return ((field - field.mean()) / (field.std() + 1e-12)).astype(np.float32)
 
 # %% ../../nbs/3_simulation/30_atmosphere.ipynb #x-turbulent-delay
 def turbulent_delay(
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
-    rng: np.random.Generator,
-    # root of the structure function at 10 km, millimetres along the line of sight
-    sqrt_d_mm: float = 7.0,
+    rng: np.random.Generator,  # gives the noise
+    sqrt_d_mm: float = 7.0,  # root of the structure function at 10 km, mm along the line of sight
     exponent: float = 3.0,  # of the two-dimensional power above 1.5 km
     outer_km: float = 200.0,  # scale above which the power no longer grows
     stretch: float = 1.0,  # anisotropy
@@ -95,49 +94,58 @@ def turbulent_delay(
     def power(f):
         f = np.maximum(np.sqrt(f * f + outer * outer), 1e-9)
         log = np.log(f)
-        return np.exp(
-            np.where(f < mid, -exponent * log, (11 / 3 - exponent) * np.log(mid) - 11 / 3 * log)
-            + exponent * np.log(outer)
-        )
+        steep = (11 / 3 - exponent) * np.log(mid) - 11 / 3 * log
+        return np.exp(np.where(f < mid, -exponent * log, steep) + exponent * np.log(outer))
 
     field, d = fractal_field(shape, pixel_m, rng, power, stretch, azimuth_rad)
     field = field * np.float32(sqrt_d_mm * 1e-3 / np.sqrt(d))
     return (field - field.mean()).astype(np.float32)
 
-
+# %% ../../nbs/3_simulation/30_atmosphere.ipynb #x-draw-turbulence
 SQRT_D_MM = 6.5  # median over pairs of the root of the structure function at 10 km, millimetres
 
 
 def draw_turbulence(
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # gives all numbers
     dates: int = 1,  # 1: the delay of one date; 2: of a pair of dates at once
 ) -> np.ndarray:  # (H, W) float32 metres
-    """Turbulent delay with drawn strength (lognormal, 1.5 to 25 mm a pair), exponent, anisotropy (1
-    to 2) and unevenness.
-    """
-    pair = np.clip(SQRT_D_MM * np.exp(0.6 * rng.standard_normal()), 1.5, 25)
+    "Turbulent delay of drawn strength (lognormal, 1.5 to 25 mm a pair), direction and unevenness."
+    sqrt_d_mm = np.clip(SQRT_D_MM * np.exp(0.6 * rng.standard_normal()), 1.5, 25)
+    sqrt_d_mm *= np.sqrt(dates / 2)
     exponent = rng.uniform(2.8, 3.3)
-    outer = rng.uniform(100, 300)
+    outer_km = rng.uniform(100, 300)
     stretch = rng.uniform(1, 2)
     azimuth = rng.uniform(0, np.pi)
     uneven = rng.uniform(0.1, 0.6)
-    delay = turbulent_delay(
-        shape, pixel_m, rng, pair * np.sqrt(dates / 2), exponent, outer, stretch, azimuth
-    )
-    strength = np.exp(
-        np.clip(uneven * unit_field(shape, pixel_m, rng, rng.uniform(5e3, 50e3)), -1.2, 1.2)
-    )
+    delay = turbulent_delay(shape, pixel_m, rng, sqrt_d_mm, exponent, outer_km, stretch, azimuth)
+    change = unit_field(shape, pixel_m, rng, rng.uniform(5e3, 50e3))
+    strength = np.exp(np.clip(uneven * change, -1.2, 1.2))
     delay *= strength / np.sqrt(np.mean(strength**2))
     return delay
 
 # %% ../../nbs/3_simulation/30_atmosphere.ipynb #x-stratified-delay
+def _slow_waves(shape, pixel_m, rng):
+    "Sum of three random plane waves of 50 to 100 km, (H, W) float32."
+    rows = np.arange(shape[0])[:, None] * pixel_m[0]
+    cols = np.arange(shape[1]) * pixel_m[1]
+    total = np.zeros(shape, np.float32)
+    for _ in range(3):
+        k = 2 * np.pi / rng.uniform(50e3, 100e3)
+        azimuth = rng.uniform(0, np.pi)
+        start = rng.uniform(0, 2 * np.pi)
+        # a column times a row costs far less than a cosine of every pixel
+        down = np.exp(1j * (k * np.cos(azimuth) * rows + start))
+        total += (down * np.exp(1j * k * np.sin(azimuth) * cols)).real.astype(np.float32)
+    return total
+
+
 def stratified_delay(
     height: np.ndarray,  # (H, W) metres
     incidence_deg: ArrayLike,  # angle of the line of sight from the vertical, number or (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # gives all numbers
     dates: int = 1,  # 1: the delay of one date; 2: of a pair of dates at once
 ) -> np.ndarray:  # (H, W) float32 metres, mean 0
     "Delay that follows the topography."
@@ -146,64 +154,50 @@ def stratified_delay(
     levels_off = rng.random() < 0.3
     scale = rng.uniform(1e3, 3e3)
     shape = scale * (1 - np.exp(-height / scale)) if levels_off else height
-    # a slow undulation of three random waves of 50 to 100 km
-    rows = np.arange(height.shape[0])[:, None] * pixel_m[0]
-    cols = np.arange(height.shape[1]) * pixel_m[1]
-    varied = np.zeros(height.shape, np.float32)
-    for _ in range(3):
-        wave = rng.uniform(50e3, 100e3)
-        phi = rng.uniform(0, np.pi)
-        start = rng.uniform(0, 2 * np.pi)
-        along = np.exp(1j * (2 * np.pi / wave * np.cos(phi) * rows + start)) * np.exp(
-            2j * np.pi / wave * np.sin(phi) * cols
-        )
-        varied += along.real.astype(np.float32)
-    delay = rate * (1 + 0.3 * varied / np.sqrt(1.5)) * shape / np.cos(np.radians(incidence_deg))
+    varied = 1 + 0.3 * _slow_waves(height.shape, pixel_m, rng) / np.sqrt(1.5)
+    delay = rate * varied * shape / np.cos(np.radians(incidence_deg))
     return (delay - delay.mean()).astype(np.float32)
 
 # %% ../../nbs/3_simulation/30_atmosphere.ipynb #x-tec-delay
-def tec_delay(
-    tec: ArrayLike,  # TECU (1e16 electrons per square metre), along the line of sight
-    wavelength_m: float = WAVELENGTH_M,
-) -> np.ndarray:  # metres of apparent delay, negative: the phase is advanced
-    "Effect of free electrons on the phase: `-40.31 TEC / f²` (Hanssen 2001, section 4.8)."
-    return -40.31e16 * np.asarray(tec) * (wavelength_m / 299792458.0) ** 2
-
-
 def _plane(shape, pixel_m, azimuth):
-    "Distance (km) along an azimuth from the centre."
+    "Distance (km) along an azimuth, radians from the row axis, from the centre."
     rows, cols = ((np.arange(n) - (n - 1) / 2) * p / 1000 for n, p in zip(shape, pixel_m))
     return (np.cos(azimuth) * rows[:, None] + np.sin(azimuth) * cols).astype(np.float32)
 
 
+def _tec_delay(tec, wavelength_m):
+    "Metres of apparent delay of electrons in TECU: negative, the phase is advanced."
+    return -40.31e16 * np.asarray(tec) * (wavelength_m / 299792458.0) ** 2
+
+
 def ionosphere(
-    shape: tuple,
-    pixel_m: tuple,  # (H, W); (row, column) size of a pixel, metres
-    rng: np.random.Generator,
-    wavelength_m: float = WAVELENGTH_M,
+    shape: tuple,  # (H, W)
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    rng: np.random.Generator,  # gives all numbers
+    wavelength_m: float = WAVELENGTH_M,  # of the radar
     dates: int = 1,  # 1: of one date; 2: of a pair of dates at once
 ) -> np.ndarray:  # (H, W) float32 metres, 0 at the centre
-    "Ionospheric delay: a tilt, seldom with a bow, seldom with streaks of 20 to 80 km."
+    "Ionospheric delay: a tilt, seldom with a bow, seldom with streaks."
     strong = rng.random() < 0.1
     streaks = rng.random() < 0.05
     # TECU over 250 km
     tilt = rng.uniform(1, 6) * rng.choice([-1, 1]) if strong else 0.3 * rng.standard_normal()
     x = _plane(shape, pixel_m, rng.uniform(0, 2 * np.pi)) / 250
     tec = tilt * x + (rng.uniform(-1, 1) * tilt * 2 * x**2 if strong else 0)
-    wave = rng.uniform(20, 80)
+    wave_km = rng.uniform(20, 80)
     phase = rng.uniform(0, 2 * np.pi)
     depth = rng.uniform(0.1, 0.5)
     across = _plane(shape, pixel_m, rng.uniform(0, np.pi))
     if streaks:
-        tec = tec + depth * (np.sin(2 * np.pi * across / wave + phase) - np.sin(phase))
-    return tec_delay(tec * np.sqrt(dates / 2), wavelength_m).astype(np.float32)
+        tec = tec + depth * (np.sin(2 * np.pi * across / wave_km + phase) - np.sin(phase))
+    return _tec_delay(tec * np.sqrt(dates / 2), wavelength_m).astype(np.float32)
 
-
+# %% ../../nbs/3_simulation/30_atmosphere.ipynb #x-orbital-ramp
 def orbital_ramp(
-    shape: tuple,
-    pixel_m: tuple,  # (H, W); (row, column) size of a pixel, metres
-    rng: np.random.Generator,
-    wavelength_m: float = WAVELENGTH_M,
+    shape: tuple,  # (H, W)
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    rng: np.random.Generator,  # gives all numbers
+    wavelength_m: float = WAVELENGTH_M,  # of the radar
 ) -> np.ndarray:  # (H, W) float32 metres
     "Residual ramp: up to 0.7 fringe over a frame of 250 km, in one case of twenty 1 to 4 fringes."
     fringes = rng.uniform(1, 4) if rng.random() < 0.05 else rng.uniform(0, 0.7)
@@ -214,13 +208,13 @@ BURST_M = 20e3  # length of a burst along the flight
 
 
 def burst_steps(
-    shape: tuple,
-    pixel_m: tuple,  # (H, W); (row, column) size of a pixel, metres
+    shape: tuple,  # (H, W)
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
     heading_deg: float,  # flight direction, clockwise from north
-    rng: np.random.Generator,
-    wavelength_m: float = WAVELENGTH_M,
+    rng: np.random.Generator,  # gives all numbers
+    wavelength_m: float = WAVELENGTH_M,  # of the radar
 ) -> np.ndarray:  # (H, W) float32 metres; zero in 19 of 20 cases
-    "Steps of 0.1 to 0.8 rad at the seams between bursts."
+    "Steps at the seams between bursts."
     present = rng.random() < 0.05
     first = rng.uniform(0, BURST_M)
     jumps = rng.uniform(0.1, 0.8, 64) * rng.choice([-1, 1], 64)

@@ -5,6 +5,7 @@
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x-imports
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,45 +18,31 @@ from ..earthquakes.okada import Fault, displacement, line_of_sight
 from .atmosphere import unit_field
 
 # %% auto #0
-__all__ = ['DISTRACTORS', 'ATMOSPHERIC', 'Ground', 'Distractor', 'mogi', 'topographic_delay', 'distractor']
+__all__ = ['DISTRACTORS', 'Ground', 'Distractor', 'topographic_delay', 'DistractorKind', 'distractor']
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x-ground
 @dataclass(frozen=True)
 class Ground:
-    """What a distractor needs to know of a scene. Raises `RequestError` if its arrays do not fit
-    together.
-    """
+    "What a distractor needs to know of a scene. Raises `RequestError` if arrays do not fit."
 
     pixel_m: tuple  # (row, column) size of a pixel, metres
     height: np.ndarray  # (H, W) float32, metres; row 0 is north
     water: np.ndarray  # (H, W) bool
-    # (3,) or (3, H, W) unit vector from the ground to the satellite: east, north, up
-    look: np.ndarray
+    look: np.ndarray  # (3,) or (3, H, W) unit vector to the satellite: east, north, up
     incidence_deg: float | np.ndarray  # number or (H, W)
     wavelength_m: float = WAVELENGTH_M
     days: int = 12  # between the two dates
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.height)
-        fits = (
-            len(shape) == 2
-            and np.shape(self.water) == shape
-            and np.shape(self.look) in ((3,), (3,) + shape)
-            and np.shape(self.incidence_deg) in ((), shape)
-        )
-        if not fits:
-            raise RequestError(
-                "A ground's height and water must be (H, W), its look (3,) or (3, H, W), its"
-                " incidence a number or (H, W)",
-                tuple(map(np.shape, (self.height, self.water, self.look, self.incidence_deg))),
-                "Correct the arrays",
-            )
-        if not (min(self.pixel_m) > 0 and np.isfinite(self.height).all()):
-            raise RequestError(
-                "A ground's pixels must have a positive size and all its heights must be finite",
-                self.pixel_m,
-                "Fill the gaps of the height model",
-            )
+        arrays = (self.height, self.water, self.look, self.incidence_deg)
+        shape, water, look, incidence = map(np.shape, arrays)
+        fits = look in ((3,), (3, *shape)) and incidence in ((), shape)
+        if len(shape) != 2 or water != shape or not fits:
+            rule = "A ground's height and water must be (H, W), its look and incidence may be"
+            raise RequestError(rule, (shape, water, look, incidence), "Correct the arrays")
+        if min(self.pixel_m) <= 0 or not np.isfinite(self.height).all():
+            rule = "A ground's pixels must have a positive size and all its heights must be finite"
+            raise RequestError(rule, self.pixel_m, "Fill the gaps of the height model")
 
 
 @dataclass(frozen=True)
@@ -63,17 +50,13 @@ class Distractor:
     "One thing that looks like an earthquake and is none."
 
     kind: str  # one of `DISTRACTORS`
-    # (H, W) float32, extra path away from the satellite, metres; phase = 4 pi / wavelength x delay
-    delay_m: np.ndarray
+    delay_m: np.ndarray  # (H, W) float32, extra path away from the satellite, metres
     coherence: np.ndarray | None  # (H, W) float32, factor 0 to 1 on the coherence; None: unchanged
-    # (H, W) bool, its footprint: a delay of 5 mm or more, or a coherence factor below 0.9
-    moved: np.ndarray
+    moved: np.ndarray  # (H, W) bool: a delay of 5 mm or more, or a coherence factor below 0.9
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--smooth
 def _smooth(g, rng, scale_m):
-    """A smooth random field (H, W) float32 of expected variance 1 whose bumps are about `scale_m`
-    apart.
-    """
+    "A smooth field (H, W) float32 of expected variance 1, its bumps about `scale_m` apart."
     bases = []
     for n, p in zip(g.height.shape, g.pixel_m):
         t = np.arange(n) * (2 * p / scale_m) + rng.random() + 3
@@ -82,20 +65,33 @@ def _smooth(g, rng, scale_m):
     # 151 / 315: sum of the squared cubic splines
     return (bases[1] @ (bases[0] @ (weights / np.float32(151 / 315))).T).T
 
+
+def _log_uniform(rng, low, high, size=None):
+    "Numbers whose logarithm is evenly spread."
+    return np.exp(rng.uniform(np.log(low), np.log(high), size))
+
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--axes
+class _NoPlace(Exception):
+    "The ground has no place for a distractor of this kind."
+
+
+@dataclass(frozen=True)
+class _Place:
+    north_m: float  # from the middle of the scene
+    east_m: float
+    pixel: tuple  # (row, column)
+
+
 def _axes(g):
     "North (H, 1) and east (1, W) of the pixels from the middle of the scene, metres."
     h, w = g.height.shape
-    py, px = g.pixel_m
-    north = ((h - 1) / 2 - np.arange(h)) * py
-    east = (np.arange(w) - (w - 1) / 2) * px
+    north = ((h - 1) / 2 - np.arange(h)) * g.pixel_m[0]
+    east = (np.arange(w) - (w - 1) / 2) * g.pixel_m[1]
     return north.astype(np.float32)[:, None], east.astype(np.float32)[None]
 
 
 def _place(g, rng, where):
-    """North and east of a random pixel of `where` (metres) and its index, off the scene's rim if
-    possible; None where there is none.
-    """
+    "A random pixel of the mask `where`, off the scene's rim if possible."
     h, w = where.shape
     inner = np.zeros_like(where)
     inner[h // 10 : h - h // 10, w // 10 : w - w // 10] = True
@@ -103,21 +99,25 @@ def _place(g, rng, where):
     if not found.size:
         found = np.flatnonzero(where)
     if not found.size:
-        return None
-    i, j = np.unravel_index(found[rng.integers(found.size)], where.shape)
+        raise _NoPlace
+    row, column = np.unravel_index(found[rng.integers(found.size)], where.shape)
     north, east = _axes(g)
-    return float(north[i, 0]), float(east[0, j]), (int(i), int(j))
+    return _Place(float(north[row, 0]), float(east[0, column]), (int(row), int(column)))
 
-
+# %% ../../nbs/3_simulation/32_distractors.ipynb #x--turned
 def _height_at(g, share):
-    """The height below which `share` of the land lies (one number or several), from up to some 40
-    000 pixels; 0 where all is water.
-    """
-    k = max(1, g.height.size // 20_000)
+    "The height below which `share` of the land lies (one number or several); 0: all is water."
+    k = max(1, g.height.size // 20_000)  # some 20,000 to 40,000 pixels are enough
     land = g.height.ravel()[::k][~g.water.ravel()[::k]]
     if not land.size:
         land = g.height[~g.water]
     return np.quantile(land if land.size else np.zeros(1), share)
+
+
+def _away(g, place):
+    "North (H, 1) and east (1, W) of the pixels from a place, metres."
+    north, east = _axes(g)
+    return north - np.float32(place.north_m), east - np.float32(place.east_m)
 
 
 def _turned(north, east, azimuth):
@@ -126,55 +126,42 @@ def _turned(north, east, azimuth):
     s = np.float32(np.sin(azimuth))
     return north * c + east * s, east * c - north * s
 
-
-def _log_uniform(rng, low, high, size=None):
-    "Numbers whose logarithm is evenly spread."
-    return np.exp(rng.uniform(np.log(low), np.log(high), size))
-
-
-def _none(g):
-    "Nothing to see: there is no place for it."
-    return np.zeros(g.height.shape, np.float32), None
-
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--bowls
+@dataclass(frozen=True)
+class _Bowl:
+    place: _Place  # its middle
+    length_m: float  # half of it
+    width_m: float  # half of it
+    azimuth: float  # of the length, radians clockwise from north
+    depth_m: float
+    power: float = 2
+
+
 def _bowls(g, bowls, warp=None):
-    """Joined bowls (north, east, half-length, half-width, azimuth, depth, power), none deeper than
-    drawn; `warp` stretches distances.
-    """
-    north, east = _axes(g)
+    "Joined bowls (H, W), none deeper than drawn; `warp` stretches squared distances."
     total = np.zeros(g.height.shape, np.float32)
-    deepest = max(b[5] for b in bowls)
-    for n0, e0, a, b, azimuth, depth, power in bowls:
-        along, across = _turned(north - np.float32(n0), east - np.float32(e0), azimuth)
-        r2 = (along / np.float32(a)) ** 2 + (across / np.float32(b)) ** 2
+    deepest = max(b.depth_m for b in bowls)
+    for b in bowls:
+        along, across = _turned(*_away(g, b.place), b.azimuth)
+        r2 = (along / np.float32(b.length_m)) ** 2 + (across / np.float32(b.width_m)) ** 2
         if warp is not None:
             r2 *= warp
-        if power != 2:
-            np.power(r2, np.float32(power / 2), out=r2)
-        total += np.float32((depth / deepest) ** 4) * np.exp(-4 * np.minimum(r2, 20))
+        if b.power != 2:
+            np.power(r2, np.float32(b.power / 2), out=r2)
+        total += np.float32((b.depth_m / deepest) ** 4) * np.exp(-4 * np.minimum(r2, 20))
     # the fourth power joins without a crease
     total = np.sqrt(np.sqrt(total))
     return total * np.float32(deepest / max(1.0, float(total.max())))
 
 
-def _down(g, metres):
+def _sinking(g, bowls, warp=None):
     "Delay of ground that sinks."
-    return metres * np.asarray(g.look[2], np.float32)
+    return _bowls(g, bowls, warp) * np.asarray(g.look[2], np.float32)
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x-mogi
-def mogi(
-    east_m: ArrayLike,
-    north_m: ArrayLike,  # from the source, metres, arrays that broadcast
-    depth_m: float,  # of the source, metres, above 0
-    volume_m3: float,  # change of its volume, cubic metres; positive inflates
-    nu: float = 0.25,  # Poisson's ratio
-) -> np.ndarray:  # (3, ...) float32, metres east, north, up
-    """Surface displacement of a point source in an elastic half-space: `(1 - nu) dV / pi x (east,
-    north, depth) / R ** 3` (Mogi 1958).
-    """
-    east, north = np.broadcast_arrays(
-        np.asarray(east_m, np.float32), np.asarray(north_m, np.float32)
-    )
+def _mogi(east_m, north_m, depth_m, volume_m3, nu=0.25):
+    "Displacement east, north, up (3, ...) float32, metres, of a point source below the origin."
+    east, north = np.broadcast_arrays(*(np.asarray(a, np.float32) for a in (east_m, north_m)))
     depth = np.float32(depth_m)
     r2 = east * east + north * north + depth * depth
     scale = np.float32((1 - nu) * volume_m3 / np.pi) / (r2 * np.sqrt(r2))
@@ -182,367 +169,285 @@ def mogi(
 
 
 def _volcano(g, rng):
-    """Mogi source under the higher ground, 1 to 10 km deep, 1e5 to 1e7 m3 of either sign, 10 to 500
-    mm at its peak.
-    """
+    "Mogi source, higher ground, 1 to 10 km deep, 1e5 to 1e7 m3 of either sign, peak 10 to 500 mm."
+    # 64 at once: the first whose peak lies in the range
     depths = _log_uniform(rng, 1e3, 10e3, 64)
     volumes = _log_uniform(rng, 1e5, 1e7, 64)
     peak = 0.75 / np.pi * volumes / depths**2
     first = np.argmax((peak > 0.01) & (peak < 0.5))
-    where = _place(g, rng, ~g.water & (g.height >= _height_at(g, 0.5)))
-    if where is None:
-        return _none(g)
-    north, east = _axes(g)
-    u = mogi(east - where[1], north - where[0], depths[first], volumes[first] * rng.choice((-1, 1)))
+    north, east = _away(g, _place(g, rng, ~g.water & (g.height >= _height_at(g, 0.5))))
+    u = _mogi(east, north, depths[first], volumes[first] * rng.choice((-1, 1)))
     return -line_of_sight(u, np.asarray(g.look, np.float32)), None
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--opened
 def _opened(g, rng, top_km, length_km, width_km, dip_deg, opening_m):
-    "Delay of a rectangle that opens below the middle of the place drawn."
-    where = _place(g, rng, ~g.water)
-    if where is None:
-        return _none(g)
+    "Delay of a rectangle that opens below a place on land."
+    place = _place(g, rng, ~g.water)
     fault = Fault(0, 0, top_km, length_km, width_km, rng.uniform(0, 360), dip_deg, 0, 0, opening_m)
     middle = fault.corners_km.mean(0)
     north, east = _axes(g)
-    u = displacement(
-        fault,
-        east + 1e3 * middle[0] - where[1],
-        north + 1e3 * middle[1] - where[0],
-        step=int(np.clip(max(g.height.shape) // 64, 1, 8)),
-    )
-    return -line_of_sight(u, g.look), None
+    east = east + 1e3 * middle[0] - place.east_m
+    north = north + 1e3 * middle[1] - place.north_m
+    step = int(np.clip(max(g.height.shape) // 64, 1, 8))
+    return -line_of_sight(displacement(fault, east, north, step=step), g.look), None
 
 
 def _dyke(g, rng):
-    """Near-vertical crack (80 to 90 degrees): opens 0.1 to 1 m, 2 to 10 km long, 1 to 4 km wide,
-    its top 0.3 to 3 km deep.
-    """
-    size = rng.uniform((2, 1), (10, 4))
-    return _opened(
-        g, rng, _log_uniform(rng, 0.3, 3), *size, rng.uniform(80, 90), _log_uniform(rng, 0.1, 1)
-    )
+    "Crack of 80 to 90 degrees: opens 0.1 to 1 m, 2 to 10 km long, 1 to 4 wide, 0.3 to 3 deep."
+    length, width = rng.uniform((2, 1), (10, 4))
+    top = _log_uniform(rng, 0.3, 3)
+    dip = rng.uniform(80, 90)
+    return _opened(g, rng, top, length, width, dip, _log_uniform(rng, 0.1, 1))
 
 
 def _sill(g, rng):
-    """Near-horizontal crack (1 to 10 degrees): opens 0.1 to 1 m, 2 to 8 km long, 1 to 5 km wide,
-    its top 1.5 to 6 km deep.
-    """
+    "Crack of 1 to 10 degrees: opens 0.1 to 1 m, 2 to 8 km long, 1 to 5 wide, 1.5 to 6 deep."
     length = rng.uniform(2, 8)
     width = min(length * rng.uniform(0.5, 1), 5.0)
-    return _opened(
-        g,
-        rng,
-        _log_uniform(rng, 1.5, 6),
-        length,
-        width,
-        rng.uniform(1, 10),
-        _log_uniform(rng, 0.1, 1),
-    )
+    top = _log_uniform(rng, 1.5, 6)
+    dip = rng.uniform(1, 10)
+    return _opened(g, rng, top, length, width, dip, _log_uniform(rng, 0.1, 1))
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--subsidence
 def _subsidence(g, rng):
-    """One elliptic bowl with an irregular outline in low ground, radius 2 to 15 km, 1 to 15 cm x
-    sqrt(days / 24) (0.5 to 1.5) down.
-    """
-    where = _place(g, rng, ~g.water & (g.height <= _height_at(g, 0.4)))
-    if where is None:
-        return _none(g)
+    "Bowl in low ground, radius 2 to 15 km, 1 to 15 cm x sqrt(days / 24) (0.5 to 1.5) down."
+    place = _place(g, rng, ~g.water & (g.height <= _height_at(g, 0.4)))
     radius = _log_uniform(rng, 2e3, 15e3)
-    ratio = rng.uniform(0.4, 1)
+    width = max(rng.uniform(0.4, 1) * radius, 1e3)
     depth = _log_uniform(rng, 0.01, 0.15) * np.clip((g.days / 24) ** 0.5, 0.5, 1.5)
+    # an irregular outline
     warp = np.exp(0.35 * _smooth(g, rng, 1.5 * radius) + 0.12 * _smooth(g, rng, 0.5 * radius))
-    bowl = (
-        *where[:2],
-        radius,
-        max(ratio * radius, 1e3),
-        rng.uniform(0, np.pi),
-        depth,
-        rng.uniform(2, 3.5),
-    )
-    return _down(g, _bowls(g, [bowl], warp)), None
+    bowl = _Bowl(place, radius, width, rng.uniform(0, np.pi), depth, rng.uniform(2, 3.5))
+    return _sinking(g, [bowl], warp), None
 
 
 def _mining(g, rng):
     "Two to eight steep bowls of one mine, radius 0.3 to 1.5 km, 2 to 15 cm down."
-    where = _place(g, rng, ~g.water)
-    if where is None:
-        return _none(g)
-    north, east = _axes(g)
-    near = np.hypot(north - np.float32(where[0]), east - np.float32(where[1])) < rng.uniform(
-        3e3, 8e3
-    )
-    near &= ~g.water
+    north, east = _away(g, _place(g, rng, ~g.water))
+    mine = (np.hypot(north, east) < rng.uniform(3e3, 8e3)) & ~g.water
     azimuth = rng.uniform(0, np.pi)
     bowls = []
     for radius in _log_uniform(rng, 300, 1500, rng.integers(2, 9)):
         turn = azimuth + np.pi / 2 * rng.integers(2) + 0.1 * rng.standard_normal()
-        bowls.append(
-            (
-                *_place(g, rng, near)[:2],
-                radius,
-                max(300.0, radius * rng.uniform(0.4, 1)),
-                turn,
-                _log_uniform(rng, 0.02, 0.15),
-                rng.uniform(2, 4),
-            )
-        )
-    return _down(g, _bowls(g, bowls)), None
+        place = _place(g, rng, mine)
+        width = max(300.0, radius * rng.uniform(0.4, 1))
+        depth = _log_uniform(rng, 0.02, 0.15)
+        bowls.append(_Bowl(place, radius, width, turn, depth, rng.uniform(2, 4)))
+    return _sinking(g, bowls), None
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--salt-flat
+def _patchwork(g, inside, patch, radians, factor):
+    "Delay and coherence factor of patches with a phase and a factor of their own."
+    metres = (radians * g.wavelength_m / (4 * np.pi)).astype(np.float32)
+    delay = np.where(inside, metres[patch], np.float32(0))
+    return delay, np.where(inside, factor.astype(np.float32)[patch], np.float32(1))
+
+
 def _salt_flat(g, rng):
-    """One to four neighbouring patches of flat low ground, 2 to 15 km, each 0.3 to 2.5 rad of
-    either sign; half of them lose coherence.
-    """
+    "One to four patches of flat low ground, 2 to 15 km, each 0.3 to 2.5 rad; half lose coherence."
     lowest, low, highest = _height_at(g, (0.05, 0.15, 0.95))
-    where = _place(g, rng, ~g.water & (g.height <= low))
-    if where is None:
-        return _none(g)
-    north, east = _axes(g)
+    north, east = _away(g, _place(g, rng, ~g.water & (g.height <= low)))
     radius = _log_uniform(rng, 2e3, 15e3)
-    along, across = _turned(
-        north - np.float32(where[0]), east - np.float32(where[1]), rng.uniform(0, np.pi)
-    )
+    along, across = _turned(north, east, rng.uniform(0, np.pi))
     r = np.hypot(along, across * np.float32(rng.uniform(1, 2.5))) / np.float32(radius)
-    shore = (
-        0.25 * _smooth(g, rng, radius)
-        + 0.12 * _smooth(g, rng, 0.3 * radius)
-        + 0.05 * _smooth(g, rng, 0.1 * radius + 200)
-    )
+    shore = 0.25 * _smooth(g, rng, radius) + 0.12 * _smooth(g, rng, 0.3 * radius)
+    shore = shore + 0.05 * _smooth(g, rng, 0.1 * radius + 200)
     flat = (r + shore < 1) & (g.height < low + 0.1 * (highest - lowest) + 5) & ~g.water
     n = rng.integers(1, 5)
     seeds = radius * rng.uniform(-0.8, 0.8, (n, 2)).astype(np.float32)
     # the nearest seed cuts straight borders
-    distance = [(along - a) ** 2 + (across - b) ** 2 for a, b in seeds]
-    patch = np.argmin(distance, 0)
+    patch = np.argmin([(along - a) ** 2 + (across - b) ** 2 for a, b in seeds], 0)
     radians = rng.uniform(0.45, 2.1, n) * rng.choice((-1, 1), n)
     change = np.clip(1 + 0.15 * _smooth(g, rng, radius), 0.7, 1.15).astype(np.float32)
-    factor = np.where(rng.random(n) < 0.5, rng.uniform(0.2, 0.7, n), rng.uniform(0.9, 1, n)).astype(
-        np.float32
-    )
-    delay = np.where(
-        flat,
-        (radians * g.wavelength_m / (4 * np.pi)).astype(np.float32)[patch] * change,
-        np.float32(0),
-    )
-    return delay, np.where(flat, factor[patch], np.float32(1))
+    factor = np.where(rng.random(n) < 0.5, rng.uniform(0.2, 0.7, n), rng.uniform(0.9, 1, n))
+    delay, factor = _patchwork(g, flat, patch, radians, factor)
+    return delay * change, factor
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--irrigation
+def _pivots(along, across, size, rng):
+    "Row and column of square fields, and the circle in each that is watered."
+    row, column = (np.floor(d / np.float32(size)) for d in (along, across))
+    r = np.hypot(along - (row + 0.5) * size, across - (column + 0.5) * size)
+    return row, column, r < rng.uniform(0.42, 0.5) * size
+
+
+def _strips(along, across, size, rng):
+    "Row and column of fields in strips, each strip cut into fields of its own length."
+    reach = float(np.abs(across).max())
+    widths = np.clip(size * rng.uniform(0.5, 1.3, int(4 * reach / size) + 4), 300, 2000)
+    edges = np.cumsum(widths) - reach - 300
+    column = np.searchsorted(edges, across.ravel()).reshape(across.shape)
+    lengths = np.clip(size * rng.uniform(0.6, 2.0, edges.size + 1), 300, 2000).astype(np.float32)
+    starts = rng.random(edges.size + 1, dtype=np.float32)
+    return np.floor(along / lengths[column] + starts[column]), column, True
+
+
 def _irrigation(g, rng):
-    """A district of rectangular or round fields of 0.3 to 2 km, about half of them changed by 0.3
-    to 2.5 rad, some less coherent.
-    """
-    where = _place(g, rng, ~g.water & (g.height <= _height_at(g, 0.4)))
-    if where is None:
-        return _none(g)
-    north, east = _axes(g)
+    "District of fields of 0.3 to 2 km, half of them changed by 0.3 to 2.5 rad, some less coherent."
+    north, east = _away(g, _place(g, rng, ~g.water & (g.height <= _height_at(g, 0.4))))
     radius = _log_uniform(rng, 3e3, 15e3)
-    dn = north - np.float32(where[0])
-    de = east - np.float32(where[1])
-    along, across = _turned(dn, de, rng.uniform(0, np.pi))
-    outline = np.hypot(dn, de) / np.float32(radius) + 0.3 * _smooth(g, rng, radius)
+    along, across = _turned(north, east, rng.uniform(0, np.pi))
+    outline = np.hypot(north, east) / np.float32(radius) + 0.3 * _smooth(g, rng, radius)
     district = (outline < 1) & ~g.water & (g.height <= _height_at(g, 0.6))
     size = _log_uniform(rng, 400, 1500)
-    # centre pivots on a square grid
-    if rng.random() < 0.4:
-        row, column = (np.floor(d / np.float32(size)) for d in (along, across))
-        half = np.hypot(along - (row + 0.5) * size, across - (column + 0.5) * size)
-        district &= half < rng.uniform(0.42, 0.5) * size
-    # strips, each cut into fields of its own length
-    else:
-        reach = float(np.abs(across).max())
-        edges = (
-            np.cumsum(np.clip(size * rng.uniform(0.5, 1.3, int(4 * reach / size) + 4), 300, 2000))
-            - reach
-            - 300
-        )
-        column = np.searchsorted(edges, across.ravel()).reshape(across.shape)
-        lengths = np.clip(size * rng.uniform(0.6, 2.0, edges.size + 1), 300, 2000).astype(
-            np.float32
-        )
-        row = np.floor(
-            along / lengths[column] + rng.random(edges.size + 1, dtype=np.float32)[column]
-        )
+    layout = _pivots if rng.random() < 0.4 else _strips
+    row, column, watered = layout(along, across, size, rng)
+    # two primes spread the fields over 4096 sets of numbers
     field = (row.astype(np.int64) * 7919 + column.astype(np.int64) * 104729) % 4096
     used = rng.random(4096) < rng.uniform(0.35, 0.7)
-    radians = np.where(
-        used,
-        _log_uniform(rng, 0.3, 2.5, 4096)
-        * np.where(rng.random(4096) < 0.8, 1, -1)
-        * rng.choice((-1, 1)),
-        0,
-    )
-    factor = np.where(rng.random(4096) < 0.4, rng.uniform(0.25, 0.85, 4096), 1).astype(np.float32)
-    delay = (radians * g.wavelength_m / (4 * np.pi)).astype(np.float32)[field]
-    return np.where(district, delay, np.float32(0)), np.where(
-        district, factor[field], np.float32(1)
-    )
+    change = _log_uniform(rng, 0.3, 2.5, 4096) * np.where(rng.random(4096) < 0.8, 1, -1)
+    radians = np.where(used, change * rng.choice((-1, 1)), 0)
+    factor = np.where(rng.random(4096) < 0.4, rng.uniform(0.25, 0.85, 4096), 1)
+    return _patchwork(g, district & watered, field, radians, factor)
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--snow
 def _snow(g, rng):
-    """Everything above a snow line, 0.5 to 4 fringes of either sign at the top in proportion to
-    height, coherence factor 0.1 to 0.4.
-    """
+    "Above a snow line, 0.5 to 4 fringes at the top in proportion to height, coherence x 0.1 to 0.4."
     line, top = _height_at(g, (rng.uniform(0.4, 0.85), 1))
     if g.water.all() or top - line < 50:
-        return _none(g)
-    # above 0 where the slope faces north
+        raise _NoPlace
+    # above 0 where the slope faces north, where snow lies lower
     sun = np.gradient(g.height, axis=0) / np.float32(g.pixel_m[0])
     above = g.height - line + np.clip(60 * sun, -40, 40) + 20 * _smooth(g, rng, 5e3)
     full = rng.uniform(0.5, 4) * g.wavelength_m / 2 * rng.choice((-1, 1))
     delay = np.float32(full) * np.clip(above / np.float32(top - line), 0, 1)
     factor = np.clip(rng.uniform(0.15, 0.35) + 0.05 * _smooth(g, rng, 3e3), 0.1, 0.4)
     snow = (above > 0) & ~g.water
-    return np.where(snow, delay, np.float32(0)), np.where(snow, factor, np.float32(1)).astype(
-        np.float32
-    )
+    return np.where(snow, delay, np.float32(0)), np.where(snow, factor, np.float32(1))
 
-
+# %% ../../nbs/3_simulation/32_distractors.ipynb #x--landslide
 def _slope(g, sigma_m):
     "The smoothed height and its gradient north and east."
     h = ndimage.gaussian_filter(g.height, [sigma_m / p for p in g.pixel_m], truncate=2.5)
-    return (
-        h,
-        -np.gradient(h, axis=0) / np.float32(g.pixel_m[0]),
-        np.gradient(h, axis=1) / np.float32(g.pixel_m[1]),
-    )
+    north = -np.gradient(h, axis=0) / np.float32(g.pixel_m[0])
+    return h, north, np.gradient(h, axis=1) / np.float32(g.pixel_m[1])
 
 
 def _landslide(g, rng):
-    """One to three ellipses of 0.2 to 2 km on the steepest slopes that move along the line of
-    sight, 1 to 10 cm downslope.
-    """
+    "One to three ellipses of 0.2 to 2 km on the steepest slopes, 1 to 10 cm downslope."
     _, gn, ge = _slope(g, 200)
     steep = np.hypot(gn, ge)
-    limit = max(
-        np.tan(np.radians(3)), float(np.quantile(steep[:: max(1, len(steep) // 256)], 0.97))
-    )
-    seen = -(ge * g.look[0] + gn * g.look[1] + steep**2 * g.look[2]) / (
-        steep * np.hypot(1, steep) + 1e-9
-    )
+    rows = steep[:: max(1, len(steep) // 256)]
+    limit = max(np.tan(np.radians(3)), float(np.quantile(rows, 0.97)))
+    # part of the motion downslope that the satellite sees
+    toward = ge * g.look[0] + gn * g.look[1] + steep**2 * g.look[2]
+    seen = -toward / (steep * np.hypot(1, steep) + 1e-9)
     candidates = (steep >= limit) & (np.abs(seen) > 0.2) & ~g.water
-    north, east = _axes(g)
-    delay = _none(g)[0]
+    delay = np.zeros(g.height.shape, np.float32)
     factor = np.ones(g.height.shape, np.float32)
     for _ in range(rng.integers(1, 4)):
-        where = _place(g, rng, candidates)
-        if where is None:
-            return _none(g)
-        down = np.array([-ge[where[2]], -gn[where[2]], -(steep[where[2]] ** 2)]) / steep[where[2]]
+        place = _place(g, rng, candidates)
+        at = place.pixel
+        down = np.array([-ge[at], -gn[at], -(steep[at] ** 2)]) / steep[at]
         down = (down / np.linalg.norm(down)).astype(np.float32)
-        length = rng.uniform(200, 2000) / 2
+        length = max(rng.uniform(200, 2000) / 2, 0.6 * max(g.pixel_m))
         ratio = rng.uniform(1.3, 3)
-        along, across = _turned(
-            north - np.float32(where[0]), east - np.float32(where[1]), np.arctan2(down[0], down[1])
-        )
-        r = np.hypot(along, across * np.float32(ratio)) / np.float32(
-            max(length, 0.6 * max(g.pixel_m))
-        )
+        along, across = _turned(*_away(g, place), np.arctan2(down[0], down[1]))
+        r = np.hypot(along, across * np.float32(ratio)) / np.float32(length)
         shape = np.clip(2 * (1 - r), 0, 1) * np.float32(_log_uniform(rng, 0.01, 0.1))
-        here = -line_of_sight(down, np.asarray(g.look, np.float32)) * shape
-        delay = np.where(np.abs(here) > np.abs(delay), here, delay)
+        slide = -line_of_sight(down, np.asarray(g.look, np.float32)) * shape
+        delay = np.where(np.abs(slide) > np.abs(delay), slide, delay)
         factor = np.where(r < 1, np.float32(rng.uniform(0.4, 1)), factor)
     return delay, factor
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--flow-line
 def _flow_line(h, gn, ge, stop, start, cell):
-    """Rows and columns of a way downhill with inertia, one step a cell, until it would climb, leave
-    or reach `stop`.
-    """
-    y = float(start[0])
-    x = float(start[1])
-    way = []
-    low = np.inf
+    "Way downhill (N, 2), one step a cell, until it would climb, leave or reach `stop`."
+    y, x = map(float, start)
     vy = vx = 0.0
+    low = np.inf
+    way = []
     while 0 <= y < h.shape[0] and 0 <= x < h.shape[1] and len(way) < 400:
-        i = int(y)
-        j = int(x)
-        if stop[i, j] or h[i, j] > low + 40:
+        at = int(y), int(x)
+        if stop[at] or h[at] > low + 40:
             break
-        low = min(low, h[i, j])
+        low = min(low, h[at])
         way.append((y, x))
         # downhill, rows grow southward
-        dy = gn[i, j]
-        dx = -ge[i, j]
+        dy = gn[at]
+        dx = -ge[at]
         n = float(np.hypot(dy, dx)) + 1e-9
-        vy, vx = 0.85 * vy + 0.15 * dy / n, 0.85 * vx + 0.15 * dx / n
+        vy = 0.85 * vy + 0.15 * dy / n
+        vx = 0.85 * vx + 0.15 * dx / n
         n = float(np.hypot(vy, vx)) + 1e-9
-        y, x = y + vy / n * cell[0], x + vx / n * cell[1]
+        y += vy / n * cell[0]
+        x += vx / n * cell[1]
     return np.array(way).reshape(-1, 2)
 
 
+def _finer(way):
+    "The way, bent softly, with four points a step: closer than pixels, so that no beads are seen."
+    bent = ndimage.gaussian_filter1d(way, 2, axis=0, mode="nearest")
+    fine = np.linspace(0, len(way) - 1, 4 * len(way))
+    return np.column_stack([np.interp(fine, np.arange(len(way)), c) for c in bent.T])
+
+# %% ../../nbs/3_simulation/32_distractors.ipynb #x--ice
+def _box_around(g, way, width):
+    "The window of pixels around a way."
+    pads = [int(1.1 * width / p) + 3 for p in g.pixel_m]
+    low = [max(0, int(way[:, k].min()) - pads[k]) for k in (0, 1)]
+    high = [min(g.height.shape[k], int(way[:, k].max()) + pads[k] + 1) for k in (0, 1)]
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def _seen_flow(g, way, h):
+    "Part of a flow along the way that the satellite sees, at each of its points."
+    index = way.astype(int)
+    east_north_up = (way[:, 1] * g.pixel_m[1], -way[:, 0] * g.pixel_m[0], h[tuple(index.T)])
+    steps = np.gradient(np.column_stack(east_north_up), axis=0)
+    tangent = ndimage.gaussian_filter1d(steps, 24, axis=0, mode="nearest").T
+    tangent /= np.linalg.norm(tangent, axis=0) + 1e-9
+    middle = tuple(index[len(index) // 2])
+    look = np.asarray(g.look) if np.ndim(g.look) == 1 else g.look[(slice(None), *middle)]
+    return look @ tangent
+
+
+def _ice(g, rng, way, h, step):
+    "The window that one glacier fills, its delay and its coherence factor there."
+    width = _log_uniform(rng, 300, min(1500, 0.2 * step * len(way))) / 2
+    way = _finer(way)
+    box = _box_around(g, way, width)
+    rows, cols = way.astype(int).T
+    order = np.full(g.water[box].shape, -1)
+    order[rows - box[0].start, cols - box[1].start] = np.arange(len(way))
+    away, nearest = ndimage.distance_transform_edt(order < 0, g.pixel_m, return_indices=True)
+    # 0 at the head, 1 at the snout
+    s = ndimage.gaussian_filter(order[tuple(nearest)].astype(np.float32), 1.0) / len(way)
+    reach = away / np.maximum(width * (1.1 - 0.6 * s), 0.6 * max(g.pixel_m))
+    toward = _seen_flow(g, way, h)
+    shape = np.clip(1 - reach**4, 0, 1) * np.sin(np.pi * np.clip(0.08 + 0.87 * s, 0, 1)) ** 0.7
+    flow = shape * np.interp(s, np.linspace(0, 1, toward.size), toward)
+    flow *= min(_log_uniform(rng, 1, 8) * g.wavelength_m / 2 / (np.abs(flow).max() + 1e-9), 3.0)
+    inside = (reach < 1) & ~g.water[box]
+    delay = np.where(inside, -flow, 0).astype(np.float32)
+    return box, delay, np.where(inside, rng.uniform(0.1, 0.5), 1).astype(np.float32)
+
+# %% ../../nbs/3_simulation/32_distractors.ipynb #x--glacier
 def _glacier(g, rng):
-    """One to four bands 0.3 to 1.5 km wide from the heights down the valleys, 1 to 8 fringes of
-    flow, coherence factor 0.1 to 0.5.
-    """
+    "One to four bands of 0.3 to 1.5 km down the valleys, 1 to 8 fringes, coherence x 0.1 to 0.5."
     if g.water.all() or np.diff(_height_at(g, (0.3, 0.98))) < 100:
-        return _none(g)
+        raise _NoPlace
     h, gn, ge = _slope(g, 700)
     foot, head = _height_at(g, (0.25, 0.85))
     stop = g.water | (h < foot)
-    high = ~g.water & (h >= head)
-    delay = _none(g)[0]
+    delay = np.zeros(g.height.shape, np.float32)
     factor = np.ones(g.height.shape, np.float32)
     step = max(150.0, max(g.pixel_m))
     cell = [step / p for p in g.pixel_m]
     wanted = rng.integers(1, 5)
     for _ in range(12):
-        where = _place(g, rng, high)
-        if where is None or not wanted:
+        place = _place(g, rng, ~g.water & (h >= head))
+        if not wanted:
             break
-        way = _flow_line(h, gn, ge, stop, where[2], cell)
-        if (
-            len(way) * step < 3e3
-            or np.hypot(*((way[-1] - way[0]) * g.pixel_m)) < 0.6 * len(way) * step
-        ):
+        way = _flow_line(h, gn, ge, stop, place.pixel, cell)
+        length = len(way) * step
+        if length < 3e3 or np.hypot(*((way[-1] - way[0]) * g.pixel_m)) < 0.6 * length:
             continue
         wanted -= 1
         box, flow, loss = _ice(g, rng, way, h, step)
         delay[box] = np.where(np.abs(flow) > np.abs(delay[box]), flow, delay[box])
         factor[box] = np.minimum(factor[box], loss)
     return delay, factor
-
-
-def _ice(g, rng, way, h, step):
-    "The window that one glacier fills, its delay and its coherence factor there."
-    width = _log_uniform(rng, 300, min(1500, 0.2 * step * len(way))) / 2
-    fine = np.linspace(0, len(way) - 1, 4 * len(way))
-    bent = ndimage.gaussian_filter1d(way, 2, axis=0, mode="nearest")
-    # closer than pixels: no beads
-    way = np.column_stack([np.interp(fine, np.arange(len(way)), c) for c in bent.T])
-    pads = [int(1.1 * width / p) + 3 for p in g.pixel_m]
-    low = [max(0, int(way[:, k].min()) - pads[k]) for k in (0, 1)]
-    high = [min(g.height.shape[k], int(way[:, k].max()) + pads[k] + 1) for k in (0, 1)]
-    box = (slice(low[0], high[0]), slice(low[1], high[1]))
-    index = way.astype(int)
-    order = np.full([b - a for a, b in zip(low, high)], -1)
-    order[index[:, 0] - low[0], index[:, 1] - low[1]] = np.arange(len(way))
-    away, (i, j) = ndimage.distance_transform_edt(
-        order < 0, sampling=g.pixel_m, return_indices=True
-    )
-    # 0 at the head, 1 at the snout
-    s = ndimage.gaussian_filter(order[i, j].astype(np.float32), 1.0) / len(way)
-    reach = away / np.maximum(width * (1.1 - 0.6 * s), 0.6 * max(g.pixel_m))
-    # east, north, up
-    track = np.column_stack(
-        [way[:, 1] * g.pixel_m[1], -way[:, 0] * g.pixel_m[0], h[tuple(index.T)]]
-    )
-    tangent = ndimage.gaussian_filter1d(np.gradient(track, axis=0), 24, axis=0, mode="nearest").T
-    tangent /= np.linalg.norm(tangent, axis=0) + 1e-9
-    middle = tuple(index[len(index) // 2])
-    look = np.asarray(g.look) if np.ndim(g.look) == 1 else g.look[(slice(None), *middle)]
-    # part of the flow that the satellite sees
-    toward = look @ tangent
-    shape = np.clip(1 - reach**4, 0, 1) * np.sin(np.pi * np.clip(0.08 + 0.87 * s, 0, 1)) ** 0.7
-    flow = shape * np.interp(s, np.linspace(0, 1, toward.size), toward)
-    flow *= min(_log_uniform(rng, 1, 8) * g.wavelength_m / 2 / (np.abs(flow).max() + 1e-9), 3.0)
-    inside = (reach < 1) & ~g.water[box]
-    keep = rng.uniform(0.1, 0.5)
-    return (
-        box,
-        np.where(inside, -flow, 0).astype(np.float32),
-        np.where(inside, keep, 1).astype(np.float32),
-    )
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x-topographic-delay
 def topographic_delay(
@@ -557,149 +462,122 @@ def topographic_delay(
 
 
 def _topographic(g, rng):
-    """Height errors of 3 to 15 m (standard deviation), larger on slopes, with a few bumps, seen
-    with 30 to 210 m of baseline.
-    """
+    "Height errors of 3 to 15 m (standard deviation), larger on slopes, 30 to 210 m of baseline."
     if g.water.all():
-        return _none(g)
+        raise _NoPlace
     baselines = rng.normal(0, 70, 64)
     bperp = baselines[np.argmax((np.abs(baselines) >= 30) & (np.abs(baselines) <= 210))]
-    field = unit_field(
-        g.height.shape,
-        g.pixel_m,
-        rng,
-        exponent=rng.uniform(2.4, 3.2),
-        scale_m=_log_uniform(rng, 3e3, 12e3),
-    )
-    steep = np.hypot(
-        *(np.gradient(g.height, axis=k) / np.float32(p) for k, p in enumerate(g.pixel_m))
-    )
+    exponent = rng.uniform(2.4, 3.2)
+    field = unit_field(g.height.shape, g.pixel_m, rng, _log_uniform(rng, 3e3, 12e3), exponent)
+    gradient = (np.gradient(g.height, axis=k) / np.float32(p) for k, p in enumerate(g.pixel_m))
+    steep = np.hypot(*gradient)
     mean = float(steep.mean())
     if mean > 1e-3:
         field *= np.minimum(0.5 + 0.5 * steep / np.float32(mean), 2)
-    dh = np.clip(
-        field * np.float32(_log_uniform(rng, 3, 15) / max(float(field[~g.water].std()), 0.1)),
-        -60,
-        60,
-    )
-    bumps = [
-        (
-            *_place(g, rng, ~g.water)[:2],
-            r,
-            r * rng.uniform(0.5, 1),
-            rng.uniform(0, np.pi),
-            _log_uniform(rng, 5, 30),
-            2,
-        )
-        for r in _log_uniform(rng, 300, 1200, rng.integers(1, 5))
-    ]
-    return (
-        topographic_delay(dh + _bowls(g, bumps) * rng.choice((-1, 1)), bperp, g.incidence_deg),
-        None,
-    )
+    scale = _log_uniform(rng, 3, 15) / max(float(field[~g.water].std()), 0.1)
+    dh = np.clip(field * np.float32(scale), -60, 60)
+    bumps = []
+    for length in _log_uniform(rng, 300, 1200, rng.integers(1, 5)):
+        place = _place(g, rng, ~g.water)
+        width = length * rng.uniform(0.5, 1)
+        bumps.append(_Bowl(place, length, width, rng.uniform(0, np.pi), _log_uniform(rng, 5, 30)))
+    dh = dh + _bowls(g, bumps) * rng.choice((-1, 1))
+    return topographic_delay(dh, bperp, g.incidence_deg), None
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--gravity-waves
-def _gravity_waves(g, rng):
-    """A packet of waves of 5 to 20 km and 2 to 8 mm, under a Gaussian of 20 to 60 km (full width at
-    half height).
-    """
+def _air_axes(g, rng, reach):
+    "Distances along and across a random direction, from a random point within `reach` of the rim."
     north, east = _axes(g)
-    n0, e0 = (rng.uniform(-0.7, 0.7) * abs(float(a.flat[0])) for a in (north, east))
-    along, across = _turned(
-        north - np.float32(n0), east - np.float32(e0), rng.uniform(0, 2 * np.pi)
-    )
-    length = _log_uniform(rng, 5e3, 20e3)
-    a, b = rng.uniform(20e3, 60e3, 2) / 2.355
-    bend = (
-        along
-        + across**2 / np.float32(rng.choice((-1, 1)) * rng.uniform(60e3, 400e3))
-        + 0.1 * length * _smooth(g, rng, 2 * length)
-    )
-    wave = np.cos(np.float32(2 * np.pi / length) * bend + np.float32(rng.uniform(-1, 1)))
+    n0, e0 = (rng.uniform(-reach, reach) * abs(float(a.flat[0])) for a in (north, east))
+    return _turned(north - np.float32(n0), east - np.float32(e0), rng.uniform(0, 2 * np.pi))
+
+
+def _bent(g, rng, along, across, radius_m, waviness_m, scale_m):
+    "Distances along, for a front with a radius of `radius_m` to 400 km and an uneven line."
+    radius = rng.choice((-1, 1)) * rng.uniform(radius_m, 400e3)
+    return along + across**2 / np.float32(radius) + waviness_m * _smooth(g, rng, scale_m)
+
+
+def _gravity_waves(g, rng):
+    "A packet of waves of 5 to 20 km and 2 to 8 mm, its width at half height 20 to 60 km."
+    along, across = _air_axes(g, rng, 0.7)
+    wave_m = _log_uniform(rng, 5e3, 20e3)
+    a, b = rng.uniform(20e3, 60e3, 2) / 2.355  # full width at half height to standard deviation
+    bend = _bent(g, rng, along, across, 60e3, 0.1 * wave_m, 2 * wave_m)
+    wave = np.cos(np.float32(2 * np.pi / wave_m) * bend + np.float32(rng.uniform(-1, 1)))
     envelope = np.exp(-0.5 * ((along / np.float32(a)) ** 2 + (across / np.float32(b)) ** 2))
-    strength = np.clip(0.8 + 0.2 * _smooth(g, rng, 2 * length), 0.4, 1)
+    strength = np.clip(0.8 + 0.2 * _smooth(g, rng, 2 * wave_m), 0.4, 1)
     return np.float32(_log_uniform(rng, 2e-3, 8e-3)) * wave * envelope * strength, None
 
 
 def _front(g, rng):
     "A step of 5 to 20 mm, 5 to 20 km wide, slightly curved."
-    north, east = _axes(g)
-    n0, e0 = (rng.uniform(-0.5, 0.5) * abs(float(a.flat[0])) for a in (north, east))
-    along, across = _turned(
-        north - np.float32(n0), east - np.float32(e0), rng.uniform(0, 2 * np.pi)
-    )
+    along, across = _air_axes(g, rng, 0.5)
     width = rng.uniform(5e3, 20e3)
-    edge = (
-        along
-        + across**2 / np.float32(rng.choice((-1, 1)) * rng.uniform(80e3, 400e3))
-        + 0.12 * width * _smooth(g, rng, 1.2 * width)
-    )
+    edge = _bent(g, rng, along, across, 80e3, 0.12 * width, 1.2 * width)
     return np.float32(rng.uniform(5e-3, 20e-3) / 2) * np.tanh(edge * np.float32(2 / width)), None
 
-
+# %% ../../nbs/3_simulation/32_distractors.ipynb #x--clouds
 def _clouds(g, rng):
-    """Two to seven smooth blobs of 3 to 10 km and 5 to 15 mm over high ground, all of one sign:
-    that of the cloudy date.
-    """
+    "Two to seven smooth blobs of 3 to 10 km and 5 to 15 mm over high ground, all of one sign."
     over = g.height >= (np.quantile(g.height, 0.7) if g.water.all() else _height_at(g, 0.7))
     blobs = []
-    for half in _log_uniform(rng, 3e3, 10e3, rng.integers(2, 8)) / 2:
+    for length in _log_uniform(rng, 3e3, 10e3, rng.integers(2, 8)) / 2:
         strength = _log_uniform(rng, 5e-3, 15e-3)
-        blobs.append(
-            (
-                *_place(g, rng, over)[:2],
-                half,
-                half * rng.uniform(0.5, 1),
-                rng.uniform(0, np.pi),
-                strength,
-                2,
-            )
-        )
+        place = _place(g, rng, over)
+        width = length * rng.uniform(0.5, 1)
+        blobs.append(_Bowl(place, length, width, rng.uniform(0, np.pi), strength))
     warp = np.exp(0.4 * _smooth(g, rng, 5e3) + 0.2 * _smooth(g, rng, 2e3))
     return _bowls(g, blobs, warp) * np.float32(rng.choice((-1, 1))), None
 
-# %% ../../nbs/3_simulation/32_distractors.ipynb #x-distractor
-# kind -> function(ground, rng) -> (delay in metres, factor on the coherence or None)
+# %% ../../nbs/3_simulation/32_distractors.ipynb #x-kinds
+@dataclass(frozen=True)
+class DistractorKind:
+    "How a kind of distractor is made."
+
+    draw: Callable  # (ground, rng) -> delay in metres, factor on the coherence or None
+    atmospheric: bool = False  # lies over water as well as over land
+
+
 DISTRACTORS = {
-    "volcano": _volcano,
-    "dyke": _dyke,
-    "sill": _sill,
-    "subsidence": _subsidence,
-    "mining": _mining,
-    "salt_flat": _salt_flat,
-    "irrigation": _irrigation,
-    "snow": _snow,
-    "glacier": _glacier,
-    "landslide": _landslide,
-    "topographic": _topographic,
-    "gravity_waves": _gravity_waves,
-    "front": _front,
-    "clouds": _clouds,
+    "volcano": DistractorKind(_volcano),
+    "dyke": DistractorKind(_dyke),
+    "sill": DistractorKind(_sill),
+    "subsidence": DistractorKind(_subsidence),
+    "mining": DistractorKind(_mining),
+    "salt_flat": DistractorKind(_salt_flat),
+    "irrigation": DistractorKind(_irrigation),
+    "snow": DistractorKind(_snow),
+    "glacier": DistractorKind(_glacier),
+    "landslide": DistractorKind(_landslide),
+    "topographic": DistractorKind(_topographic),
+    "gravity_waves": DistractorKind(_gravity_waves, atmospheric=True),
+    "front": DistractorKind(_front, atmospheric=True),
+    "clouds": DistractorKind(_clouds, atmospheric=True),
 }
-ATMOSPHERIC = ("gravity_waves", "front", "clouds")  # the kinds that water does not stop
 
-
+# %% ../../nbs/3_simulation/32_distractors.ipynb #x-distractor
 def distractor(
-    kind: str,
-    ground: Ground,
-    rng: np.random.Generator,  # one of `DISTRACTORS`  # of the scene
+    kind: str,  # one of `DISTRACTORS`
+    ground: Ground,  # of the scene
+    rng: np.random.Generator,  # gives all numbers
 ) -> Distractor:  # all zero where the ground has no place for it
-    """A distractor, the same for the same generator state. Raises `RequestError` for an unknown
-    kind.
-    """
+    "A distractor. Raises `RequestError` for an unknown kind."
     if kind not in DISTRACTORS:
-        raise RequestError(
-            "A distractor must be one of " + ", ".join(DISTRACTORS), repr(kind), "Correct the kind"
-        )
-    delay, coherence = DISTRACTORS[kind](ground, rng)
+        rule = "A distractor must be one of " + ", ".join(DISTRACTORS)
+        raise RequestError(rule, repr(kind), "Correct the kind")
+    try:
+        delay, coherence = DISTRACTORS[kind].draw(ground, rng)
+    except _NoPlace:
+        delay, coherence = 0, None
     delay = np.array(np.broadcast_to(delay, ground.height.shape), np.float32)
-    if coherence is not None:
-        coherence = np.array(coherence, np.float32)
-    if kind not in ATMOSPHERIC:
+    on_land = not DISTRACTORS[kind].atmospheric
+    if on_land:
         delay[ground.water] = 0
-        if coherence is not None:
-            coherence[ground.water] = 1
     moved = np.abs(delay) >= 5e-3
     if coherence is not None:
+        coherence = np.array(coherence, np.float32)
+        if on_land:
+            coherence[ground.water] = 1
         moved |= coherence < 0.9
     return Distractor(kind, delay, coherence, moved)

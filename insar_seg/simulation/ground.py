@@ -14,31 +14,30 @@ from ..earthquakes.okada import Fault
 from .atmosphere import BURST_M, fractal_field, unit_field
 
 # %% auto #0
-__all__ = ['CELL_M', 'RADAR_CELL_M', 'SUBSWATH_M', 'terrain', 'water_mask', 'height_error', 'land_cover', 'coherence_map',
-           'rupture_damage', 'multilook_sample', 'estimated_coherence', 'goldstein_filter', 'geocoded', 'footprint']
+__all__ = ['terrain', 'water_mask', 'height_error', 'land_cover', 'coherence_map', 'rupture_damage', 'multilook_sample',
+           'estimated_coherence', 'goldstein_filter', 'geocoded', 'footprint']
 
 # %% ../../nbs/3_simulation/31_ground.ipynb #x-terrain
 def terrain(
-    shape: tuple,
-    pixel_m: tuple,  # (H, W); (row, column) size of a pixel, metres
-    rng: np.random.Generator,
+    shape: tuple,  # (H, W)
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    rng: np.random.Generator,  # gives all numbers
 ) -> np.ndarray:  # (H, W) float32, metres above the lowest point
-    """A fractal relief (Hurst exponent 0.6 to 0.9) of 100 to 4500 m over the scene, with flattened
-    valleys.
-    """
+    "A fractal relief (Hurst exponent 0.6 to 0.9) of 100 to 4500 m, with flattened valleys."
     hurst = rng.uniform(0.6, 0.9)
     relief = np.clip(900 * np.exp(0.7 * rng.standard_normal()), 100, 4500)
     outer = rng.uniform(20e3, 60e3)
     h, _ = fractal_field(shape, pixel_m, rng, lambda f: (f * f + outer**-2) ** -(hurst + 1))
     h = (h - h.min()) / (np.ptp(h) + 1e-12)
+    # every fourth pixel is enough for a quantile, here and below
     low = np.quantile(h[::4, ::4], 0.2)
     h = np.where(h < low, low + 0.1 * (h - low), h)
     return (relief * (h - h.min()) / (np.ptp(h) + 1e-12)).astype(np.float32)
 
 
 def water_mask(
-    height: np.ndarray,
-    rng: np.random.Generator,  # (H, W) metres
+    height: np.ndarray,  # (H, W) metres
+    rng: np.random.Generator,  # gives all numbers
 ) -> np.ndarray:  # (H, W) bool
     "Sea up to half of the scene at a coast (40 % of the scenes), otherwise lakes on 0 to 5 %."
     coast = rng.random() < 0.4
@@ -48,9 +47,8 @@ def water_mask(
     if coast:
         rows, cols = (np.linspace(-0.5, 0.5, n) for n in height.shape)
         # the land falls toward the sea
-        level = height / (height.std() + 1e-9) + 4 * (
-            np.cos(tilt) * rows[:, None] + np.sin(tilt) * cols
-        )
+        plane = np.cos(tilt) * rows[:, None] + np.sin(tilt) * cols
+        level = height / (height.std() + 1e-9) + 4 * plane
         share = sea
     else:
         level = height
@@ -59,15 +57,13 @@ def water_mask(
     # no ponds of a pixel or two
     return ndimage.binary_opening(wet, np.ones((3, 3), bool))
 
-
+# %% ../../nbs/3_simulation/31_ground.ipynb #x-height-error
 def height_error(
     height: np.ndarray,  # (H, W) metres
     pixel_m: tuple,  # (row, column) size of a pixel, metres
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # gives all numbers
 ) -> np.ndarray:  # (H, W) float32 metres
-    """Error of the height model the processing used: 3 to 8 m, correlated over a kilometre or two,
-    larger on steep ground and smaller on flat.
-    """
+    "Error of the height model: 3 to 8 m, correlated over a kilometre or two, larger where steep."
     slope = np.hypot(*(np.gradient(height, p, axis=k) for k, p in enumerate(pixel_m)))
     weight = np.clip(slope / (slope.mean() + 1e-9), 0.2, 4)
     error = unit_field(height.shape, pixel_m, rng, 3e3, 3.6) * weight
@@ -78,45 +74,55 @@ def land_cover(
     height: np.ndarray,  # (H, W) metres
     water: np.ndarray,  # (H, W) bool
     pixel_m: tuple,  # (row, column) size of a pixel, metres
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # gives all numbers
 ) -> np.ndarray:  # (H, W) float32, coherence that remains after a long time, 0 = water
     "Patches of bare, sparse and vegetated land; valleys are vegetated more often."
-    dryness = unit_field(height.shape, pixel_m, rng, rng.uniform(15e3, 60e3), 3.4) + 0.5 * (
-        height - height.mean()
-    ) / (height.std() + 1e-9)
+    above = 0.5 * (height - height.mean()) / (height.std() + 1e-9)
+    dryness = unit_field(height.shape, pixel_m, rng, rng.uniform(15e3, 60e3), 3.4) + above
     texture = unit_field(height.shape, pixel_m, rng, 2e3, 2.8)
     steps = np.linspace(0, 1, 257)
     rank = np.interp(dryness, np.quantile(dryness[::4, ::4], steps), steps)
-    # dense vegetation keeps next to nothing
     dense = rng.uniform(0, 0.2)
     bare = rng.uniform(0.85, 0.99)
     forest = dense + rng.uniform(0, 0.35)
-    stable = np.interp(
-        rank,
-        [0, dense, forest + 0.01, forest + 0.12, 0.85, 1],
-        [0.005, *np.sort(rng.uniform(0.02, 0.3, 2)), 0.75 * bare, 0.95 * bare, bare],
-    )
+    ranks = [0, dense, forest + 0.01, forest + 0.12, 0.85, 1]
+    of_forest = np.sort(rng.uniform(0.02, 0.3, 2))
+    stable = np.interp(rank, ranks, [0.005, *of_forest, 0.75 * bare, 0.95 * bare, bare])
     stable = np.clip(stable + 0.05 * texture * (stable > 0.05), 0.005, 0.98)
     return np.where(water, 0, stable).astype(np.float32)
 
+# %% ../../nbs/3_simulation/31_ground.ipynb #x--fringe-loss
+_CELL_M = (56.0, 73.0)  # multilook cell: along the flight and across it, about north and east
+
+
+def _fringe_loss(los, pixel_m, wavelength_m):
+    "Factor that dense fringes leave."
+    # fringes per metre
+    per_metre = np.float32(2 / wavelength_m)
+    gy, gx = (np.gradient(los, p, axis=k) * per_metre for k, p in enumerate(pixel_m))
+    return np.abs(np.sinc(_CELL_M[1] * gx) * np.sinc(_CELL_M[0] * gy))
+
+
+def _layover(height, pixel_m, incidence_deg, range_azimuth_deg):
+    "True where a slope faces the radar within 5 degrees of the incidence angle or steeper."
+    a = np.radians(range_azimuth_deg)
+    dy, dx = (np.gradient(height, p, axis=k) for k, p in enumerate(pixel_m))
+    rise = np.sin(a) * dx - np.cos(a) * dy
+    return rise > np.tan(np.radians(np.asarray(incidence_deg) - 5))
+
 # %% ../../nbs/3_simulation/31_ground.ipynb #x-coherence-map
-CELL_M = (56.0, 73.0)  # multilook cell: along the flight and across it, about north and east
-
-
 def coherence_map(
     stable: np.ndarray,  # (H, W) from `land_cover`
     pixel_m: tuple,  # (row, column) size of a pixel, metres
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # gives all numbers
     los: np.ndarray | None = None,  # (H, W) displacement, metres; steep gradients lose coherence
     days: int = 12,  # between the two dates
-    wavelength_m: float = WAVELENGTH_M,
+    wavelength_m: float = WAVELENGTH_M,  # of the radar
     height: np.ndarray | None = None,  # (H, W) metres, for layover
     incidence_deg: ArrayLike = 39.0,  # number or (H, W)
     range_azimuth_deg: float = 78.0,  # the way the radar looks, clockwise from north
 ) -> np.ndarray:  # (H, W) float32, 0 to 1
-    """Coherence of a pair: thermal noise x decay with time x loss to dense fringes x shore and
-    layover.
-    """
+    "Coherence of a pair: thermal noise x decay x loss to dense fringes x shore and layover."
     thermal = rng.uniform(0.93, 0.99)
     tau = rng.uniform(5, 20)
     shore = rng.uniform(0.2, 0.7)
@@ -124,105 +130,117 @@ def coherence_map(
     decay = np.exp(-days / (tau * (0.25 + stable)))
     g = thermal * ((1 - stable) * decay + stable)
     if los is not None:
-        # fringes per metre
-        gy, gx = (
-            np.gradient(los, p, axis=k) * np.float32(2 / wavelength_m)
-            for k, p in enumerate(pixel_m)
-        )
-        g = g * np.abs(np.sinc(CELL_M[1] * gx) * np.sinc(CELL_M[0] * gy))
+        g = g * _fringe_loss(los, pixel_m, wavelength_m)
     if height is not None:
-        a = np.radians(range_azimuth_deg)
-        dy, dx = (np.gradient(height, p, axis=k) for k, p in enumerate(pixel_m))
-        # rise along the line of sight
-        facing = np.sin(a) * dx - np.cos(a) * dy
-        g = np.where(facing > np.tan(np.radians(np.asarray(incidence_deg) - 5)), 0.3 * g, g)
+        laid = _layover(height, pixel_m, incidence_deg, range_azimuth_deg)
+        g = np.where(laid, 0.3 * g, g)
     water = stable == 0
     if water.any():
         g = np.where(ndimage.binary_dilation(water, iterations=2), shore * g, g)
     return np.where(water, 0.0, g).astype(np.float32)
 
-
+# %% ../../nbs/3_simulation/31_ground.ipynb #x-rupture-damage
 def rupture_damage(
     faults: list[Fault],  # origin at the scene's centre
-    east_m: np.ndarray,
+    east_m: np.ndarray,  # (H, W) metres
     north_m: np.ndarray,  # (H, W) metres
-    rng: np.random.Generator,
-    # (H, W) float32 factor on the coherence; None where nothing reaches the surface
-) -> np.ndarray | None:
-    """Torn ground in a band of 0.3 to 3 km along parts of a surface rupture (six in ten of the
-    ruptures that slip half a metre or more at the ground).
-    """
-    width = rng.uniform(150, 1500)
+    rng: np.random.Generator,  # gives all numbers
+) -> np.ndarray | None:  # (H, W) float32 factor on the coherence; None where nothing is torn
+    "Torn ground along the parts of a rupture that reach the surface."
+    half_width = rng.uniform(150, 1500)
     factor = rng.uniform(0.1, 0.6)
-    here = rng.random() < 0.6
-    slip = max((f.slip_m for f in faults if f.top_km == 0), default=0.0)
-    if not here or slip < 0.5:
+    torn = rng.random() < 0.6
+    broken = [f for f in faults if f.top_km == 0]
+    if not torn or max((f.slip_m for f in broken), default=0.0) < 0.5:
         return None
-    keep = np.ones(east_m.shape, np.float32)
-    for f in faults:
-        if f.top_km > 0:
-            continue
+    coherence = np.ones(east_m.shape, np.float32)
+    for f in broken:
         (ea, na, _), (eb, nb, _) = f.corners_km[:2] * 1e3
         de = eb - ea
         dn = nb - na
+        # the nearest point of the trace, as a share of its length
         t = np.clip(((east_m - ea) * de + (north_m - na) * dn) / (de * de + dn * dn), 0, 1)
-        keep[np.hypot(east_m - ea - t * de, north_m - na - t * dn) < width] = factor
-    return keep
+        near = np.hypot(east_m - ea - t * de, north_m - na - t * dn) < half_width
+        coherence[near] = factor
+    return coherence
 
 # %% ../../nbs/3_simulation/31_ground.ipynb #x-multilook-sample
 def multilook_sample(
     phase: np.ndarray,  # (H, W) radians, any range
     coherence: np.ndarray,  # (H, W) true coherence, 0 to 1
     looks: int,  # independent looks, 2 or more
-    rng: np.random.Generator,
-    # product (H, W) complex64; powers of the two images, (H, W) float32
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng: np.random.Generator,  # gives all numbers
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # product complex64; both powers float32; (H, W)
     "One draw of a multilooked interferogram. Raises `RequestError` for fewer than two looks."
     if looks < 2:
-        raise RequestError(
-            "Multilook noise needs two looks or more", looks, "Raise the number of looks"
-        )
+        raise RequestError("Multilook noise needs two looks or more", looks, "Raise the looks")
     shape = np.shape(phase)
     g = np.asarray(coherence, np.float32)
     r = np.sqrt(np.maximum(1 - g * g, 0))
     first = rng.standard_gamma(looks, shape, dtype=np.float32)
     rest = rng.standard_gamma(looks - 1, shape, dtype=np.float32)
-    z = rng.standard_normal((*shape, 2), dtype=np.float32).view(np.complex64)[..., 0] * np.float32(
-        0.5**0.5
-    )
+    # pairs of real numbers, seen as complex ones of variance 1
+    z = rng.standard_normal((*shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
     a = np.sqrt(first)
-    b = g * a + r * z
+    b = g * a + r * (z * np.float32(0.5**0.5))
     phase = np.asarray(phase, np.float32)
     turn = np.empty(shape, np.complex64)
     turn.real = np.cos(phase)
     turn.imag = np.sin(phase)
     return a * np.conj(b) * turn, first, b.real**2 + b.imag**2 + r * r * rest
 
-
+# %% ../../nbs/3_simulation/31_ground.ipynb #x-estimated-coherence
 def estimated_coherence(
-    # from `multilook_sample`; 0 where there is no data
-    product: np.ndarray,
-    first: np.ndarray,
-    second: np.ndarray,
+    product: np.ndarray,  # (H, W) from `multilook_sample`; 0 where there is no data
+    first: np.ndarray,  # (H, W) power of the first image, likewise
+    second: np.ndarray,  # (H, W) power of the second image, likewise
     window: int = 5,  # side of the triangular window, pixels; 1: each pixel alone
 ) -> np.ndarray:  # (H, W) float32, 0 to 1
     "`|sum w I| / sqrt(sum w P1 sum w P2)` over a small window; dense fringes lower it."
     half = (window + 1) // 2
-    w = np.concatenate([np.arange(1, half + 1), np.arange(half - 1, 0, -1)]).astype(np.float32)
+    rise = np.arange(1, half + 1)
+    w = np.concatenate([rise, rise[-2::-1]]).astype(np.float32)
 
     def mean(a):
-        return (
-            ndimage.correlate1d(
-                ndimage.correlate1d(a, w, 0, mode="constant"), w, 1, mode="constant"
-            )
-            if window > 1
-            else a
-        )
+        down = ndimage.correlate1d(a, w, 0, mode="constant")
+        return ndimage.correlate1d(down, w, 1, mode="constant")
 
     top = np.hypot(mean(product.real), mean(product.imag))
-    return np.minimum(top / np.sqrt(np.maximum(mean(first) * mean(second), 1e-12)), 1).astype(
-        np.float32
-    )
+    bottom = np.sqrt(np.maximum(mean(first) * mean(second), 1e-12))
+    return np.minimum(top / bottom, 1).astype(np.float32)
+
+# %% ../../nbs/3_simulation/31_ground.ipynb #x--spectral-mean
+def _spectral_mean(a, n):
+    "Moving average (n odd, unscaled) over the last two axes, which are periodic."
+    for axis in (2, 3):
+        total = a.copy()
+        for shift in range(1, n // 2 + 1):
+            total += np.roll(a, shift, axis) + np.roll(a, -shift, axis)
+        a = total
+    return a
+
+
+def _filtered(tiles, unfiltered, alpha, smoothing):
+    "Windows (..., side, side) of phasors, filtered but for those of the mask `unfiltered`."
+    from scipy import fft
+
+    spectrum = fft.fft2(tiles)
+    weight = _spectral_mean(np.abs(spectrum), smoothing)
+    weight /= np.maximum(weight.max((2, 3), keepdims=True), 1e-12)
+    if alpha != 1:
+        weight = np.maximum(weight, 1e-12) ** np.float32(alpha)
+    weight[unfiltered] = 1
+    spectrum *= weight
+    return fft.ifft2(spectrum, overwrite_x=True)
+
+
+def _sparse_windows(data, pads, window, step):
+    "True for windows with under 70 % data."
+    padded = np.pad(data, pads, mode="edge").astype(np.float32)
+    # the origin turns the mean around a pixel into that of the window which starts there
+    share = ndimage.uniform_filter(padded, window, origin=-window // 2 + 1, mode="nearest")
+    rows, cols = (n - window + 1 for n in padded.shape)
+    return share[:rows:step, :cols:step] < 0.7 - 1e-6
 
 # %% ../../nbs/3_simulation/31_ground.ipynb #x-goldstein-filter
 def goldstein_filter(
@@ -232,75 +250,59 @@ def goldstein_filter(
     step: int = 8,  # between windows, divides window
     smoothing: int = 3,  # side of the spectrum's moving average, bins
 ) -> np.ndarray:  # (H, W) float32 wrapped phase, NaN where the input is
-    """Adaptive spectral filter of an interferogram. Windows with under 70 % data are passed on
-    unfiltered. Raises `RequestError` for a step that does not divide the window.
-    """
-    from scipy import fft
-
+    "Adaptive spectral filter. Raises `RequestError` for a step that does not divide the window."
     if window % step:
-        raise RequestError(
-            "The step of the filter must divide its window", (window, step), "Choose another step"
-        )
+        rule = "The step of the filter must divide its window"
+        raise RequestError(rule, (window, step), "Choose another step")
     data = np.isfinite(phase)
     angle = np.where(data, phase, 0).astype(np.float32)
     z = np.empty(phase.shape, np.complex64)
     z.real = np.cos(angle) * data
     z.imag = np.sin(angle) * data
     h, w = phase.shape
-    pads = [(window - step, window - step + (-n) % step) for n in (h, w)]
+    rim = window - step
+    pads = [(rim, rim + (-n) % step) for n in (h, w)]
     view = np.lib.stride_tricks.sliding_window_view
     tiles = view(np.pad(z, pads), (window, window))[::step, ::step]
-    full = (
-        None
-        if data.all()
-        else ndimage.uniform_filter(
-            np.pad(data, pads, mode="edge").astype(np.float32),
-            window,
-            origin=-window // 2 + 1,
-            mode="nearest",
-        )[: tiles.shape[0] * step : step, : tiles.shape[1] * step : step]
-        >= 0.7 - 1e-6
-    )
+    ny, nx = tiles.shape[:2]
+    sparse = np.zeros((ny, nx), bool) if data.all() else _sparse_windows(data, pads, window, step)
     half = 1 - np.abs(np.arange(window) - (window - 1) / 2) / (window / 2)
     taper = (half[:, None] * half).astype(np.float32)
     k = window // step
-    ny, nx = tiles.shape[:2]
     out = np.zeros((ny + k - 1, step, nx + k - 1, step), np.complex64)
-    # bands of windows bound the memory
     for i in range(0, ny, 8):
-        spectrum = fft.fft2(tiles[i : i + 8])
-        weight = _spectral_mean(np.abs(spectrum), smoothing)
-        weight /= np.maximum(weight.max((2, 3), keepdims=True), 1e-12)
-        if alpha != 1:
-            weight = np.maximum(weight, 1e-12) ** np.float32(alpha)
-        if full is not None:
-            weight[~full[i : i + 8]] = 1
-        spectrum *= weight
-        part = fft.ifft2(spectrum, overwrite_x=True) * taper
-        part = part.reshape(part.shape[:2] + (k, step, k, step))
-        for a in range(k):
-            for b in range(k):
-                out[i + a : i + a + len(part), :, b : b + nx] += part[:, :, a, :, b].transpose(
-                    0, 2, 1, 3
-                )
-    o = window - step
-    out = out.reshape(out.shape[0] * step, -1)[o : o + h, o : o + w]
+        band = _filtered(tiles[i : i + 8], sparse[i : i + 8], alpha, smoothing) * taper
+        band = band.reshape(band.shape[:2] + (k, step, k, step)).transpose(2, 4, 0, 3, 1, 5)
+        for a, b in np.ndindex(k, k):
+            out[i + a : i + a + band.shape[2], :, b : b + nx] += band[a, b]
+    out = out.reshape(out.shape[0] * step, -1)[rim : rim + h, rim : rim + w]
     return np.where(data, wrap(np.angle(out)), np.nan).astype(np.float32)
 
+# %% ../../nbs/3_simulation/31_ground.ipynb #x--flight-axes
+_RADAR_CELL_M = (56.0, 46.6)  # along the flight on the ground; in range along the line of sight
 
-def _spectral_mean(a, n):
-    "Moving average over the last two axes, which are periodic; n is odd."
-    for axis in (2, 3):
-        total = a.copy()
-        for shift in range(1, n // 2 + 1):
-            total += np.roll(a, shift, axis) + np.roll(a, -shift, axis)
-        a = total
-    return a
+
+def _flight_axes(shape, pixel_m, heading_deg):
+    "Distances from the centre along the flight and to its right, (H, W) float32, metres."
+    h = np.radians(heading_deg)
+    rows, cols = ((np.arange(n) - (n - 1) / 2) * p for n, p in zip(shape, pixel_m))
+    along = -rows[:, None] * np.cos(h) + cols * np.sin(h)
+    across = rows[:, None] * np.sin(h) + cols * np.cos(h)
+    return along.astype(np.float32), across.astype(np.float32)
+
+
+def _phase_gradient(phase, axis):
+    "Mean of the wrapped differences to both neighbours along an axis, radians; 0 for no data."
+    step = np.diff(phase, axis=axis)
+    step = np.nan_to_num(step - np.float32(2 * np.pi) * np.round(step / np.float32(2 * np.pi)))
+    gradient = np.zeros(phase.shape, np.float32)
+    view = np.swapaxes(gradient, 0, axis)
+    half = np.swapaxes(step, 0, axis) / 2
+    view[:-1] += half
+    view[1:] += half
+    return gradient
 
 # %% ../../nbs/3_simulation/31_ground.ipynb #x-geocoded
-RADAR_CELL_M = (56.0, 46.6)  # along the flight on the ground; in range along the line of sight
-
-
 def geocoded(
     phase: np.ndarray,  # (H, W) wrapped phase, NaN = no data
     pixel_m: tuple,  # (row, column) size of a pixel, metres
@@ -310,92 +312,76 @@ def geocoded(
     rng: np.random.Generator,  # of the frame: where the two grids meet
     noise: np.random.Generator,  # of the pair
 ) -> np.ndarray:  # (H, W) float32 wrapped phase
-    """The phase of the nearest cell of the radar's grid, to first order, with 0.009 rad of white
-    noise.
-    """
+    "The phase of the nearest cell of the radar's grid, to first order."
     h = np.radians(heading_deg)
     incidence = np.radians(np.asarray(incidence_deg, np.float32))
-    rows, cols = ((np.arange(n) - (n - 1) / 2) * p for n, p in zip(phase.shape, pixel_m))
-    along = (-rows[:, None] * np.cos(h) + cols * np.sin(h)).astype(np.float32) / RADAR_CELL_M[
-        0
-    ] + np.float32(rng.random())
-    cell = (RADAR_CELL_M[1] / np.sin(incidence)).astype(np.float32)
-    across = (
-        (rows[:, None] * np.sin(h) + cols * np.cos(h)).astype(np.float32)
-        - height / np.tan(incidence)
-    ) / cell + np.float32(rng.random())
+    along, across = _flight_axes(phase.shape, pixel_m, heading_deg)
+    along = along / _RADAR_CELL_M[0] + np.float32(rng.random())
+    cell = (_RADAR_CELL_M[1] / np.sin(incidence)).astype(np.float32)
+    across = (across - height / np.tan(incidence)) / cell + np.float32(rng.random())
     # along the line of sight
-    rise = np.gradient(height, pixel_m[0], axis=0) * np.sin(h) + np.gradient(
-        height, pixel_m[1], axis=1
-    ) * np.cos(h)
+    south, east = (np.gradient(height, p, axis=k) for k, p in enumerate(pixel_m))
+    rise = south * np.sin(h) + east * np.cos(h)
     foreshortened = np.clip(1 - rise / np.tan(incidence), 0.3, 2).astype(np.float32)
     # metres to the nearest cell's centre
-    along, across = (
-        (np.round(along) - along) * RADAR_CELL_M[0],
-        (np.round(across) - across) * cell / foreshortened,
-    )
-    shift = (
-        (-along * np.cos(h) + across * np.sin(h)) / pixel_m[0],
-        (along * np.sin(h) + across * np.cos(h)) / pixel_m[1],
-    )
+    along = (np.round(along) - along) * _RADAR_CELL_M[0]
+    across = (np.round(across) - across) * cell / foreshortened
+    down = (-along * np.cos(h) + across * np.sin(h)) / pixel_m[0]
+    right = (along * np.sin(h) + across * np.cos(h)) / pixel_m[1]
     moved = phase + np.float32(0.009) * noise.standard_normal(phase.shape, dtype=np.float32)
-    for axis in (0, 1):
-        step = np.diff(phase, axis=axis)
-        step = np.nan_to_num(step - np.float32(2 * np.pi) * np.round(step / np.float32(2 * np.pi)))
-        gradient = np.zeros(phase.shape, np.float32)
-        before = [slice(None)] * 2
-        after = [slice(None)] * 2
-        before[axis] = slice(None, -1)
-        after[axis] = slice(1, None)
-        gradient[tuple(before)] += step / 2
-        gradient[tuple(after)] += step / 2
-        moved += gradient * shift[axis]
+    moved += _phase_gradient(phase, 0) * down
+    moved += _phase_gradient(phase, 1) * right
     return wrap(moved.astype(np.float32))
 
 # %% ../../nbs/3_simulation/31_ground.ipynb #x-footprint
-SUBSWATH_M = 83e3  # width of a subswath on the ground
+_SUBSWATH_M = 83e3  # width of a subswath on the ground
 
 
-def footprint(
-    shape: tuple,  # (H, W)
-    pixel_m: tuple,  # (row, column) size of a pixel, metres
-    heading_deg: float,  # flight direction, clockwise from north
-    rng: np.random.Generator,
-    water: np.ndarray | None = None,  # (H, W) bool
-    # two (H, W) bool: where the frame has been seen; where the product has data, which is less over
-    # water
-) -> tuple[np.ndarray, np.ndarray]:
-    "Half of the scenes are covered by their frame, of the others 2 to 40 % lie outside."
-    h = np.radians(heading_deg)
-    rows, cols = ((np.arange(n) - (n - 1) / 2) * p for n, p in zip(shape, pixel_m))
-    along = (-rows[:, None] * np.cos(h) + cols * np.sin(h)).astype(np.float32)
-    across = (rows[:, None] * np.sin(h) + cols * np.cos(h)).astype(np.float32)
-    swath = np.floor((across + rng.uniform(0, SUBSWATH_M)) / SUBSWATH_M).astype(int) % 16
-    burst = np.floor((along + rng.uniform(0, BURST_M)) / BURST_M).astype(int) % 64
-    valid = np.ones(shape, bool)
-    size = min(n * p for n, p in zip(shape, pixel_m))
+def _inside_frame(along, across, swath, burst, size_m, rng):
+    "True inside a frame that may be cut along one or two of its sides."
     cut = rng.random() < 0.5
     sides = rng.permutation(4)[: rng.integers(1, 3)]
     ends = rng.uniform(-BURST_M / 2, BURST_M / 2, 16)
     edges = rng.uniform(-3e3, 3e3, 64)
     share = rng.uniform(0.02, 0.4) / len(sides)
+    inside = np.ones(along.shape, bool)
+    if not cut:
+        return inside
     # steps stay below the size of a small scene
-    small = min(1.0, size / 100e3)
-    for side in sides if cut else ():
-        reach = (along + small * ends[swath] if side < 2 else across + small * edges[burst]) * (
-            1,
-            -1,
-        )[side % 2]
-        valid &= reach <= np.quantile(reach[::4, ::4], 1 - share)
+    small = min(1.0, size_m / 100e3)
+    # two ends of the frame, then its two sides
+    reaches = {0: along + small * ends[swath], 2: across + small * edges[burst]}
+    reaches |= {1: -reaches[0], 3: -reaches[2]}
+    for side in sides:
+        reach = reaches[side]
+        inside &= reach <= np.quantile(reach[::4, ::4], 1 - share)
+    return inside
+
+# %% ../../nbs/3_simulation/31_ground.ipynb #x-footprint-2
+def footprint(
+    shape: tuple,  # (H, W)
+    pixel_m: tuple,  # (row, column) size of a pixel, metres
+    heading_deg: float,  # flight direction, clockwise from north
+    rng: np.random.Generator,  # gives all numbers
+    water: np.ndarray | None = None,  # (H, W) bool
+) -> tuple[np.ndarray, np.ndarray]:  # (H, W) bool: seen by the frame; with data, less over water
+    "Where a product has data."
+    along, across = _flight_axes(shape, pixel_m, heading_deg)
+    # numbers that repeat after 16 subswaths and 64 bursts, far more than a scene has
+    swath = np.floor((across + rng.uniform(0, _SUBSWATH_M)) / _SUBSWATH_M).astype(int) % 16
+    burst = np.floor((along + rng.uniform(0, BURST_M)) / BURST_M).astype(int) % 64
+    size_m = min(n * p for n, p in zip(shape, pixel_m))
+    valid = _inside_frame(along, across, swath, burst, size_m, rng)
     cell = swath * 64 + burst
-    missing = valid & (cell != rng.choice(np.unique(cell)))
-    if rng.random() < 0.05 and missing.mean() > 0.3:
-        valid = missing
+    one_less = valid & (cell != rng.choice(np.unique(cell)))
+    # a missing burst never takes a whole scene
+    if rng.random() < 0.05 and one_less.mean() > 0.3:
+        valid = one_less
     filled = rng.random(1024) < 0.2
-    kept = rng.uniform(0.05, 0.6, 1024)
+    noisy_share = rng.uniform(0.05, 0.6, 1024)
     dust = rng.random(shape, dtype=np.float32)
-    if water is not None and water.any():
-        cell %= 1024
-        land = np.bincount(cell.ravel(), ~water.ravel(), 1024) > 0
-        return valid, valid & (~water | np.where(land[cell], dust < kept[cell], filled[cell]))
-    return valid, valid
+    if water is None or not water.any():
+        return valid, valid
+    has_land = np.bincount(cell.ravel(), ~water.ravel(), 1024) > 0
+    on_water = np.where(has_land[cell], dust < noisy_share[cell], filled[cell])
+    return valid, valid & (~water | on_water)

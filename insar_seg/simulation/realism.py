@@ -9,146 +9,122 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import fft, ndimage, stats
+from scipy import fft, ndimage, signal, stats
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.inspection import permutation_importance
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from ..core.base import RequestError, rng_for
+from ..core.base import RequestError
 from ..interferograms.interferogram import Interferogram
 
 # %% auto #0
-__all__ = ['CLASSES', 'wrapped_structure', 'phase_gradients', 'gradient_quantiles', 'residues', 'residue_density',
-           'circular_variance', 'local_fringe_rate', 'fringe_rate_histogram', 'coherence_statistics', 'power_spectrum',
-           'spectral_slope', 'texture_features', 'texture_table', 'tell_apart', 'scene_statistics', 'compare']
+__all__ = ['CLASSES', 'wrapped_structure', 'gradient_quantiles', 'residues', 'residue_density', 'texture_table', 'tell_apart',
+           'compare']
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x--phasor
 def _phasor(phase, usable=None):
     "exp(i phase) as complex64, 0 where not usable (default: not finite)."
     usable = np.isfinite(phase) if usable is None else usable
-    return np.where(usable, np.exp(1j * np.nan_to_num(phase).astype(np.float32)), 0).astype(
-        np.complex64
-    )
+    z = np.exp(1j * np.nan_to_num(phase).astype(np.float32))
+    return np.where(usable, z, 0).astype(np.complex64)
 
 
+def _apart(a, k, axis):
+    "Views of the pixels that have another one k further along an axis, and of these others."
+    along = np.swapaxes(a, 0, axis)
+    return np.swapaxes(along[:-k], 0, axis), np.swapaxes(along[k:], 0, axis)
+
+
+def _phasor_sum(z, usable, k, axis):
+    "Length of the sum of exp(i difference) over pairs k apart along an axis, and their number."
+    near, far = _apart(z, k, axis)
+    # 64 rows at a time: single precision would lose digits in a longer sum
+    starts = range(0, len(near), 64)
+    total = sum(complex(np.vdot(near[r : r + 64], far[r : r + 64])) for r in starts)
+    near, far = _apart(usable, k, axis)
+    return abs(total), int(np.count_nonzero(near & far))
+
+# %% ../../nbs/3_simulation/34_realism.ipynb #x-wrapped-structure
 def wrapped_structure(
     phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
     pixel_m: float | Sequence[float],  # pixel size, metres: (down, right) or one number
-    # distances, metres; rounded to whole pixels, at least one
-    lags_m: Sequence[float] | np.ndarray,
-    # (H, W) 0 to 1; if given, pixels at or below `min_coherence` are left out
-    coherence: np.ndarray | None = None,
-    min_coherence: float = 0.5,  # 0 to 1
-    # (H, W) bool, True = leave out (for instance where an earthquake moved the ground)
-    exclude: np.ndarray | None = None,
-) -> np.ndarray:  # one D_w per lag, radians^2, float32; NaN where there are fewer than 1000 pairs
-    """Structure function of the wrapped phase over pairs along rows and columns: -2 ln |mean exp(i
-    (phi(x+r) - phi(x)))|, which for a Gaussian difference equals its variance (the characteristic
-    function of a normal variable at 1).
-    """
+    lags_m: Sequence[float] | np.ndarray,  # distances, metres; rounded to whole pixels, at least 1
+    coherence: np.ndarray | None = None,  # (H, W) 0 to 1; if given, low pixels are left out
+    min_coherence: float = 0.5,  # 0 to 1; pixels at or below it are left out
+    exclude: np.ndarray | None = None,  # (H, W) bool, True = leave out, say near an earthquake
+) -> np.ndarray:  # one D_w per lag, radians^2, float32; NaN: fewer than 1000 pairs
+    "Structure function of the wrapped phase over pairs along rows and columns."
     usable = np.isfinite(phase)
     if coherence is not None:
         usable &= np.nan_to_num(coherence) > min_coherence
     if exclude is not None:
         usable &= ~np.asarray(exclude, bool)
-    rows = np.flatnonzero(usable.any(1))
-    cols = np.flatnonzero(usable.any(0))
-    out = np.full(len(lags_m), np.nan, np.float32)
-    if not rows.size:
-        return out
-    box = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
-    usable = np.ascontiguousarray(usable[box])
-    z = _phasor(phase[box], usable)
-    size_m = np.broadcast_to(pixel_m, 2)
+    structure = np.full(len(lags_m), np.nan, np.float32)
+    boxes = ndimage.find_objects(usable.astype(np.uint8))
+    if not boxes:
+        return structure
+    usable = np.ascontiguousarray(usable[boxes[0]])
+    z = _phasor(phase[boxes[0]], usable)
     for i, lag in enumerate(lags_m):
-        length, pairs = 0.0, 0
-        for axis in (0, 1):
-            k = max(1, round(float(lag) / size_m[axis]))
-            if k >= z.shape[axis]:
-                continue
-            near, far = (
-                (slice(None, -k), slice(k, None))
-                if axis == 0
-                else ((slice(None), slice(None, -k)), (slice(None), slice(k, None)))
-            )
-            a = z[near]
-            b = z[far]
-            length += abs(
-                sum(complex(np.vdot(a[r : r + 64], b[r : r + 64])) for r in range(0, len(a), 64))
-            )
-            pairs += int(np.count_nonzero(usable[near] & usable[far]))
+        pixels = [max(1, round(float(lag) / size)) for size in np.broadcast_to(pixel_m, 2)]
+        axes = [axis for axis in (0, 1) if pixels[axis] < z.shape[axis]]
+        sums = [_phasor_sum(z, usable, pixels[axis], axis) for axis in axes]
+        pairs = sum(n for _, n in sums)
         if pairs >= 1000:
-            out[i] = -2 * np.log(np.clip(length / pairs, 1e-12, 1))
-    return out
+            mean = sum(length for length, _ in sums) / pairs
+            structure[i] = -2 * np.log(np.clip(mean, 1e-12, 1))
+    return structure
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x--step
 # of coherence, from (inclusive) and to
 CLASSES = ((0, 0.1), (0.1, 0.2), (0.2, 0.4), (0.4, 0.7), (0.7, 1.01))
 
 
-def _step(difference):
-    """Wrapped difference, within [-pi, pi] and antisymmetric also at half a turn, so that sums
-    around loops are exact.
-    """
+def _step(phase, axis):
+    "Wrapped differences along an axis."
+    difference = np.diff(np.asarray(phase, np.float32), axis=axis)
+    # antisymmetric also at half a turn, so that sums around loops are exact: `wrap` is not
     return difference - np.float32(2 * np.pi) * np.rint(difference / np.float32(2 * np.pi))
 
 
 def _by_class(good, coherence, classes):
-    """Triples from, to, bool selection; one class 'all' (0 to 1) without coherence. Pixels of no
-    coherence count as 0.
-    """
+    "Triples from, to, mask; one class 0 to 1 without coherence. Pixels of no coherence count as 0."
     if coherence is None:
         return [(0.0, 1.0, good)]
     c = np.nan_to_num(coherence)
     return [(low, high, good & (c >= low) & (c < high)) for low, high in classes]
 
 
-def phase_gradients(
-    phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
-    # (H, W) float32, radians per pixel, 0 to pi sqrt 2; NaN in the last row and column and beside
-    # no data
-) -> np.ndarray:
-    "Hypotenuse of the wrapped differences to the pixel below and to the pixel on the right."
-    p = np.asarray(phase, np.float32)
-    out = np.full(phase.shape, np.nan, np.float32)
-    out[:-1, :-1] = np.hypot(_step(p[1:, :-1] - p[:-1, :-1]), _step(p[:-1, 1:] - p[:-1, :-1]))
-    return out
+def _gradient(phase):
+    "Hypotenuse of the steps down and right (H - 1, W - 1), radians per pixel; NaN beside no data."
+    return np.hypot(_step(phase, 0)[:, :-1], _step(phase, 1)[:-1])
 
-# %% ../../nbs/3_simulation/34_realism.ipynb #x-gradient-quantiles
+
 def gradient_quantiles(
     phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1
     classes: Sequence[tuple] = CLASSES,  # pairs (from, to) of coherence
     q: Sequence[float] = (0.5, 0.9, 0.99),  # quantiles
-    # a row a class: low, high, pixels, and a column per quantile in radians per pixel (NaN: no
-    # pixels)
-) -> pd.DataFrame:
-    "Quantiles of `phase_gradients` by coherence."
-    gradient = phase_gradients(phase)
+) -> pd.DataFrame:  # a row a class: low, high, pixels, q50 ... in radians per pixel, NaN: no pixels
+    "Quantiles of the phase gradient by coherence."
+    gradient = _gradient(phase)
+    corner = None if coherence is None else coherence[:-1, :-1]
     rows = []
-    for low, high, where in _by_class(np.isfinite(gradient), coherence, classes):
+    for low, high, where in _by_class(np.isfinite(gradient), corner, classes):
         values = gradient[where]
-        rows.append(
-            (
-                low,
-                high,
-                values.size,
-                *(np.quantile(values, q) if values.size else [np.nan] * len(q)),
-            )
-        )
+        quantiles = np.quantile(values, q) if values.size else [np.nan] * len(q)
+        rows.append((low, high, values.size, *quantiles))
     return pd.DataFrame(rows, columns=["low", "high", "pixels", *(f"q{100 * p:g}" for p in q)])
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x-residues
 def residues(
     phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
-    # (H - 1, W - 1) int8: turns clockwise around each 2 x 2 square as drawn (row 0 on top); 0 where
-    # a corner has no data
-) -> np.ndarray:
-    "Phase residues (Goldstein, Zebker and Werner 1988, Radio Science 23, 713-720)."
-    p = np.asarray(phase, np.float32)
-    down = _step(np.diff(p, axis=0))
-    right = _step(np.diff(p, axis=1))
+) -> np.ndarray:  # (H - 1, W - 1) int8: turns clockwise around each 2 x 2 square, row 0 on top
+    "Phase residues."
+    down = _step(phase, 0)
+    right = _step(phase, 1)
     turns = (right[:-1] + down[:, 1:] - right[1:] - down[:, :-1]) / np.float32(2 * np.pi)
     return np.rint(np.nan_to_num(turns)).astype(np.int8)
 
@@ -156,10 +132,8 @@ def residues(
 def residue_density(
     phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1
-    # pairs (from, to) of the mean coherence of the four corners
-    classes: Sequence[tuple] = CLASSES,
-    # a row a class: low, high, loops (with data), density (residues per loop; NaN: no loops)
-) -> pd.DataFrame:
+    classes: Sequence[tuple] = CLASSES,  # pairs (from, to) of the four corners' mean coherence
+) -> pd.DataFrame:  # a row a class: low, high, loops (with data), density (NaN: no loops)
     "Residues per square of four pixels, by coherence. Uniformly random phase has 1/3."
 
     def corners(a):
@@ -168,20 +142,15 @@ def residue_density(
     good = np.logical_and.reduce(corners(np.isfinite(phase)))
     mean = None if coherence is None else sum(corners(np.nan_to_num(coherence))) / 4
     found = residues(phase) != 0
-    rows = [
-        (low, high, n := int(where.sum()), found[where].sum() / n if n else np.nan)
-        for low, high, where in _by_class(good, mean, classes)
-    ]
+    rows = []
+    for low, high, where in _by_class(good, mean, classes):
+        loops = int(where.sum())
+        rows.append((low, high, loops, found[where].sum() / loops if loops else np.nan))
     return pd.DataFrame(rows, columns=["low", "high", "loops", "density"])
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x-circular-variance
-def circular_variance(
-    phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
-    size: int = 5,  # side of the window, pixels
-) -> np.ndarray:  # (H, W) float32, 0 (equal) to 1 (scattered); NaN where there is no data
-    """1 - |mean exp(i phase)| over the pixels with data in a window (Mardia and Jupp 2000,
-    Directional Statistics, section 2.3).
-    """
+def _circular_variance(phase, size):
+    "(H, W) float32 from 0 to 1 over the pixels with data in a window of `size`; NaN: no data."
     good = np.isfinite(phase)
     z = _phasor(phase)
 
@@ -189,245 +158,135 @@ def circular_variance(
         return ndimage.uniform_filter(a, size, mode="constant")
 
     share = np.maximum(mean(good.astype(np.float32)), 0.5 / size**2)
-    return np.where(
-        good, np.clip(1 - np.hypot(mean(z.real), mean(z.imag)) / share, 0, 1), np.nan
-    ).astype(np.float32)
+    variance = np.clip(1 - np.hypot(mean(z.real), mean(z.imag)) / share, 0, 1)
+    return np.where(good, variance, np.nan).astype(np.float32)
 
-# %% ../../nbs/3_simulation/34_realism.ipynb #x-local-fringe-rate
-def local_fringe_rate(
-    phase: np.ndarray,  # (H, W) wrapped phase, radians, NaN = no data
-    size: int = 32,  # side of the windows, pixels
-    # (H, W) 0 to 1; if given, windows with a mean below `min_coherence` are left out
-    coherence: np.ndarray | None = None,
-    min_coherence: float = 0.3,  # 0 to 1
-    # (N,) float32, cycles per pixel, 0 to 0.71; one per window with at least 90 % data
-) -> np.ndarray:
-    """Frequency at the peak of the spectrum of exp(i phase) in windows side by side, in steps of 1
-    / (4 size) from zero padding.
-    """
+
+def _fringe_rates(phase, coherence=None, size=32):
+    "Cycles per pixel (N,) of windows side by side with 90 % data and a mean coherence of 0.3."
     rows, cols = (n // size for n in phase.shape)
 
     def tiles(a):
-        return (
-            a[: rows * size, : cols * size]
-            .reshape(rows, size, cols, size)
-            .swapaxes(1, 2)
-            .reshape(-1, size, size)
-        )
+        blocks = a[: rows * size, : cols * size].reshape(rows, size, cols, size)
+        return blocks.swapaxes(1, 2).reshape(-1, size, size)
 
-    keep = tiles(np.isfinite(phase)).mean((1, 2)) >= 0.9
+    usable = tiles(np.isfinite(phase)).mean((1, 2)) >= 0.9
     if coherence is not None:
-        keep &= tiles(np.nan_to_num(coherence)).mean((1, 2)) >= min_coherence
-    z = _phasor(tiles(phase)[keep])
+        usable &= tiles(np.nan_to_num(coherence)).mean((1, 2)) >= 0.3
+    z = _phasor(tiles(phase)[usable])
+    # zero padding gives steps of 1 / (4 size)
     f = fft.fftfreq(4 * size).astype(np.float32)
     rate = np.hypot(f[:, None], f).ravel()
-    peaks = [
-        np.abs(fft.fft2(z[i : i + 64], s=(4 * size,) * 2)).reshape(-1, rate.size).argmax(1)
-        for i in range(0, len(z), 64)
-    ]
-    return rate[np.concatenate(peaks)] if peaks else np.empty(0, np.float32)
-
-
-def fringe_rate_histogram(
-    rates: np.ndarray,  # (N,) cycles per pixel, from `local_fringe_rate`
-    bins: int = 24,  # of equal width from 0 to 0.72
-) -> pd.DataFrame:  # a row a bin: low, high (cycles per pixel), share of the windows
-    "How many windows have how dense fringes."
-    counts, edges = np.histogram(rates, bins, (0, 0.72))
-    return pd.DataFrame(
-        {"low": edges[:-1], "high": edges[1:], "share": counts / max(len(rates), 1)}
-    )
+    rates = [np.empty(0, np.float32)]
+    for i in range(0, len(z), 64):
+        power = np.abs(fft.fft2(z[i : i + 64], s=(4 * size,) * 2))
+        rates.append(rate[power.reshape(-1, rate.size).argmax(1)])
+    return np.concatenate(rates)
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x--correlation-length
 def _correlation_length(values, good, pixel_m):
-    """Distance where the normalised autocorrelation falls to 1/e: geometric mean of down and right;
-    NaN where it never does.
-    """
+    "Distance where the autocorrelation is 1/e: geometric mean of down and right; NaN: nowhere."
     n = np.count_nonzero(good)
     if n < 1000:
         return np.nan
     x = np.where(good, values - values[good].mean(), 0).astype(np.float32)
     variance = float(np.sum(x * x, dtype=np.float64) / n)
-    found = []
     if variance < 1e-12:
         return np.nan
-    for axis in (0, 1):
-        length = fft.next_fast_len(2 * x.shape[axis], real=True)
-
-        def lagged(a):
-            return fft.irfft(
-                (np.abs(fft.rfft(a, length, axis=axis)) ** 2).sum(1 - axis, dtype=np.float64),
-                length,
-            )[: x.shape[axis]]
-
-        pairs = lagged(good.astype(np.float32))
-        rho = np.where(pairs > 500, lagged(x) / np.maximum(pairs, 1) / variance, np.nan)
-        below = np.flatnonzero(rho < 1 / np.e)
+    mask = good.astype(np.float32)
+    pairs = signal.correlate(mask, mask, method="fft")
+    mean = signal.correlate(x, x, method="fft") / np.maximum(pairs, 1)
+    rho = np.where(pairs > 500, mean / variance, np.nan)
+    # lag zero is in the middle
+    row, column = (n - 1 for n in x.shape)
+    lengths = []
+    for along, size in zip((rho[row:, column], rho[row, column:]), pixel_m):
+        below = np.flatnonzero(along < 1 / np.e)
         if not below.size:
             return np.nan
         k = below[0]
-        found.append((k - 1 + (rho[k - 1] - 1 / np.e) / (rho[k - 1] - rho[k])) * pixel_m[axis])
-    return float(np.sqrt(found[0] * found[1]))
+        beyond = (along[k - 1] - 1 / np.e) / (along[k - 1] - along[k])
+        lengths.append((k - 1 + beyond) * size)
+    return float(np.sqrt(lengths[0] * lengths[1]))
 
-# %% ../../nbs/3_simulation/34_realism.ipynb #x-coherence-statistics
-def coherence_statistics(
-    coherence: np.ndarray,  # (H, W) 0 to 1; NaN or 0 = no data
-    pixel_m: float | Sequence[float],  # pixel size, metres: (down, right) or one number
-    water: np.ndarray | None = None,  # (H, W) bool; if given, everything is computed on the rest
-    # histogram (20 shares from 0 to 1), mean, q5 .. q95, below_0.1 (share of pixels with data),
-    # no_data (share), autocorrelation_m
-) -> dict:
-    """How coherence is distributed and over which distance it varies. The length is the lag where
-    the autocorrelation is 1/e.
-    """
-    land = np.ones(coherence.shape, bool) if water is None else ~np.asarray(water, bool)
+# %% ../../nbs/3_simulation/34_realism.ipynb #x--coherence-statistics
+def _quantiles(name, values, *percents):
+    "Quantiles by name; NaN if there are no values."
+    found = np.percentile(values, percents) if values.size else [np.nan] * len(percents)
+    return {f"{name} q{p}": v for p, v in zip(percents, found)}
+
+
+def _coherence_statistics(coherence, pixel_m, land):
+    "Quantiles of the coherence on land, the share below 0.1 and the correlation length."
     filled = np.nan_to_num(coherence)
     good = land & (filled > 0)
     values = filled[good]
-    out = {
-        "histogram": np.histogram(values, 20, (0, 1))[0] / max(values.size, 1),
-        "mean": float(values.mean()) if values.size else np.nan,
-    }
-    for p in (5, 25, 50, 75, 95):
-        out[f"q{p}"] = float(np.percentile(values, p)) if values.size else np.nan
-    out["below_0.1"] = float((values < 0.1).mean()) if values.size else np.nan
-    out["no_data"] = float(1 - values.size / land.sum()) if land.any() else np.nan
-    return out | {
-        "autocorrelation_m": _correlation_length(filled, good, np.broadcast_to(pixel_m, 2))
-    }
-
-# %% ../../nbs/3_simulation/34_realism.ipynb #x-power-spectrum
-def power_spectrum(
-    field: np.ndarray,  # (H, W) wrapped phase in radians, or any real field; NaN = no data
-    pixel_m: float | Sequence[float],  # pixel size, metres: (down, right) or one number
-    bins: int = 12,  # of equal ratio, from two cycles per scene to the coarser Nyquist frequency
-    wrapped: bool = True,  # True: the spectrum of exp(i phase); False: of the field itself
-    # a row a bin: frequency (cycles per metre, geometric mean), power (field unit^2 m^2), modes
-    # (number averaged)
-) -> pd.DataFrame:
-    """Two-dimensional power, averaged over all directions, under a Hann window, mean removed; no
-    data counts as the mean.
-    """
-    z = _phasor(field) if wrapped else np.asarray(field, np.float32)
-    good = np.isfinite(field)
-    size_m = np.broadcast_to(pixel_m, 2).astype(float)
-    z = np.where(good, z - z[good].mean() if good.any() else z, 0)
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in z.shape)).astype(np.float32)
-    power = np.abs(fft.fft2(z * window)) ** 2 * (
-        size_m.prod() / np.sum(window[good] ** 2, dtype=np.float64)
-    )
-    f = np.hypot(fft.fftfreq(z.shape[0], size_m[0])[:, None], fft.fftfreq(z.shape[1], size_m[1]))
-    edges = np.geomspace(2 / min(z.shape * size_m), 0.5 / size_m.max(), bins + 1)
-    which = np.digitize(f, edges).ravel()
-
-    def total(w):
-        return np.bincount(which, w, bins + 2)[1:-1]
-
-    modes = np.bincount(which, minlength=bins + 2)[1:-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return pd.DataFrame(
-            {
-                "frequency": np.exp(total(np.log(np.maximum(f, 1e-12)).ravel()) / modes),
-                "power": total(power.ravel()) / modes,
-                "modes": modes,
-            }
-        )
-
-
-def spectral_slope(
-    spectrum: pd.DataFrame,  # from `power_spectrum`
-    low: float,
-    high: float,  # from and to, cycles per metre
-) -> float:  # exponent of the power law, negative where power falls; NaN with fewer than two bins
-    "Slope of log power over log frequency, bins weighted by the root of their number of modes."
-    s = spectrum[(spectrum.frequency >= low) & (spectrum.frequency <= high) & (spectrum.power > 0)]
-    return (
-        float(np.polyfit(np.log(s.frequency), np.log(s.power), 1, w=np.sqrt(s.modes))[0])
-        if len(s) > 1
-        else np.nan
-    )
+    statistics = _quantiles("coherence", values, 5, 25, 50, 75, 95)
+    statistics["coherence below 0.1"] = float((values < 0.1).mean()) if values.size else np.nan
+    length = _correlation_length(filled, good, np.broadcast_to(pixel_m, 2))
+    return statistics | {"coherence autocorrelation (m)": length}
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x-texture-features
+def _texture_features(phase, coherence=None):
+    "The features of a patch by name; NaN where there is too little data."
+    good = np.isfinite(phase)
+    gradient = _gradient(phase)
+    gradient = gradient[np.isfinite(gradient)]
+    features = _quantiles("gradient", gradient, 10, 50, 90, 99)
+    spread = gradient.std() / max(gradient.mean(), 1e-6) if gradient.size else np.nan
+    features["gradient spread"] = spread
+    step = _step(phase, 1)
+    bend = np.abs(_step(step, 1))
+    bend = bend[np.isfinite(bend)]
+    step = step[np.isfinite(step)]
+    features |= _quantiles("bend", bend, 50, 90, 99)
+    heavy = (bend**4).mean() / max((bend**2).mean() ** 2, 1e-12) if bend.size else np.nan
+    features["bend kurtosis"] = heavy
+    features["equal neighbours"] = (np.abs(step) < 1e-6).mean() if step.size else np.nan
+    features["residues"] = residue_density(phase).density[0]
+    features["no data"] = 1 - good.mean()
+    for size in (3, 7, 15):
+        variance = _circular_variance(phase, size)[good]
+        features |= _quantiles(f"variance {size}", variance, 10, 50, 90)
+    for lag, d in zip((1, 2, 4, 8, 16), wrapped_structure(phase, 1, (1, 2, 4, 8, 16))):
+        features[f"structure {lag}"] = np.log(max(d, 1e-6))
+    features |= _spectral_features(phase)
+    if coherence is not None:
+        features |= _coherence_features(np.nan_to_num(coherence), good)
+    return pd.Series(features, dtype=float)
+
+# %% ../../nbs/3_simulation/34_realism.ipynb #x--spectral-features
 _BANDS = (0.0, 0.025, 0.05, 0.1, 0.2, 0.35, 0.71)  # cycles per pixel
 
 
-def texture_features(
-    phase: np.ndarray,  # (h, w) wrapped phase of a patch, 64 x 64 by custom, radians, NaN = no data
-    coherence: np.ndarray | None = None,  # (h, w) 0 to 1; None leaves its features out
-) -> pd.Series:  # float64 by name
-    """Numbers that describe the texture of a patch; NaN where there is too little data. They do not
-    change with sign or offset of the phase.
-    """
-    good = np.isfinite(phase)
-    gradient = phase_gradients(phase)
-    step = _step(np.diff(np.asarray(phase, np.float32), axis=1))
-
-    def quantile(a, *q):
-        return np.quantile(a, q) if a.size else np.full(len(q), np.nan)
-
-    g = gradient[np.isfinite(gradient)]
-    out = dict(
-        zip(
-            ("gradient q10", "gradient q50", "gradient q90", "gradient q99"),
-            quantile(g, 0.1, 0.5, 0.9, 0.99),
-        )
-    )
-    out["gradient spread"] = g.std() / max(g.mean(), 1e-6) if g.size else np.nan
-    bend = np.abs(_step(np.diff(step, axis=1)))
-    bend = bend[np.isfinite(bend)]
-    out |= dict(zip(("bend q50", "bend q90", "bend q99"), quantile(bend, 0.5, 0.9, 0.99)))
-    out["bend kurtosis"] = (
-        (bend**4).mean() / max((bend**2).mean() ** 2, 1e-12) if bend.size else np.nan
-    )
-    step = step[np.isfinite(step)]
-    out["equal neighbours"] = (np.abs(step) < 1e-6).mean() if step.size else np.nan
-    out["residues"] = residue_density(phase).density[0]
-    out["no data"] = 1 - good.mean()
-    for size in (3, 7, 15):
-        v = circular_variance(phase, size)[good]
-        out |= dict(
-            zip(
-                (f"variance {size} q10", f"variance {size} q50", f"variance {size} q90"),
-                quantile(v, 0.1, 0.5, 0.9),
-            )
-        )
-    for lag, d in zip((1, 2, 4, 8, 16), wrapped_structure(phase, 1, (1, 2, 4, 8, 16))):
-        out[f"structure {lag}"] = np.log(max(d, 1e-6))
-    out |= _spectral_features(phase)
-    if coherence is not None:
-        out |= _coherence_features(np.nan_to_num(coherence), good)
-    return pd.Series(out, dtype=float)
-
-# %% ../../nbs/3_simulation/34_realism.ipynb #x--spectral-features
 def _spectral_features(phase):
-    """Shares of the power of exp(i phase) in bands around its strongest fringe and the slope, of a
-    patch.
-    """
+    "Shares of the power of exp(i phase) in bands around its strongest fringe, and their slope."
     z = _phasor(phase)
-    power = np.abs(fft.fft2(z * np.outer(*(np.hanning(n + 2)[1:-1] for n in z.shape)))) ** 2
+    # fades out toward the edges, so that they do not appear as jumps
+    hann = np.outer(*(np.hanning(n + 2)[1:-1] for n in z.shape))
+    power = np.abs(fft.fft2(z * hann)) ** 2
     f = np.stack(np.meshgrid(*(fft.fftfreq(n) for n in z.shape), indexing="ij"))
-    top = np.unravel_index(power.argmax(), power.shape)
-    away = f - f[:, top[0], top[1]][:, None, None]
+    row, column = np.unravel_index(power.argmax(), power.shape)
+    peak = f[:, row, column]
+    away = f - peak[:, None, None]
     radius = np.hypot(*(away - np.rint(away)))
     share = np.histogram(radius, _BANDS, weights=power)[0] / max(power.sum(), 1e-12)
     level = share / np.histogram(radius, _BANDS)[0]
-    out = {"fringe rate": np.hypot(*f[:, top[0], top[1]])}
-    out |= {f"power {a}-{b}": np.log10(s + 1e-9) for a, b, s in zip(_BANDS, _BANDS[1:], share)}
-    return out | {"power slope": np.polyfit(np.log(_BANDS[2:]), np.log(level[1:] + 1e-12), 1)[0]}
+    features = {"fringe rate": np.hypot(*peak)}
+    bands = zip(_BANDS, _BANDS[1:], share)
+    features |= {f"power {low}-{high}": np.log10(s + 1e-9) for low, high, s in bands}
+    slope = np.polyfit(np.log(_BANDS[2:]), np.log(level[1:] + 1e-12), 1)[0]
+    return features | {"power slope": slope}
 
 
-def _coherence_features(c, good):
+def _coherence_features(coherence, good):
     "Level, spread and roughness of the coherence of a patch."
-    values = c[good] if good.any() else np.full(1, np.nan)
-    rough = np.abs(np.diff(c, axis=1))[good[:, 1:] & good[:, :-1]]
-    out = {f"coherence q{p}": np.percentile(values, p) for p in (5, 25, 50, 75, 95)}
-    out |= {"coherence std": values.std(), "coherence below 0.1": (values < 0.1).mean()}
-    return out | dict(
-        zip(
-            ("coherence step q50", "coherence step q99"),
-            np.quantile(rough, (0.5, 0.99)) if rough.size else (np.nan, np.nan),
-        )
-    )
+    values = coherence[good] if good.any() else np.full(1, np.nan)
+    near, far = _apart(good, 1, 1)
+    rough = np.abs(np.diff(coherence, axis=1))[near & far]
+    features = _quantiles("coherence", values, 5, 25, 50, 75, 95)
+    features |= {"coherence std": values.std(), "coherence below 0.1": (values < 0.1).mean()}
+    return features | _quantiles("coherence step", rough, 50, 99)
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x-texture-table
 def texture_table(
@@ -437,211 +296,171 @@ def texture_table(
     min_valid: float = 0.9,  # least share of data in a patch
     min_coherence: float = 0.0,  # least mean coherence of a patch, where the scene has coherence
     with_coherence: bool = False,  # also the features of coherence, where the scene has it
-    # DataFrame of features, a row a patch; list of group names, "scene/row/column" of the block
-) -> tuple:
-    """`texture_features` of the patches of a scene, with the groups that `tell_apart` must keep
-    together.
-    """
+) -> tuple:  # DataFrame of features, a row a patch; list of group names, "scene/row/column"
+    "Features of the patches of a scene, and the groups that `tell_apart` must keep together."
     rows = []
     groups = []
-    for r in range(0, scene.shape[0] - size + 1, size):
-        for c in range(0, scene.shape[1] - size + 1, size):
-            box = slice(r, r + size), slice(c, c + size)
-            coherence = None if scene.coherence is None else np.nan_to_num(scene.coherence[box])
-            if scene.valid[box].mean() < min_valid or (
-                coherence is not None and coherence.mean() < min_coherence
-            ):
-                continue
-            rows.append(texture_features(scene.phase[box], coherence if with_coherence else None))
-            groups.append(f"{scene.name}/{r // block}/{c // block}")
+    for r, c in np.ndindex(*(n // size for n in scene.shape)):
+        box = slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size)
+        coherence = None if scene.coherence is None else np.nan_to_num(scene.coherence[box])
+        if scene.valid[box].mean() < min_valid:
+            continue
+        if coherence is not None and coherence.mean() < min_coherence:
+            continue
+        rows.append(_texture_features(scene.phase[box], coherence if with_coherence else None))
+        groups.append(f"{scene.name}/{r * size // block}/{c * size // block}")
     return pd.DataFrame(rows), groups
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x-tell-apart
+def _check_sides(real, simulated, groups_real, groups_simulated):
+    "Raises `RequestError` for columns that differ or fewer than two groups on either side."
+    if list(real.columns) != list(simulated.columns):
+        differing = set(real.columns) ^ set(simulated.columns)
+        cure = "Compute both with the same function"
+        raise RequestError("Both tables need the same features", differing, cure)
+    numbers = (len(set(groups_real)), len(set(groups_simulated)))
+    if min(numbers) < 2:
+        rule = "Each side needs patches of at least two groups"
+        raise RequestError(rule, numbers, "Give more scenes or smaller blocks")
+
+
+def _held_out(x, y, train, test, seed):
+    "AUC on the part that is held back, and the loss of it when a feature is shuffled there."
+    model = HistGradientBoostingClassifier(
+        max_iter=60, max_leaf_nodes=8, min_samples_leaf=10, max_features=0.3, random_state=seed
+    )
+    # trees this small lose time to threads that wait
+    with threadpool_limits(1, user_api="openmp"):
+        model.fit(x[train], y[train])
+        auc = roc_auc_score(y[test], model.predict_proba(x[test])[:, 1])
+        options = dict(scoring="roc_auc", n_repeats=1, random_state=seed)
+        shuffled = permutation_importance(model, x[test], y[test], **options)
+    return auc, shuffled.importances_mean
+
+
+def _alone(values, y):
+    "AUC of one feature by itself."
+    ok = np.isfinite(values)
+    return roc_auc_score(y[ok], values[ok]) if len(set(y[ok])) == 2 else np.nan
+
+# %% ../../nbs/3_simulation/34_realism.ipynb #x-tell-apart-2
 def tell_apart(
     real: pd.DataFrame,  # (N, F) features of real patches; an array serves too
     simulated: pd.DataFrame,  # (M, F) of simulated ones, same columns
-    # N and M names; patches of one name never lie on both sides of a split
-    groups_real: Sequence[str],
-    groups_simulated: Sequence[str],
-    # 0 or more; parts of the cross-validation, fewer where there are fewer groups
-    seed: int = 0,
-    folds: int = 5,
-    # auc, auc_std (over the folds), fold_auc, importance (DataFrame by feature, most important
-    # first)
-) -> dict:
-    """Cross-validated AUC of a small gradient-boosted classifier. `importance` is the mean loss of
-    AUC on held-out folds when a feature is shuffled; `alone` is the AUC of the feature by itself
-    (below 0.5: larger in the real set); and the two medians. Raises `RequestError` for columns that
-    differ or fewer than two groups on either side.
-    """
+    groups_real: Sequence[str],  # N names; patches of one name are on one side of every split
+    groups_simulated: Sequence[str],  # M names, likewise
+    seed: int = 0,  # 0 or more
+    folds: int = 5,  # parts of the cross-validation, fewer where there are fewer groups
+) -> dict:  # auc, auc_std (over the folds), fold_auc, importance (DataFrame by feature, sorted)
+    "Cross-validated AUC of a small boosted forest. Raises `RequestError` for too few groups."
     real, simulated = pd.DataFrame(real), pd.DataFrame(simulated)
-    if list(real.columns) != list(simulated.columns):
-        raise RequestError(
-            "Both tables need the same features",
-            set(real.columns) ^ set(simulated.columns),
-            "Compute both with the same function",
-        )
-    folds = min(folds, len(set(groups_real)), len(set(groups_simulated)))
-    if folds < 2:
-        raise RequestError(
-            "Each side needs patches of at least two groups",
-            (len(set(groups_real)), len(set(groups_simulated))),
-            "Give more scenes or smaller blocks",
-        )
+    _check_sides(real, simulated, groups_real, groups_simulated)
     x = np.vstack([real, simulated]).astype(float)
     y = np.repeat([0, 1], [len(real), len(simulated)])
     groups = [f"real {g}" for g in groups_real] + [f"simulated {g}" for g in groups_simulated]
-    scores: list[float] = []
-    losses: list[np.ndarray] = []
-    for train, test in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
-        x, y, groups
-    ):
-        if len(set(y[test])) < 2 or len(set(y[train])) < 2:
-            continue
-        model = HistGradientBoostingClassifier(
-            max_iter=60, max_leaf_nodes=8, min_samples_leaf=10, max_features=0.3, random_state=seed
-        )
-        # one copy as it is, one per feature shuffled
-        trial = np.tile(x[test], (x.shape[1] + 1, 1, 1))
-        rng = rng_for(seed, "shuffle", len(scores))
-        for i in range(x.shape[1]):
-            trial[i + 1, :, i] = rng.permutation(trial[i + 1, :, i])
-        # trees this small lose time to threads that wait
-        with threadpool_limits(1, user_api="openmp"):
-            chance = (
-                model.fit(x[train], y[train])
-                .predict_proba(trial.reshape(-1, x.shape[1]))[:, 1]
-                .reshape(len(trial), -1)
-            )
-        auc = [roc_auc_score(y[test], p) for p in chance]
-        scores.append(auc[0])
-        losses.append(auc[0] - np.array(auc[1:]))
-    if not scores:
-        raise RequestError(
-            "Each fold needs patches of both sides",
-            f"{folds} folds",
-            "Give more scenes or smaller blocks",
-        )
-    alone = [
-        roc_auc_score(y[ok], x[ok, i]) if len(set(y[ok])) == 2 else np.nan
-        for i in range(x.shape[1])
-        for ok in [np.isfinite(x[:, i])]
-    ]
-    table = pd.DataFrame(
-        {
-            "importance": np.mean(losses, 0),
-            "alone": alone,
-            "real": real.median().values,
-            "simulated": simulated.median().values,
-        },
-        index=real.columns,
-    )
+    folds = min(folds, len(set(groups_real)), len(set(groups_simulated)))
+    splits = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(x, y, groups)
+    parts = [(a, b) for a, b in splits if len(set(y[a])) == 2 and len(set(y[b])) == 2]
+    if not parts:
+        rule = "Each fold needs patches of both sides"
+        raise RequestError(rule, f"{folds} folds", "Give more scenes or smaller blocks")
+    scores, losses = zip(*(_held_out(x, y, train, test, seed) for train, test in parts))
+    columns = {
+        "importance": np.mean(losses, 0),
+        "alone": [_alone(values, y) for values in x.T],
+        "real": real.median().values,
+        "simulated": simulated.median().values,
+    }
+    table = pd.DataFrame(columns, index=real.columns)
     return {
         "auc": float(np.mean(scores)),
         "auc_std": float(np.std(scores)),
-        "fold_auc": scores,
+        "fold_auc": list(scores),
         "importance": table.sort_values("importance", ascending=False),
     }
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x-scene-statistics
-def scene_statistics(
-    scene: Interferogram,  # a scene; set `phase` to NaN where an earthquake moved the ground
-    water: np.ndarray | None = None,  # (H, W) bool, left out
-) -> pd.Series:  # statistic -> value, its unit in the name; NaN where it cannot be had
-    """The statistics of one scene, as `compare` lists them. Structure is of pixels with coherence
-    above 0.5 where there is coherence.
-    """
-    c = scene.coherence
+def _phase_statistics(phase, coherence):
+    "Gradients and residues by coherence, and the median fringe rate."
+
+    def label(row):
+        low, high = row.low, min(row.high, 1)
+        return "all" if coherence is None else f"coherence {low:g}-{high:g}"
+
+    statistics = {}
+    for row in gradient_quantiles(phase, coherence).itertuples():
+        for q in ("q50", "q90", "q99"):
+            statistics[f"gradient {q}, {label(row)} (rad)"] = getattr(row, q)
+    for row in residue_density(phase, coherence).itertuples():
+        statistics[f"residues per loop, {label(row)}"] = row.density
+    rates = _fringe_rates(phase, coherence)
+    statistics["fringe rate, median (cycles/px)"] = np.median(rates) if rates.size else np.nan
+    return statistics
+
+
+def _scene_statistics(scene, water=None):
+    "All statistics of a scene by name; structure of pixels with coherence above 0.5."
     land = np.ones(scene.shape, bool) if water is None else ~np.asarray(water, bool)
     phase = np.where(land, scene.phase, np.nan).astype(np.float32)
     km = (1, 2, 5, 10)
-    fit = np.geomspace(1000, 10000, 7)
-    d = wrapped_structure(phase, scene.pixel_m, np.r_[np.multiply(km, 1000), fit], c)
-    out = {
-        f"structure {k} km (mm)": np.sqrt(v) * scene.wavelength_m / (4 * np.pi) * 1000
-        for k, v in zip(km, d)
-    }
-    ok = np.isfinite(d[4:]) & (d[4:] > 1e-4)
-    out["structure slope 1-10 km"] = (
-        np.polyfit(np.log(fit[ok]), np.log(d[4:][ok]), 1)[0] if ok.sum() > 3 else np.nan
-    )
+    fit_m = np.geomspace(1000, 10000, 7)
+    lags_m = np.r_[np.multiply(km, 1000), fit_m]
+    d = wrapped_structure(phase, scene.pixel_m, lags_m, scene.coherence)
+    mm = np.sqrt(d) * scene.wavelength_m / (4 * np.pi) * 1000
+    statistics = {f"structure {k} km (mm)": v for k, v in zip(km, mm)}
+    fit = d[len(km) :]
+    ok = np.isfinite(fit) & (fit > 1e-4)
+    slope = np.polyfit(np.log(fit_m[ok]), np.log(fit[ok]), 1)[0] if ok.sum() > 3 else np.nan
+    statistics["structure slope 1-10 km"] = slope
+    statistics |= _phase_statistics(phase, scene.coherence)
+    if scene.coherence is not None:
+        statistics |= _coherence_statistics(scene.coherence, scene.pixel_m, land)
+    statistics["no data"] = 1 - np.isfinite(phase[land]).mean() if land.any() else np.nan
+    return pd.Series(statistics, dtype=float)
 
-    def label(r):
-        return "all" if c is None else f"coherence {r.low:g}-{min(r.high, 1):g}"
+# %% ../../nbs/3_simulation/34_realism.ipynb #x--halved-rates
+def _halved_rates(scenes, water):
+    "Fringe rates of two halves of a collection."
+    parts = []
+    for scene, wet in zip(scenes, water):
+        phase = scene.phase if wet is None else np.where(wet, np.nan, scene.phase)
+        parts.append((phase, scene.coherence))
+    if len(parts) == 1:
+        phase, coherence = parts[0]
+        middle = phase.shape[1] // 2
+        columns = (slice(None, middle), slice(middle, None))
+        parts = [(phase[:, c], None if coherence is None else coherence[:, c]) for c in columns]
+    return [np.concatenate([_fringe_rates(*part) for part in parts[k::2]]) for k in (0, 1)]
 
-    table = gradient_quantiles(phase, c)
-    out |= {
-        f"gradient {q}, {label(r)} (rad)": getattr(r, q)
-        for r in table.itertuples()
-        for q in ("q50", "q90", "q99")
-    }
-    out |= {
-        f"residues per loop, {label(r)}": r.density for r in residue_density(phase, c).itertuples()
-    }
-    rates = local_fringe_rate(phase, coherence=c)
-    out["fringe rate, median (cycles/px)"] = np.median(rates) if rates.size else np.nan
-    if c is not None:
-        s = coherence_statistics(c, scene.pixel_m, ~land)
-        out |= {f"coherence q{p}": s[f"q{p}"] for p in (5, 25, 50, 75, 95)}
-        out |= {
-            "coherence below 0.1": s["below_0.1"],
-            "coherence autocorrelation (m)": s["autocorrelation_m"],
-        }
-    return pd.Series(
-        out | {"no data": float(1 - np.isfinite(phase[land]).mean()) if land.any() else np.nan},
-        dtype=float,
-    )
+
+def _distance(a, b):
+    "Wasserstein distance of two samples; NaN if one is empty."
+    return stats.wasserstein_distance(a, b) if a.size and b.size else np.nan
 
 # %% ../../nbs/3_simulation/34_realism.ipynb #x-compare
 def compare(
-    real: list,  # of `Interferogram`
+    real: list,  # of `Interferogram`, phase NaN where an earthquake moved the ground
     simulated: list,  # of `Interferogram`
     water_real: list | None = None,  # a bool array or None per scene, left out
-    water_simulated: list | None = None,
-    # a row a statistic: real, simulated (medians over the scenes), ratio (simulated / real)
-) -> pd.DataFrame:
-    """Real beside simulated. In the row "fringe rate, distance" the column real holds the
-    Wasserstein distance between two halves of the real set (every other scene, or the left and
-    right half of a single one) and the column simulated that from real to simulated.
-    """
+    water_simulated: list | None = None,  # likewise
+) -> pd.DataFrame:  # a row a statistic, NaN if unknown: real, simulated (medians), their ratio
+    "Real beside simulated. Raises `RequestError` for a side without scenes."
     if not real or not simulated:
-        raise RequestError(
-            "Both sides need at least one scene", (len(real), len(simulated)), "Give scenes"
-        )
+        numbers = (len(real), len(simulated))
+        raise RequestError("Both sides need at least one scene", numbers, "Give scenes")
     columns = {}
-    rates = {}
+    rates = []
     for name, scenes, water in (
         ("real", real, water_real),
         ("simulated", simulated, water_simulated),
     ):
         water = water or [None] * len(scenes)
-        columns[name] = pd.DataFrame(
-            [scene_statistics(s, w) for s, w in zip(scenes, water)]
-        ).median()
-        dry = [
-            (s.phase if w is None else np.where(w, np.nan, s.phase), s.coherence)
-            for s, w in zip(scenes, water)
-        ]
-        if len(dry) == 1:
-            p, c = dry[0]
-            half = scenes[0].shape[1] // 2
-            dry = [
-                (p[:, part], None if c is None else c[:, part])
-                for part in (slice(None, half), slice(half, None))
-            ]
-        rates[name] = [
-            np.concatenate([local_fringe_rate(p, coherence=c) for p, c in dry[k::2]])
-            for k in (0, 1)
-        ]
-
-    def distance(a, b):
-        return stats.wasserstein_distance(a, b) if a.size and b.size else np.nan
-
-    table = pd.DataFrame(columns).reindex(
-        dict.fromkeys([*columns["real"].index, *columns["simulated"].index])
-    )
-    table.loc["fringe rate, distance (cycles/px)"] = (
-        distance(*rates["real"]),
-        distance(np.concatenate(rates["real"]), np.concatenate(rates["simulated"])),
-    )
+        rows = [_scene_statistics(scene, wet) for scene, wet in zip(scenes, water)]
+        columns[name] = pd.DataFrame(rows).median()
+        rates.append(_halved_rates(scenes, water))
+    every = dict.fromkeys([*columns["real"].index, *columns["simulated"].index])
+    table = pd.DataFrame(columns).reindex(every)
+    among_real = _distance(*rates[0])
+    between = _distance(np.concatenate(rates[0]), np.concatenate(rates[1]))
+    table.loc["fringe rate, distance (cycles/px)"] = (among_real, between)
     return table.assign(ratio=table.simulated / table.real.where(table.real != 0))

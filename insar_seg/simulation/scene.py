@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from rasterio import Affine
@@ -46,38 +47,34 @@ from insar_seg.simulation.ground import (
 )
 
 # %% auto #0
-__all__ = ['MOTION', 'DELAYS', 'LAYERS', 'check_layers', 'View', 'Seeds', 'Source', 'Simulated', 'compose', 'Scene',
-           'simulate_scene']
+__all__ = ['LAYERS', 'check_layers', 'View', 'SeedPath', 'Seeds', 'Source', 'compose', 'Simulated', 'Scene', 'simulate_scene']
 
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-check-layers
-MOTION = ("coseismic", "postseismic", "aftershock")  # metres toward the satellite
-# metres away from it
-DELAYS = (
-    "turbulence",
-    "stratified",
-    "weather",
+_MOTION = ("coseismic", "postseismic", "aftershock")  # metres toward the satellite
+_WATER_VAPOUR = ("turbulence", "stratified", "weather")
+_DELAYS = (
+    *_WATER_VAPOUR,
     "ionosphere",
     "ramp",
     "bursts",
     "topographic",
     "distractor",
-)
-LAYERS = MOTION + DELAYS + ("decorrelation", "filter", "geocoding", "footprint")
+)  # metres away
+LAYERS = (*_MOTION, *_DELAYS, "decorrelation", "filter", "geocoding", "footprint")
 
 
 def check_layers(
     layers: str | Iterable[str] | None,  # one name or several; None: all
 ) -> frozenset:  # of names
     "The layers as a set. Raises `RequestError` for a name that is none of `LAYERS`."
-    layers = LAYERS if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
-    unknown = [n for n in layers if n not in LAYERS]
+    if layers is None:
+        return frozenset(LAYERS)
+    names = frozenset([layers] if isinstance(layers, str) else layers)
+    unknown = sorted(names - set(LAYERS))
     if unknown:
-        raise RequestError(
-            "A layer must be one of " + ", ".join(LAYERS),
-            ", ".join(map(repr, unknown)),
-            "Correct the name",
-        )
-    return frozenset(layers)
+        rule = "A layer must be one of " + ", ".join(LAYERS)
+        raise RequestError(rule, ", ".join(map(repr, unknown)), "Correct the name")
+    return names
 
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-view
 @dataclass(frozen=True)
@@ -98,27 +95,38 @@ class View:
 
     @property
     def incidence_deg(self) -> np.ndarray:
-        """(H, W) float32: 17 degrees over a swath of 250 km, growing away from the satellite,
-        within 29 to 46.5.
-        """
+        "(H, W) float32 within 29 to 46.5, the range of Sentinel-1."
         east, north = self.east_north_m
-        right = east * np.cos(np.radians(self.heading_deg)) - north * np.sin(
-            np.radians(self.heading_deg)
-        )
+        h = np.radians(self.heading_deg)
+        right = east * np.cos(h) - north * np.sin(h)
+        # 17 degrees over a swath of 250 km
         return np.clip(self.centre_incidence_deg + 6.8e-5 * right, 29, 46.5).astype(np.float32)
+
+# %% ../../nbs/3_simulation/33_scene.ipynb #x-seeds
+@dataclass(frozen=True)
+class SeedPath:
+    "A seed and the first names of what it is for; called with further names, a random generator."
+
+    seed: int  # 0 or more
+    names: tuple = ()  # strings or integers
+
+    def __call__(self, *names: object) -> np.random.Generator:
+        "The generator of one named purpose."
+        return rng_for(self.seed, *self.names, *names)
+
+    def at(self, *names: object) -> SeedPath:
+        "The path that goes on with these names."
+        return SeedPath(self.seed, (*self.names, *names))
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Where the random numbers of a scene come from: functions from the name of a layer to its
-    generator.
-    """
+    "Where the random numbers of a scene come from: from the name of a layer to its generator."
 
-    ground: Callable  # relief, water, land cover
-    view: Callable  # footprint, looks
-    pair: Callable  # what belongs to this pair alone
-    # one function for each of the two dates; empty: delays of the two dates are drawn as one
-    dates: tuple = ()
+    ground: Callable  # `SeedPath` of relief, water, land cover
+    view: Callable  # `SeedPath` of footprint, looks
+    pair: Callable  # `SeedPath` of what belongs to this pair alone
+    dates: tuple = ()  # a `SeedPath` for each of the two dates; empty: both are drawn as one
 
 
 @dataclass(frozen=True)
@@ -130,87 +138,121 @@ class Source:
     growth: float = 0.0  # factor on the afterslip
     shock: tuple = ()  # of Fault: an aftershock inside the pair
 
+# %% ../../nbs/3_simulation/33_scene.ipynb #x--between-dates
+def _between_dates(seeds, name, draw):
+    "A delay that belongs to dates: second minus first, or both drawn as one."
+    if not seeds.dates:
+        return draw(seeds.pair(name), dates=2)
+    first, second = (draw(date(name), dates=1) for date in seeds.dates)
+    return second - first
+
+
+def _baseline(rng, dates):
+    "Perpendicular baseline, metres."
+    return 50 * np.sqrt(dates) * rng.standard_normal()
+
+
+def _weather(view, seeds, ground):
+    "Gravity waves in one pair of twenty, a front in another, else nothing."
+    chance = seeds.pair("weather").random()
+    if chance >= 0.1:
+        return None
+    kind = "gravity_waves" if chance < 0.05 else "front"
+    return distractor(kind, ground, seeds.pair("weather field")).delay_m
+
 # %% ../../nbs/3_simulation/33_scene.ipynb #x--delays
-def _delays(view, seeds, wanted, height, incidence, ground, kind, valid):
-    """The delay layers that are wanted, the factor that the distractor puts on the coherence, and
-    the distractor's kind if it is there.
-    """
-    shape = view.shape
-    pixel_m = view.pixel_m
+def _delays(view, seeds, wanted, ground):
+    "The wanted delays by name, (H, W) float32 metres, but for the distractor."
+    grid = (view.shape, view.pixel_m)
     wavelength = view.wavelength_m
+    incidence = ground.incidence_deg
+    layers = {}
+    if "turbulence" in wanted:
+        draw = partial(draw_turbulence, *grid)
+        layers["turbulence"] = _between_dates(seeds, "turbulence", draw)
+    if "stratified" in wanted:
+        draw = partial(stratified_delay, ground.height, incidence, view.pixel_m)
+        layers["stratified"] = _between_dates(seeds, "stratified", draw)
+    if "ionosphere" in wanted:
+        draw = partial(ionosphere, *grid, wavelength_m=wavelength)
+        layers["ionosphere"] = _between_dates(seeds, "ionosphere", draw)
+    if "ramp" in wanted:
+        layers["ramp"] = orbital_ramp(*grid, seeds.pair("ramp"), wavelength)
+    if "bursts" in wanted:
+        layers["bursts"] = burst_steps(*grid, view.heading_deg, seeds.pair("bursts"), wavelength)
+    if "topographic" in wanted:
+        error = height_error(ground.height, view.pixel_m, seeds.ground("relief error"))
+        baseline = _between_dates(seeds, "baseline", _baseline)
+        layers["topographic"] = topographic_delay(error, baseline, incidence)
+    if "weather" in wanted and (delay := _weather(view, seeds, ground)) is not None:
+        layers["weather"] = delay
+    return {name: np.asarray(delay, np.float32) for name, delay in layers.items()}
 
-    def both(name, draw):
-        if not seeds.dates:
-            return draw(seeds.pair(name), 2)
-        first, second = (draw(date(name), 1) for date in seeds.dates)
-        return second - first
-
-    weather = seeds.pair("weather").random()
-    makers = {
-        "turbulence": lambda: both(
-            "turbulence", lambda rng, n: draw_turbulence(shape, pixel_m, rng, n)
-        ),
-        "stratified": lambda: both(
-            "stratified", lambda rng, n: stratified_delay(height, incidence, pixel_m, rng, n)
-        ),
-        "ionosphere": lambda: both(
-            "ionosphere", lambda rng, n: ionosphere(shape, pixel_m, rng, wavelength, n)
-        ),
-        "ramp": lambda: orbital_ramp(shape, pixel_m, seeds.pair("ramp"), wavelength),
-        "bursts": lambda: burst_steps(
-            shape, pixel_m, view.heading_deg, seeds.pair("bursts"), wavelength
-        ),
-        "topographic": lambda: topographic_delay(
-            height_error(height, pixel_m, seeds.ground("relief error")),
-            both("baseline", lambda rng, n: 50 * np.sqrt(n) * rng.standard_normal()),
-            incidence,
-        ),
-    }
-    if weather < 0.1:
-        makers["weather"] = lambda: (
-            distractor(
-                "gravity_waves" if weather < 0.05 else "front", ground, seeds.pair("weather field")
-            ).delay_m
-        )
-    layers = {
-        name: np.asarray(make(), np.float32) for name, make in makers.items() if name in wanted
-    }
-    if kind is None or "distractor" not in wanted:
-        return layers, None, ""
-    # until some of it lies where there is data
-    for attempt in range(5):
-        found = distractor(kind, ground, seeds.pair("distractor", attempt))
-        there = bool(((found.moved | (np.abs(found.delay_m) >= 0.002)) & valid).any())
-        if there:
-            break
-    return {**layers, "distractor": found.delay_m}, found.coherence, kind if there else ""
-
-
-def _motion(view, source, wanted, east, north, look):
-    "The layers of motion that are wanted, metres toward the satellite."
+# %% ../../nbs/3_simulation/33_scene.ipynb #x--motion
+def _motion(view, source, wanted, look):
+    "The wanted layers of motion by name, (H, W) float32 metres toward the satellite."
+    east, north = view.east_north_m
 
     def seen(faults):
-        return line_of_sight(displacement(list(faults), east, north, step=4), look).astype(
-            np.float32
-        )
+        # every fourth pixel and splines between: exact to 0.1 mm
+        u = displacement(list(faults), east, north, step=4)
+        return line_of_sight(u, look).astype(np.float32)
 
     layers = {}
     if source.faults and "coseismic" in wanted:
         layers["coseismic"] = seen(source.faults)
     if source.after and source.growth and "postseismic" in wanted:
-        same = (
-            len(source.after) == len(source.faults)
-            and "coseismic" in layers
-            and source.after[0].top_km == source.faults[0].top_km
-        )
-        layers["postseismic"] = np.float32(source.growth) * (
-            layers["coseismic"] * np.float32(source.after[0].slip_m / source.faults[0].slip_m)
-            if same
-            else seen(source.after)
-        )
+        on_rupture = len(source.after) == len(source.faults) and "coseismic" in layers
+        if on_rupture and source.after[0].top_km == source.faults[0].top_km:
+            ratio = np.float32(source.after[0].slip_m / source.faults[0].slip_m)
+            after = layers["coseismic"] * ratio
+        else:
+            after = seen(source.after)
+        layers["postseismic"] = np.float32(source.growth) * after
     if source.shock and "aftershock" in wanted:
         layers["aftershock"] = seen(source.shock)
     return layers
+
+# %% ../../nbs/3_simulation/33_scene.ipynb #x-compose
+def compose(
+    view: View,  # grid and direction of the look
+    source: Source,  # what the ground did; `Source()`: nothing
+    seeds: Seeds,  # where the random numbers come from
+    days: int = 12,  # between the two dates
+    kind: str | None = None,  # distractor to add, one of `distractors.DISTRACTORS`
+    layers: str | Iterable[str] | None = None,  # names out of `LAYERS`; None: all
+    filters: dict | None = None,  # options of `goldstein_filter`
+) -> Simulated:  # on the view's grid
+    "All layers of one interferogram. Raises `RequestError` for an unknown layer or distractor."
+    wanted = check_layers(layers)
+    ground = _ground_of(view, seeds, days)
+    zero = np.zeros(view.shape, np.float32)
+    seen = valid = np.ones(view.shape, bool)
+    if "footprint" in wanted:
+        frame = (view.shape, view.pixel_m, view.heading_deg)
+        seen, valid = footprint(*frame, seeds.view("footprint"), ground.water)
+    motion = _motion(view, source, wanted, ground.look)
+    delays = _delays(view, seeds, wanted, ground)
+    drawn, shows = _distractor(kind, ground, seeds, wanted, valid)
+    if drawn is not None:
+        delays["distractor"] = drawn.delay_m
+    los = sum(motion.values(), zero)
+    phase = phase_from_los(los - sum(delays.values(), zero), view.wavelength_m).astype(np.float32)
+    broken = list(source.faults) if "coseismic" in motion else []
+    coherence = _true_coherence(view, seeds, wanted, ground, los, broken, drawn)
+    setting = (view, seeds, wanted, ground, seen)
+    shown, estimate = _processed(phase, coherence, *setting, filters or {})
+    return Simulated(
+        phase=np.where(valid, shown, np.nan).astype(np.float32),
+        coherence=np.where(valid, estimate, 0).astype(np.float32),
+        valid=valid,
+        water=ground.water,
+        height=ground.height,
+        layers=motion | delays,
+        true_coherence=coherence,
+        wavelength_m=view.wavelength_m,
+        distractor=str(kind) if shows else "",
+    )
 
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-simulated
 @dataclass(frozen=True)
@@ -222,126 +264,88 @@ class Simulated:
     valid: np.ndarray  # bool, where there is data
     water: np.ndarray  # bool
     height: np.ndarray  # float32, metres
-    # name -> float32 metres; motion toward the satellite, delays away from it, also where there is
-    # no data
-    layers: dict
+    layers: dict  # name -> float32 metres: motion toward the satellite, delays away, no gaps
     true_coherence: np.ndarray  # float32
     wavelength_m: float
     distractor: str  # kind of the distractor in it; empty: none
 
     def _sum(self, names):
-        return sum(
-            (self.layers[n] for n in names if n in self.layers),
-            np.zeros(self.phase.shape, np.float32),
-        )
+        zero = np.zeros(self.phase.shape, np.float32)
+        return sum((self.layers[n] for n in names if n in self.layers), zero)
 
     @property
     def los(self) -> np.ndarray:
-        """(H, W) float32: motion by the earthquake and what followed it, metres toward the
-        satellite.
-        """
-        return self._sum(MOTION)
+        "(H, W) float32: motion by the earthquake and what followed it, metres toward the satellite."
+        return self._sum(_MOTION)
 
     @property
     def atmosphere(self) -> np.ndarray:
         "(H, W) float32: everything else in the phase, metres away from the satellite."
-        return self._sum(DELAYS)
+        return self._sum(_DELAYS)
 
     @property
     def unwrapped(self) -> np.ndarray:
         "(H, W) float32, the phase without noise and wrapping, radians; NaN = no data."
-        return np.where(
-            self.valid, phase_from_los(self.los - self.atmosphere, self.wavelength_m), np.nan
-        ).astype(np.float32)
+        phase = phase_from_los(self.los - self.atmosphere, self.wavelength_m)
+        return np.where(self.valid, phase, np.nan).astype(np.float32)
 
-
-def compose(
-    view: View,  # grid and direction of the look
-    source: Source,  # what the ground did; `Source()`: nothing
-    seeds: Seeds,  # where the random numbers come from
-    days: int = 12,  # between the two dates
-    kind: str | None = None,  # distractor to add, one of `distractors.DISTRACTORS`
-    layers: str | Iterable[str] | None = None,  # names out of `LAYERS`; None: all
-    filters: dict = {},  # options of `goldstein_filter`
-) -> Simulated:  # on the view's grid
-    "All layers of one interferogram. Raises `RequestError` for an unknown layer or distractor."
-    wanted = check_layers(layers)
-    east, north = view.east_north_m
-    incidence = view.incidence_deg
-    look = look_vector(incidence, view.heading_deg)
+# %% ../../nbs/3_simulation/33_scene.ipynb #x--ground-of
+def _ground_of(view, seeds, days):
+    "Relief and water of a view, and how it is seen."
     height = terrain(view.shape, view.pixel_m, seeds.ground("terrain"))
     water = water_mask(height, seeds.ground("water"))
-    height = np.where(water, np.quantile(height[water], 0.5) if water.any() else 0, height).astype(
-        np.float32
-    )
-    ground = Ground(view.pixel_m, height, water, look, incidence, view.wavelength_m, days)
-    motion = _motion(view, source, wanted, east, north, look)
-    everywhere = np.ones(view.shape, bool)
-    seen, valid = (
-        footprint(view.shape, view.pixel_m, view.heading_deg, seeds.view("footprint"), water)
-        if "footprint" in wanted
-        else (everywhere, everywhere)
-    )
-    delays, lost, found = _delays(view, seeds, wanted, height, incidence, ground, kind, valid)
-    los = sum(motion.values(), np.zeros(view.shape, np.float32))
-    phase = phase_from_los(
-        los - sum(delays.values(), np.zeros(view.shape, np.float32)), view.wavelength_m
-    ).astype(np.float32)
-    coherence = np.ones(view.shape, np.float32)
-    if "decorrelation" in wanted:
-        stable = land_cover(height, water, view.pixel_m, seeds.ground("land"))
-        steep = los - delays["distractor"] if "distractor" in delays else los
-        coherence = coherence_map(
-            stable,
-            view.pixel_m,
-            seeds.pair("coherence"),
-            steep,
-            days,
-            view.wavelength_m,
-            height,
-            incidence,
-            view.heading_deg + 90,
-        )
-        torn = (
-            rupture_damage(list(source.faults), east, north, seeds.ground("damage"))
-            if "coseismic" in motion
-            else None
-        )
-        for factor in (torn, lost):
-            if factor is not None:
-                coherence = coherence * factor
-    product, first, second = (
-        np.where(seen, a, 0)
-        for a in multilook_sample(
-            phase, coherence, int(seeds.view("looks").integers(45, 71)), seeds.pair("speckle")
-        )
-    )
-    noisy = np.where(seen, np.angle(product), np.nan)
-    estimate = estimated_coherence(product, first, second)
-    shown = (
-        goldstein_filter(noisy, **filters) if "filter" in wanted else wrap(noisy).astype(np.float32)
-    )
+    level = np.quantile(height[water], 0.5) if water.any() else 0
+    height = np.where(water, level, height).astype(np.float32)
+    incidence = view.incidence_deg
+    look = look_vector(incidence, view.heading_deg)
+    return Ground(view.pixel_m, height, water, look, incidence, view.wavelength_m, days)
+
+
+def _distractor(kind, ground, seeds, wanted, valid):
+    "A distractor that shows where there is data, or the fifth try or none, and whether it shows."
+    if kind is None or "distractor" not in wanted:
+        return None, False
+    for attempt in range(5):
+        drawn = distractor(kind, ground, seeds.pair("distractor", attempt))
+        shows = drawn.moved | (np.abs(drawn.delay_m) >= 0.002)
+        if (shows & valid).any():
+            return drawn, True
+    return drawn, False
+
+# %% ../../nbs/3_simulation/33_scene.ipynb #x--true-coherence
+def _true_coherence(view, seeds, wanted, ground, los, broken, drawn):
+    "Coherence (H, W) of the land, dense fringes, torn ground and a distractor."
+    if "decorrelation" not in wanted:
+        return np.ones(view.shape, np.float32)
+    steep = los if drawn is None else los - drawn.delay_m
+    stable = land_cover(ground.height, ground.water, view.pixel_m, seeds.ground("land"))
+    rng = seeds.pair("coherence")
+    radar = (view.wavelength_m, ground.height, ground.incidence_deg, view.heading_deg + 90)
+    coherence = coherence_map(stable, view.pixel_m, rng, steep, ground.days, *radar)
+    torn = rupture_damage(broken, *view.east_north_m, seeds.ground("damage"))
+    if torn is not None:
+        coherence = coherence * torn
+    if drawn is not None and drawn.coherence is not None:
+        coherence = coherence * drawn.coherence
+    return coherence
+
+# %% ../../nbs/3_simulation/33_scene.ipynb #x--processed
+def _processed(phase, coherence, view, seeds, wanted, ground, seen, filters):
+    "Phase and estimated coherence as a product shows them, before the footprint over water."
+    looks = int(seeds.view("looks").integers(45, 71))
+    sample = multilook_sample(phase, coherence, looks, seeds.pair("speckle"))
+    sample = [np.where(seen, a, 0) for a in sample]
+    noisy = np.where(seen, np.angle(sample[0]), np.nan)
+    estimate = estimated_coherence(*sample)
+    if "filter" in wanted:
+        shown = goldstein_filter(noisy, **filters)
+    else:
+        shown = wrap(noisy).astype(np.float32)
     if "geocoding" in wanted:
-        shown = geocoded(
-            shown,
-            view.pixel_m,
-            view.heading_deg,
-            incidence,
-            height,
-            seeds.view("geocoding"),
-            seeds.pair("geocoding"),
-        )
-    return Simulated(
-        np.where(valid, shown, np.nan).astype(np.float32),
-        np.where(valid, estimate, 0).astype(np.float32),
-        valid,
-        water,
-        height,
-        {**motion, **delays},
-        coherence,
-        view.wavelength_m,
-        found,
-    )
+        frame = (view.pixel_m, view.heading_deg, ground.incidence_deg, ground.height)
+        rngs = (seeds.view("geocoding"), seeds.pair("geocoding"))
+        shown = geocoded(shown, *frame, *rngs)
+    return shown, estimate
 
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-scene
 @dataclass(frozen=True)
@@ -365,88 +369,73 @@ class Scene(Simulated):
     def pixel_m(self) -> tuple:
         return self.view.pixel_m
 
-
+# %% ../../nbs/3_simulation/33_scene.ipynb #x--view
 def _view(event, pass_, scene_px):
-    """Grid and look direction of an earthquake's scenes of one pass, and the shift (east, north,
-    km) from the centre to the rupture.
-    """
+    "View of an earthquake's scenes of one pass, (east, north) km to the rupture, and transform."
+    half = scene_px * 5e-4  # degrees
+    # the rupture lies within the central half
     shift = rng_for(event.seed, event.event_id, "grid").uniform(-0.22, 0.22, 2) * scene_px * 1e-3
-    north = round(event.latitude + shift[0] + scene_px * 5e-4, 3)
-    west = round(event.longitude + shift[1] - scene_px * 5e-4, 3)
-    lat = north - scene_px * 5e-4
-    lon = west + scene_px * 5e-4
-    pixel_m = pixel_metres(lat)
+    top = round(event.latitude + shift[0] + half, 3)
+    left = round(event.longitude + shift[1] - half, 3)
+    pixel_m = pixel_metres(top - half)
     rng = rng_for(event.seed, event.event_id, pass_, "view")
     heading = rng.uniform(-14, -8) if pass_ == "ascending" else rng.uniform(-172, -166)
     view = View((scene_px, scene_px), pixel_m, float(heading), float(rng.uniform(33, 42)))
-    return (
-        view,
-        ((event.longitude - lon) * pixel_m[1], (event.latitude - lat) * pixel_m[0]),
-        Affine(1e-3, 0, west, 0, -1e-3, north),
-    )
+    # 0.001 degree is as many km as a pixel has metres / 1000
+    east = (event.longitude - (left + half)) * pixel_m[1]
+    north = (event.latitude - (top - half)) * pixel_m[0]
+    return view, (east, north), Affine(1e-3, 0, left, 0, -1e-3, top)
 
 
+def _source(event, seeds, kind, dates, away):
+    "What the ground did between the dates of a pair of this kind."
+    if kind not in ("coseismic", "postseismic"):
+        return Source()
+
+    def moved(faults):
+        east, north = away
+        places = (dict(east_km=f.east_km + east, north_km=f.north_km + north) for f in faults)
+        return tuple(replace(f, **place) for f, place in zip(faults, places))
+
+    faults = list(event.faults)
+    after, tau = afterslip(seeds("afterslip"), faults)
+    day = datetime.date.fromisoformat(event.time_utc[:10])
+    growth = afterslip_growth(*((date - day).days for date in dates), tau)
+    if kind == "postseismic":
+        return Source((), moved(after), growth)
+    rng = seeds("aftershock")
+    shock = aftershock(rng, faults, event.magnitude, event.mechanism, event.mu_pa)
+    return Source(moved(faults), moved(after), growth, moved(shock))
+
+# %% ../../nbs/3_simulation/33_scene.ipynb #x-simulate-scene
 def simulate_scene(
-    event: SimulatedEvent,  # from `earthquakes`
+    event: SimulatedEvent,  # from `rupture`
     pair_index: int = 0,  # even: ascending, odd: descending
-    scene_px: int = 1024,  # side, pixels of 0.001 degree
+    scene_px: int = 1024,  # side, pixels of 0.001 degree; 64 or more
     kind: str = "coseismic",  # one of KINDS
-    # kind of distractor; None: one in five co-seismic pairs has one, and every pair of the kind
-    # "distractor"
-    distractor: str | None = None,
+    distractor: str | None = None,  # its kind; None: drawn where the kind of scene has one
     layers: str | Iterable[str] | None = None,  # names out of `LAYERS`; None: all
 ) -> Scene:  # (scene_px, scene_px)
-    """One interferogram; every pair of an earthquake has the same grid. Raises `RequestError` below
-    64 pixels, and for an unknown kind, layer or distractor.
-    """
+    "One interferogram. Raises `RequestError` below 64 pixels and for an unknown name."
     if scene_px < 64:
         raise RequestError("A scene needs 64 pixels or more", scene_px, "Raise scene_px")
     pass_, frame, pair, days = pair_of(event, pair_index, kind)
     view, away, transform = _view(event, pass_, scene_px)
-
-    def of(*part):
-        return lambda *names: rng_for(event.seed, event.event_id, *part, *names)
-
-    scene = (
-        of(f"pair{pair_index}")
-        if kind in ("coseismic", "paired")
-        else of(f"pair{pair_index}", kind)
-    )
-    dates = dates_of(event, pair_index, "coseismic" if kind == "paired" else kind)
-
-    def move(faults):
-        return tuple(
-            replace(f, east_km=f.east_km + away[0], north_km=f.north_km + away[1]) for f in faults
-        )
-
-    source = Source()
-    day = datetime.date.fromisoformat(event.time_utc[:10])
-    if kind in ("coseismic", "postseismic"):
-        after, tau = afterslip(of("afterslip")(), list(event.faults))
-        shock = aftershock(
-            of("aftershock")(), list(event.faults), event.magnitude, event.mechanism, event.mu_pa
-        )
-        growth = afterslip_growth((dates[0] - day).days, (dates[1] - day).days, tau)
-        source = (
-            Source(move(event.faults), move(after), growth, move(shock))
-            if kind == "coseismic"
-            else Source((), move(after), growth)
-        )
-    pick = scene("which distractor")
-    if distractor is None and (
-        kind == "distractor" or kind in ("coseismic", "paired") and pick.random() < 0.2
-    ):
-        distractor = str(pick.choice(list(DISTRACTORS)))
-    made = compose(
-        view,
-        source,
-        Seeds(of("ground"), of(pass_), scene, tuple(of(pass_, "date", str(d)) for d in dates)),
-        days,
-        distractor,
-        layers,
-    )
+    seeds = SeedPath(event.seed, (event.event_id,))
+    of_view = seeds.at(pass_)
+    spans = kind in ("coseismic", "paired")
+    of_pair = seeds.at(f"pair{pair_index}") if spans else seeds.at(f"pair{pair_index}", kind)
+    dates = dates_of(event, pair_index, "coseismic" if spans else kind)
+    choice = of_pair("which distractor")
+    # one in five co-seismic pairs has one, and every pair of the kind "distractor"
+    if distractor is None and (kind == "distractor" or spans and choice.random() < 0.2):
+        distractor = str(choice.choice(list(DISTRACTORS)))
+    source = _source(event, seeds, kind, dates, away)
+    of_dates = tuple(of_view.at("date", str(d)) for d in dates)
+    of_all = Seeds(seeds.at("ground"), of_view, of_pair, of_dates)
+    simulated = compose(view, source, of_all, days, distractor, layers)
     return Scene(
-        **made.__dict__,
+        **vars(simulated),
         event=event,
         kind=kind,
         frame=frame,
