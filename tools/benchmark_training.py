@@ -32,11 +32,11 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "2"}
 import keras, numpy as np
 from insar_seg.core.profile import TrainingProfile
 from insar_seg.networks.build import build_network, computing
-from insar_seg.networks.training import _compile, rate_of
+from insar_seg.networks.training import compile_for, rate_of
 p = TrainingProfile()
 with computing(precision):
     model = build_network(name, seed=0)
-    _compile(model, p, rate_of(p, 1000))
+    compile_for(model, p, rate_of(p, 1000))
     x = np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
     y = (x[..., :1] > 0).astype(np.float32)
     y = [y] * len(model.outputs) if len(model.outputs) > 1 else y

@@ -3,7 +3,7 @@
 
 usage: check_package.py dist/NAME.whl dist/NAME.tar.gz [--tag v1.2.3]
 
-Compared with the working tree: every module, table and file of the network in the box is inside, unchanged; no notebook, test's leftover or module that is no longer there; sizes; name, version, requirements and command of the
+Compared with the working tree: every module, table, template and file of the network that comes with it is inside, unchanged; no notebook, test's leftover or module that is no longer there; sizes; name, version, requirements and command of the
 metadata as settings.ini says. With --tag also: the tag is the version, and CHANGELOG.md gives it a date. Prints everything that is wrong; exit code 1 if anything is.
 """
 
@@ -18,7 +18,13 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 8_000_000  # bytes of a distribution
-DATA = ("insar_seg/weights/card.json", "insar_seg/box/best.weights.h5", "insar_seg/py.typed")
+DATA = (
+    "insar_seg/weights/card.json",
+    "insar_seg/weights/best.weights.h5",
+    "insar_seg/templates/page.html.j2",
+    "insar_seg/templates/page.css",
+    "insar_seg/py.typed",
+)
 # what a source distribution needs beside the package
 BESIDE = ("README.md", "LICENSE", "settings.ini", "setup.py", "CHANGELOG.md", "CITATION.cff")
 LEFTOVERS = re.compile(
@@ -35,7 +41,9 @@ def settings():
 
 def wanted():
     "Path in a distribution -> content, for every file of the package."
-    paths = [*ROOT.glob("insar_seg/*.py"), *ROOT.glob("insar_seg/*.csv"), *(ROOT / d for d in DATA)]
+    patterns = ("**/*.py", "**/*.csv", "templates/*")
+    paths = {p for pattern in patterns for p in (ROOT / "insar_seg").glob(pattern)}
+    paths |= {ROOT / d for d in DATA}
     return {
         p.relative_to(ROOT).as_posix(): p.read_bytes() if p.is_file() else None
         for p in sorted(paths)
