@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -479,7 +479,7 @@ def _cell(value, digits):
     return value if isinstance(value, str) else "-"
 
 # %% ../../nbs/9_pipeline/91_report.ipynb #x-write-page
-def _write_page(path, template, figures, title, lead, **content):
+def _write_page(path, template, figures, **content):
     "Fill a template of `insar_seg/templates` and write it, whole or not at all."
     import jinja2
     from markupsafe import Markup
@@ -492,9 +492,9 @@ def _write_page(path, template, figures, title, lead, **content):
     environment.filters["are_words"] = lambda values: all(isinstance(v, str) for v in values)
     page = _Page(figures)
     # the sentences first: only then is it known which sections the navigation names
-    body = environment.get_template(template).render(page=page, **content)
-    whole = environment.get_template("page.html.j2")
-    write_text(path, whole.render(page=page, title=title, lead=lead, body=Markup(body)))
+    filled = environment.get_template(template).make_module({"page": page, **content})
+    parts = {"title": filled.title, "lead": filled.lead, "body": Markup(filled)}
+    write_text(path, environment.get_template("page.html.j2").render(page=page, **parts))
 
 # %% ../../nbs/9_pipeline/91_report.ipynb #x-scores-page
 def scores_page(
@@ -503,26 +503,12 @@ def scores_page(
     figures: str | Path,  # folder of the PNG files
 ) -> None:
     "Write the page of one model's scores."
-    benchmark = result["benchmark"]
-    own = result["scores"][result["name"]]
-    iou = said(own["micro"]["iou"], own["interval_95"]["micro_iou"])
-    found = f"{own['objects']['events_found']} of {own['objects']['events']}"
-    _write_page(
-        path,
-        "scores.html.j2",
-        figures,
-        f"{result['name']}: scores on {benchmark['scenes']} scenes of {benchmark['events']}"
-        " earthquakes",
-        f"{result['masks']} masks, whole scenes on their own grid, threshold"
-        f" {result['threshold']}: micro IoU {iou}, {found} earthquakes found in at least half of"
-        " their scenes. Brackets are 95 % bootstrap intervals over earthquakes.",
-        result=result,
-        **_TABLES,
-    )
+    _write_page(path, "scores.html.j2", figures, result=result, **_TABLES)
 
 
 _TABLES = {  # what the templates call
     "label": label,
+    "said": said,
     "score_table": score_table,
     "scene_table": scene_table,
     "object_table": object_table,
@@ -549,83 +535,26 @@ def study_page(
         path,
         "study.html.j2",
         figures,
-        f"Areas affected by earthquakes in wrapped interferograms: the {results['profile']} study",
-        _abstract(results, simulated),
         results=results,
         simulated=simulated,
         profile=profile,
         kinds=_KINDS,
+        highest=_highest,
         poster_table=poster_table,
         which_better=which_better,
-        rivals=lambda ensemble: _among(("unet_inceptionv3", "unet_vgg19", "mean"), ensemble["iou"]),
         combination_table=_combination_table,
         margin_table=_margin_table,
         alarm_table=_alarm_table,
-        limit_text=_limit,
         frame=_frame,
         **_TABLES,
     )
 
-
-def _among(names: Iterable, present: Container) -> list:
-    "Those of the names that are there, in their order."
-    return [n for n in names if n in present]
-
-# %% ../../nbs/9_pipeline/91_report.ipynb #x-abstract
+# %% ../../nbs/9_pipeline/91_report.ipynb #x-highest
 # what learns nothing, or little
 _BASELINES = ("all_positive", "all_negative", "fringe_rate", "low_coherence", "gradient_boosting")
 
 
-def _abstract(results, simulated):
-    "Three sentences from the results."
-    experiment = results["experiments"]["margin"]
-    known = [n for n in LABELS if n in experiment]
-    learned = [n for n in known if n not in _BASELINES] or known
-    best = _highest(experiment, learned)
-    base = _highest(experiment, _among(_BASELINES, experiment))
-    sentences = [
-        f"On {'simulated' if simulated else 'real'} test patches with margin masks, {best[0]} has"
-        f" the highest micro IoU of the networks and ensembles, {best[1]}; the best baseline,"
-        f" {base[0]}, has {base[1]}."
-    ]
-    scenes = results.get("scenes")
-    if scenes:
-        leader = scenes["leader"]["margin"]
-        o = scenes["experiments"]["margin"][leader]["objects"]
-        if o["quiet_scenes"]:
-            sentences.append(
-                f"On whole test scenes, {label(leader)}, the best on validation scenes, finds"
-                f" {o['events_found']} of {o['events']} earthquakes in at least half of their"
-                f" scenes, and marks an object in {o['quiet_scenes_marked']:.0%} of"
-                f" {o['quiet_scenes']} scenes without one."
-            )
-    return " ".join([*sentences, "Brackets are 95 % bootstrap intervals over earthquakes."])
-
-
-def _highest(experiment, names):
-    "The name with the highest micro IoU, and that IoU with its interval."
-    best = max(names, key=lambda n: experiment[n]["micro"]["iou"] or 0)
-    s = experiment[best]
-    return label(best), said(s["micro"]["iou"], s["interval_95"]["micro_iou"])
-
-# %% ../../nbs/9_pipeline/91_report.ipynb #x-limit
-_LIMITED = {  # what a detection limit is of -> in words, unit
-    "peak_los_mm": ("largest line-of-sight displacement", " mm"),
-    "magnitude": ("magnitude", ""),
-}
-
-
-def _limit(column, r):
-    "A detection limit in words; an end outside of what was observed is a question mark."
-    what, unit = _LIMITED[column]
-    if r.get("reason"):
-        return f"No detection limit in {what}: {r['reason']}."
-    parts = []
-    for level, v in r["limits"].items():
-        share = f"{float(level):.0%}"
-        if v["x"] is None:
-            parts.append(f"no limit for {share}: {v['reason']}")
-            continue
-        low, high = ("?" if end is None else f"{end:.3g}" for end in v["interval_95"])
-        parts.append(f"{share} of scenes are found from {v['x']:.3g}{unit} [{low}, {high}]")
-    return f"By {what}: {'; '.join(parts)}."
+def _highest(experiment, baselines):
+    "The baseline, or else what learned, with the highest micro IoU."
+    names = [n for n in experiment if (n in _BASELINES) == baselines]
+    return max(names, key=lambda n: experiment[n]["micro"]["iou"] or 0)
