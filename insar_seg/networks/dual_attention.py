@@ -45,9 +45,6 @@ class _Attention(layers.Layer):
     def call(self, x: KerasTensor) -> KerasTensor:
         return self.gamma * ops.reshape(self.context(x), ops.shape(x)) + x
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
-
 # %% ../../nbs/6_networks/62_dual_attention.ipynb #x-positionattention
 @keras.saving.register_keras_serializable(package="insar_seg")
 class PositionAttention(_Attention):

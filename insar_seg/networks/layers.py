@@ -200,11 +200,9 @@ _IMAGENET_BGR = (103.939, 116.779, 123.68)  # mean colour as Caffe's VGG had it:
 
 
 def _known_encoder(name):
-    if name not in ENCODERS:
-        raise RequestError(
-            "An encoder must be one of " + ", ".join(ENCODERS), repr(name), "Check the name"
-        )
-    return ENCODERS[name]
+    if name in ENCODERS:
+        return ENCODERS[name]
+    raise RequestError("An encoder must be one of " + ", ".join(ENCODERS), repr(name), "Check it")
 
 # %% ../../nbs/6_networks/60_layers.ipynb #x-encoderinput
 @keras.saving.register_keras_serializable(package="insar_seg")
@@ -235,9 +233,6 @@ class EncoderInput(keras.layers.Layer):
         if self.scale == "bytes":
             return bytes_
         return ops.flip(bytes_, axis=-1) - ops.convert_to_tensor(_IMAGENET_BGR, dtype=x.dtype)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
 
     def get_config(self) -> dict:
         own = {"encoder": self.encoder, "colours": self.colours, "pretrained": self.pretrained}

@@ -116,9 +116,6 @@ def _halve(path):
     small.replace(path)
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-model-card
-_FORMAT = "insar_seg model card 1"
-
-
 def model_card(
     network: Network,  # as it was built
     data: dict,  # what it was trained on: archive, origin, patches, masks, pixel
@@ -131,7 +128,7 @@ def model_card(
     if network.kind.encoder and network.pretrained:
         scaled = f"then scaled for the published encoder ({ENCODERS[network.kind.encoder].scale})"
     return {
-        "format": _FORMAT,
+        "format": "insar_seg model card 1",
         "network": dataclasses.asdict(network),
         "channels": list(encoding_of(network.encoding).names),
         "normalisation": f"channels in [-1, 1], {scaled}",
