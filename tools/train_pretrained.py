@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Train the network that comes with the package: simulate, train, fine-tune, choose, pack.
 
-usage: train_pretrained.py WORK ARCHIVE [--splits nbs/findings/leaderboard/twin_splits.csv] [--scenes 3500] [--steps 2000] [--fine 4600] [--last 4000] [--workers 2] [--only STAGE]
+usage: train_pretrained.py WORK ARCHIVE [--splits nbs/findings/leaderboard/twin_splits.csv]
+           [--scenes 3500] [--steps 2000] [--fine 4600] [--last 4000] [--workers 2] [--only STAGE]
        train_pretrained.py WORK ARCHIVE --experiments [--minutes 1.5]
 
-WORK is a folder for intermediate files (1 MB a scene), ARCHIVE the simulated twin (insar-seg simulate --profile twin). Stages, each skipped where its result is there: pool, archive, train, fine, last, choose.
-The twin's test scenes are not opened. The log of the training goes to nbs/findings/results/box_training.json; with --experiments nbs/findings/results/box_experiments.json compares networks and inputs that were trained for
-the same time.
+WORK is a folder for intermediate files (1 MB a scene), ARCHIVE the simulated twin (insar-seg
+simulate --profile twin). Stages, each skipped where its result is there: pool, archive, train,
+fine, last, choose. The twin's test scenes are not opened. The log of the training goes to
+nbs/findings/results/box_training.json; with --experiments nbs/findings/results/box_experiments.json
+compares networks and inputs that were trained for the same time.
 """
 
 import argparse

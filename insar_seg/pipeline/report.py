@@ -49,7 +49,7 @@ def label(name: str) -> str:  # as in results.json
     known = LABELS.get(base, base)
     return f"{known}, {kind}" if kind else known
 
-
+# %% ../../nbs/9_pipeline/91_report.ipynb #x-which-better
 def which_better(
     ensemble: dict,  # score -> name -> difference to the intersection, as in results.json
     score: str,  # iou, precision, recall or dice
@@ -220,7 +220,7 @@ def _combination_table(ensemble):
 
     return _by_label(others, row)
 
-
+# %% ../../nbs/9_pipeline/91_report.ipynb #x-margin-table
 def _margin_table(questions):
     compared = {}
     for name, q in questions.items():
@@ -333,7 +333,7 @@ def _outline(ax, mask, colour, **options):
     if mask.any() and not mask.all():
         ax.contour(mask, [0.5], colors=colour, **options)
 
-
+# %% ../../nbs/9_pipeline/91_report.ipynb #x-patches-figure
 def figure_patches(
     path: str | Path,  # PNG file to write
     phases: np.ndarray,  # (N, S, S) float32 wrapped phase, radians, NaN = no data
@@ -423,7 +423,7 @@ def figure_gallery(
         ax.set_title(title, fontsize=7.5)
     save_figure(fig, path, 80)
 
-
+# %% ../../nbs/9_pipeline/91_report.ipynb #x-figure-disagreement
 def figure_disagreement(
     path: str | Path,  # PNG file to write
     scene: Interferogram,
