@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Check what `python -m build` made: the wheel and the source distribution hold the package, all of it and nothing else.
+"""Check what `python -m build` made: wheel and source distribution hold the package, nothing else.
 
 usage: check_package.py dist/NAME.whl dist/NAME.tar.gz [--tag v1.2.3]
 
-Compared with the working tree: every module, table, template and file of the network that comes with it is inside, unchanged; no notebook, test's leftover or module that is no longer there; sizes; name, version, requirements and command of the
-metadata as settings.ini says. With --tag also: the tag is the version, and CHANGELOG.md gives it a date. Prints everything that is wrong; exit code 1 if anything is.
+Compared with the working tree: every module, table, template and file of the network that comes
+with it is inside, unchanged; no notebook, test's leftover or module that is no longer there; sizes;
+name, version, requirements and command of the metadata as settings.ini says. With --tag also: the
+tag is the version, and CHANGELOG.md gives it a date. Prints everything that is wrong; exit code 1
+if anything is.
 """
 
 import argparse
