@@ -117,7 +117,7 @@ def read_archive(folder, archive, splits):
         phase, coherence = to_model(grid, scene.phase, scene.coherence)
         down, across = (overlap(n, m) for n, m in zip(grid.shape, grid.coarse))
 
-        def most(mask):
+        def most(mask, down=down, across=across):
             return (across @ (down @ mask.astype(F)).T).T >= 0.5
 
         made = encode(
@@ -526,7 +526,7 @@ def choose(work, archive, splits, predictor):
                 threshold,
                 1.0,
                 0.0,
-                lambda a, b, c, d: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]),
+                lambda a, b, c, d, scene=scene: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]),
             )
             areas_of.append((areas, bool(masks.visible.any())))
             known = {}

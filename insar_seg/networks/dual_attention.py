@@ -39,7 +39,7 @@ def _turned(x):
 class _Attention(layers.Layer):
     "`gamma x context + x`; gamma starts at 0. A subclass has `attention` and `context`."
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[int, ...]) -> None:
         self.gamma = self.add_weight(shape=(), initializer="zeros", name="gamma")
 
     def call(self, x: KerasTensor) -> KerasTensor:

@@ -175,14 +175,14 @@ class _Data(pydantic.BaseModel):
 class _Mapping(pydantic.BaseModel):
     "How whole scenes are mapped; what is absent follows from the patches."
 
-    pixel_m: float | None = pydantic.Field(None, gt=0, le=10_000)
+    pixel_m: Annotated[float, pydantic.Field(gt=0, le=10_000)] | None = None
     size_px: _Side | None = None
     overlap: _Share = 0.5
     scales: list[_Looks] = [1]
-    threshold: float = pydantic.Field(0.5, gt=0, lt=1)
-    min_km2: float = pydantic.Field(1.0, ge=0)
-    peak: float = pydantic.Field(0.0, ge=0, le=1)
-    mean: float = pydantic.Field(0.0, ge=0, le=1)
+    threshold: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.5
+    min_km2: Annotated[float, pydantic.Field(ge=0)] = 1.0
+    peak: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    mean: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     calibrator: dict | None = None
     calibrator_without_coherence: dict | None = None
     scene: dict | None = None

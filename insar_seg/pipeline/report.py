@@ -282,8 +282,9 @@ def legend_below(
     ax: Axes,  # the axes whose legend it is
 ) -> None:
     "The legend of one axes, in a row below all of them."
-    if ax.get_legend() is not None:
-        ax.get_legend().remove()
+    own = ax.get_legend()
+    if own is not None:
+        own.remove()
     handles, names = ax.get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
 
