@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Measure training throughput and the input pipeline, and write nbs/findings/results/training_speed.json, which the benchmark page shows.
+"""Measure training throughput and the input pipeline; write results/training_speed.json.
 
 usage: benchmark_training.py [--yardstick PYTHON] [--batch 4] [--size 256] [--steps 4]
 
-PYTHON: an interpreter of an environment that has segmentation_models_pytorch; its U-nets are then measured in turn with ours, in processes of two
-threads each. On a quiet machine of two cores this takes about ten minutes.
+PYTHON: an interpreter of an environment that has segmentation_models_pytorch; its U-nets are then
+measured in turn with ours, in processes of two threads each. On a quiet machine of two cores this
+takes about ten minutes. The benchmark page shows the results, which are in nbs/findings/results.
 """
 
 import argparse
@@ -32,41 +33,59 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "2"}
 import keras, numpy as np
 from insar_seg.core.profile import TrainingProfile
 from insar_seg.networks.build import build_network, computing
-from insar_seg.networks.training import _compile, rate_of
+from insar_seg.networks.training import compile_for, rate_of
 p = TrainingProfile()
 with computing(precision):
     model = build_network(name, seed=0)
-    _compile(model, p, rate_of(p, 1000))
+    compile_for(model, p, rate_of(p, 1000))
     x = np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
     y = (x[..., :1] > 0).astype(np.float32)
     y = [y] * len(model.outputs) if len(model.outputs) > 1 else y
-    for _ in range(2): model.train_on_batch(x, y)
+    for _ in range(2):
+        model.train_on_batch(x, y)
     times = []
     for _ in range(steps):
-        start = time.perf_counter(); model.train_on_batch(x, y); times.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        model.train_on_batch(x, y)
+        times.append(time.perf_counter() - start)
 print(json.dumps({"seconds": times, "weights": model.count_params()}))
 """
 
 YARDSTICK = """
-import json, sys, time, warnings; warnings.filterwarnings("ignore")
+import json, sys, time, warnings
+warnings.filterwarnings("ignore")
 name, layout, precision, batch, size, steps = *sys.argv[1:4], *map(int, sys.argv[4:7])
 import torch, segmentation_models_pytorch as smp
-torch.set_num_threads(2); torch.manual_seed(0)
+torch.set_num_threads(2)
+torch.manual_seed(0)
 model = smp.Unet(name, encoder_weights=None, classes=1)
-x = torch.randn(batch, 3, size, size); y = (x[:, :1] > 0).float()
-if layout == "channels_last": model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+x = torch.randn(batch, 3, size, size)
+y = (x[:, :1] > 0).float()
+if layout == "channels_last":
+    model = model.to(memory_format=torch.channels_last)
+    x = x.to(memory_format=torch.channels_last)
+half = precision == "mixed_bfloat16"
 optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=1e-4)
 def step():
     optimizer.zero_grad()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "mixed_bfloat16"): logits = model(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        logits = model(x)
     p = torch.sigmoid(logits.float())
-    loss = torch.nn.functional.binary_cross_entropy(p, y) + 1 - (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1)
-    loss.backward(); torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0); optimizer.step()
-for _ in range(2): step()
+    dice = 1 - (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1)
+    loss = torch.nn.functional.binary_cross_entropy(p, y) + dice
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+for _ in range(2):
+    step()
 times = []
 for _ in range(steps):
-    start = time.perf_counter(); step(); times.append(time.perf_counter() - start)
-print(json.dumps({"seconds": times, "weights": sum(p.numel() for p in model.parameters()), "versions": [torch.__version__, smp.__version__]}))
+    start = time.perf_counter()
+    step()
+    times.append(time.perf_counter() - start)
+weights = sum(p.numel() for p in model.parameters())
+versions = [torch.__version__, smp.__version__]
+print(json.dumps({"seconds": times, "weights": weights, "versions": versions}))
 """
 
 
@@ -96,7 +115,8 @@ def pipeline(size):
     import numpy as np
     import zarr
 
-    from insar_seg.core.profile import AUGMENTATIONS, TrainingProfile
+    from insar_seg.core.profile import TrainingProfile
+    from insar_seg.patches.augmentation import AUGMENTATIONS
     from insar_seg.patches.batches import PatchSequence
 
     rng = np.random.default_rng(0)

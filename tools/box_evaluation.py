@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 from real_evaluation import EARTHQUAKES, LANDMASK, QUIET, scores
-from train_box import kept_pixels, pieces_of
+from train_pretrained import kept_pixels, pieces_of
 
 BARS = {
     "micro_iou": 0.70,

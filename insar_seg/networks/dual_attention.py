@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import KerasTensor, layers, ops
 
 from ..core.base import RequestError
-from .layers import FusedBatchNorm, remade, scaled_filters
-from insar_seg.networks.unet import (
+from insar_seg.networks.layers import (
+    PUBLISHED,
     EncoderInput,
-    copy_adapted,
+    FusedBatchNorm,
+    Variant,
     encoder_weights_path,
-    load_encoder_weights,
-    no_variant,
+    fill_encoder,
+    variant_of,
 )
 
 # %% auto #0
@@ -31,8 +31,23 @@ def _flat(x):
     return ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
 
 
+def _turned(x):
+    "(N, A, B) -> (N, B, A)."
+    return ops.transpose(x, (0, 2, 1))
+
+
+class _Attention(layers.Layer):
+    "`gamma x context + x`; gamma starts at 0. A subclass has `attention` and `context`."
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        self.gamma = self.add_weight(shape=(), initializer="zeros", name="gamma")
+
+    def call(self, x: KerasTensor) -> KerasTensor:
+        return self.gamma * ops.reshape(self.context(x), ops.shape(x)) + x
+
+# %% ../../nbs/6_networks/62_dual_attention.ipynb #x-positionattention
 @keras.saving.register_keras_serializable(package="insar_seg")
-class PositionAttention(layers.Layer):
+class PositionAttention(_Attention):
     """`gamma x sum over positions of softmax(query . key) value + x` (Fu 2019, equations 1 and 2);
     gamma starts at 0.
     """
@@ -44,60 +59,40 @@ class PositionAttention(layers.Layer):
         self.value = layers.Conv2D(channels, 1, name="value")
         for conv in (self.query, self.key, self.value):
             conv.build(input_shape)
-        self.gamma = self.add_weight(shape=(), initializer="zeros", name="gamma")
+        super().build(input_shape)
 
     def attention(
         self,
-        x: keras.KerasTensor,  # (N, H, W, C)
+        x: KerasTensor,  # (N, H, W, C)
         # (N, H W, H W): row = who asks, column = who is asked; rows add up to 1
-    ) -> keras.KerasTensor:
+    ) -> KerasTensor:
         "How much every position takes from every other one."
-        return ops.softmax(
-            ops.matmul(_flat(self.query(x)), ops.transpose(_flat(self.key(x)), (0, 2, 1))), axis=-1
-        )
+        alike = ops.matmul(_flat(self.query(x)), _turned(_flat(self.key(x))))
+        return ops.softmax(alike, axis=-1)
 
-    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        context = ops.matmul(self.attention(x), _flat(self.value(x)))
-        return self.gamma * ops.reshape(context, ops.shape(x)) + x
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
+    def context(self, x: KerasTensor) -> KerasTensor:
+        return ops.matmul(self.attention(x), _flat(self.value(x)))
 
 # %% ../../nbs/6_networks/62_dual_attention.ipynb #x-channelattention
 @keras.saving.register_keras_serializable(package="insar_seg")
-class ChannelAttention(layers.Layer):
+class ChannelAttention(_Attention):
     """`gamma x sum over channels of softmax(max - energy) x + x`, energy = x' x (Fu 2019, equations
     3 and 4); gamma starts at 0.
     """
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        self.gamma = self.add_weight(shape=(), initializer="zeros", name="gamma")
-
     def attention(
         self,
-        x: keras.KerasTensor,  # (N, H, W, C)
-    ) -> keras.KerasTensor:  # (N, C, C): row = who asks, column = who is asked; rows add up to 1
+        x: KerasTensor,  # (N, H, W, C)
+    ) -> KerasTensor:  # (N, C, C): row = who asks, column = who is asked; rows add up to 1
         "How much every channel takes from every other one."
         flat = _flat(x)
-        energy = ops.matmul(ops.transpose(flat, (0, 2, 1)), flat)
+        energy = ops.matmul(_turned(flat), flat)
         return ops.softmax(ops.max(energy, axis=-1, keepdims=True) - energy, axis=-1)
 
-    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        context = ops.matmul(_flat(x), ops.transpose(self.attention(x), (0, 2, 1)))
-        return self.gamma * ops.reshape(context, ops.shape(x)) + x
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
+    def context(self, x: KerasTensor) -> KerasTensor:
+        return ops.matmul(_flat(x), _turned(self.attention(x)))
 
 # %% ../../nbs/6_networks/62_dual_attention.ipynb #x--dilation
-def _dilation(name, stride):
-    """Dilation of the 3 x 3 convolution of a block of ResNet50, e.g. of conv5_block2_2_conv, at an
-    output stride of 8 or 16.
-    """
-    stage, block = name.split("_")[:2]
-    return 2 if stage == "conv4" else 32 // stride * 2 ** (int(block.removeprefix("block")) - 1)
-
-
 def dilated_resnet50(
     # None, "none", "imagenet", or a folder or file that holds the weights of `keras.applications`
     weights: str | Path | None = None,
@@ -105,69 +100,54 @@ def dilated_resnet50(
     output_stride: int = 8,
     channels: int = 3,  # C, 1 or more
     colours: bool = True,  # the channels are red, green, blue
-    **variant: Any,  # width, group_norm, synchronized, as for `layers.remade`
+    variant: Variant = PUBLISHED,  # width below 1 and group_norm only without weights
 ) -> keras.Model:  # (N, H, W, C) as the encoder expects them -> (N, H / stride, W / stride, 2048)
     """ResNet50 of `keras.applications` with a chosen output stride. Raises as
-    `encoder_weights_path` and `load_encoder_weights`.
+    `encoder_weights_path` and `fill_encoder`.
     """
     if output_stride not in (8, 16, 32):
         raise RequestError(
             "The output stride must be 8, 16 or 32", output_stride, "Choose one of them"
         )
     path = encoder_weights_path("dilated_resnet50", weights)
-    no_variant(path, variant)
-    stages = {8: ("conv4_", "conv5_"), 16: ("conv5_",), 32: ()}[output_stride]
-
-    def without_stride(layer: layers.Layer) -> layers.Layer:
-        config = layer.get_config()
-        if isinstance(layer, layers.Conv2D) and layer.name.startswith(stages or ("none",)):
-            config["strides"] = (1, 1)
-            if tuple(config["kernel_size"]) == (3, 3):
-                config["dilation_rate"] = (_dilation(layer.name, output_stride),) * 2
-        return type(layer).from_config(config)
-
-    def library_resnet(c: int) -> keras.Model:
-        with warnings.catch_warnings():  # about numbers of channels other than 1 and 3
-            warnings.simplefilter("ignore")
-            return keras.models.clone_model(
-                keras.applications.ResNet50(
-                    include_top=False, weights=None, input_shape=(None, None, c)
-                ),
-                clone_function=without_stride,
-            )
-
-    model = remade(library_resnet(channels), **variant)
-    if path:
-        rgb = model if colours and channels == 3 else library_resnet(3)
-        load_encoder_weights(rgb, path)
-        if rgb is not model:
-            copy_adapted(rgb, model, colours)
+    variant.check(path)
+    model = variant_of(_library_resnet(output_stride, channels), variant)
+    fill_encoder(model, path, colours, lambda: _library_resnet(output_stride, 3))
     model.name = "encoder"
     return model
 
+
+def _dilation(layer, stride):
+    "Of a convolution of ResNet50, such as conv5_block2_2_conv; 1 where the stage keeps its stride."
+    stage, block = layer.name.split("_")[:2]
+    if stage == "conv4" and stride == 8:
+        return 2
+    if stage == "conv5" and stride < 32:
+        # 2 or 4, doubled from block to block: multi-grid
+        return 32 // stride * 2 ** (int(block.removeprefix("block")) - 1)
+    return 1
+
+# %% ../../nbs/6_networks/62_dual_attention.ipynb #x-library-resnet
+def _library_resnet(output_stride, channels):
+    "The library's network, its strides replaced by dilations."
+
+    def dilated(layer: layers.Layer) -> layers.Layer:
+        config = layer.get_config()
+        if isinstance(layer, layers.Conv2D):
+            dilation = _dilation(layer, output_stride)
+            if dilation > 1:
+                config["strides"] = (1, 1)
+            if tuple(config["kernel_size"]) == (3, 3):
+                config["dilation_rate"] = (dilation, dilation)
+        return type(layer).from_config(config)
+
+    shape = (None, None, channels)
+    with warnings.catch_warnings():  # about numbers of channels other than 1 and 3
+        warnings.simplefilter("ignore")
+        plain = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
+        return keras.models.clone_model(plain, clone_function=dilated)
+
 # %% ../../nbs/6_networks/62_dual_attention.ipynb #x--conv-bn-relu
-def _conv_bn_relu(x, channels, name, group_norm, synchronized):
-    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    norm = (
-        layers.GroupNormalization(max(channels // 16, 1), epsilon=1e-3, name=f"{name}_gn")
-        if group_norm
-        else FusedBatchNorm(synchronized=synchronized, name=f"{name}_bn")
-    )
-    return layers.ReLU(name=f"{name}_relu")(norm(x))
-
-
-def _classify(x, name, stride, dropout):
-    """Dropout of whole channels, 1 x 1 convolution, bilinear enlargement to the input's size,
-    sigmoid.
-    """
-    x = layers.Conv2D(1, 1, name=f"{name}_logits")(
-        layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(x)
-    )
-    return layers.Activation("sigmoid", dtype=keras.config.floatx(), name=name)(
-        layers.UpSampling2D(stride, interpolation="bilinear", name=f"{name}_up")(x)
-    )
-
-
 def build_dual_attention(
     # None, "none", "imagenet", or a folder or file that holds the ResNet50 of `keras.applications`
     weights: str | Path | None = None,
@@ -179,46 +159,43 @@ def build_dual_attention(
     colours: bool = True,  # the channels are red, green, blue
     # the input is scaled for a pre-trained encoder; None: if there are weights
     pretrained: bool | None = None,
-    width: float = 1.0,  # share of the filters of every layer; below 1 only without weights
-    # group normalisation in place of batch normalisation; only without weights
-    group_norm: bool = False,
-    synchronized: bool = False,  # batch normalisation over all devices that share a batch
+    variant: Variant = PUBLISHED,  # width below 1 and group_norm only without weights
     # (N, H, W, C) in [-1, 1] -> fused, or [fused, position, channel], each (N, H, W, 1); H and W
     # multiples of the stride
 ) -> keras.Model:
     "The dual attention network (Fu 2019) for one class. Raises as `dilated_resnet50`."
-    pretrained = (
-        (weights is not None and str(weights) != "none") if pretrained is None else pretrained
-    )
+    if pretrained is None:
+        pretrained = weights is not None and str(weights) != "none"
     image = keras.Input((None, None, channels), name="channels")
-    encoder = dilated_resnet50(
-        weights,
-        output_stride,
-        channels,
-        colours,
-        width=width,
-        group_norm=group_norm,
-        synchronized=synchronized,
-    )
-    features = encoder(
-        EncoderInput("dilated_resnet50", colours, pretrained, name="encoder_input")(image)
-    )
-
-    def block(x, name):
-        return _conv_bn_relu(x, scaled_filters(branch, width), name, group_norm, synchronized)
-
-    position = block(
-        PositionAttention(name="position_attention")(block(features, "position_in")), "position_out"
-    )
-    channel = block(
-        ChannelAttention(name="channel_attention")(block(features, "channel_in")), "channel_out"
-    )
-    outputs = [
-        _classify(layers.Add(name="sum")([position, channel]), "fused", output_stride, dropout)
-    ]
+    scaled = EncoderInput("dilated_resnet50", colours, pretrained, name="encoder_input")(image)
+    features = dilated_resnet50(weights, output_stride, channels, colours, variant)(scaled)
+    branches = {}
+    for name, kind in (("position", PositionAttention), ("channel", ChannelAttention)):
+        narrow = _conv_norm_relu(features, variant.filters(branch), f"{name}_in", variant)
+        seen = kind(name=f"{name}_attention")(narrow)
+        branches[name] = _conv_norm_relu(seen, variant.filters(branch), f"{name}_out", variant)
+    answers = {"fused": layers.Add(name="sum")(list(branches.values()))}
     if auxiliary:
-        outputs += [
-            _classify(position, "position", output_stride, dropout),
-            _classify(channel, "channel", output_stride, dropout),
-        ]
+        answers |= branches
+    outputs = [_classify(x, name, output_stride, dropout) for name, x in answers.items()]
     return keras.Model(image, outputs, name="dual_attention_resnet50")
+
+# %% ../../nbs/6_networks/62_dual_attention.ipynb #x-branch
+def _conv_norm_relu(x, channels, name, variant):
+    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    if variant.group_norm:
+        groups = max(channels // 16, 1)
+        x = layers.GroupNormalization(groups, epsilon=1e-3, name=f"{name}_gn")(x)
+    else:
+        x = FusedBatchNorm(synchronized=variant.synchronized, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _classify(x, name, stride, dropout):
+    "Dropout of whole channels, one number a position, bilinear enlargement, sigmoid."
+    # made before the dropout: a seed gives its numbers to layers in the order of their making
+    logits = layers.Conv2D(1, 1, name=f"{name}_logits")
+    x = logits(layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(x))
+    x = layers.UpSampling2D(stride, interpolation="bilinear", name=f"{name}_up")(x)
+    # in full precision under any policy
+    return layers.Activation("sigmoid", dtype=keras.config.floatx(), name=name)(x)

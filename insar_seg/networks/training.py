@@ -11,8 +11,9 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -21,15 +22,13 @@ import pandas as pd
 from ..core.base import RequestError, WorkError, atomic_path, fingerprint, write_text
 from ..core.profile import TrainingProfile
 from .build import Network, batchnorm_momentum, freeze_encoder, momentum_for
-from .layers import MaskedIoU, loss_of, replicas
-from .unet import check_size
+from .layers import MaskedIoU, check_size, loss_of, replicas
 from .weights import load_weights, save_weights
 from ..patches.batches import PatchSequence
 from ..patches.encoding import channels, encoding_of
 
 # %% auto #0
-__all__ = ['rate_of', 'plateau_rate', 'SharedAdamW', 'optimizer_for', 'save_state', 'read_state', 'Book', 'train', 'plot_history',
-           'predict']
+__all__ = ['rate_of', 'plateau_rate', 'SharedAdamW', 'compile_for', 'train', 'plot_history', 'predict']
 
 # %% ../../nbs/6_networks/65_training.ipynb #x-schedule
 def rate_of(
@@ -44,19 +43,12 @@ def rate_of(
     if profile.schedule == "plateau":
         return profile.learning_rate
     rise = round(profile.warmup_share * steps)
-    options = (
-        dict(
-            initial_learning_rate=profile.learning_rate / 100,
-            warmup_target=profile.learning_rate,
-            warmup_steps=rise,
-        )
-        if rise
-        else dict(initial_learning_rate=profile.learning_rate)
-    )
     return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=profile.learning_rate / (100 if rise else 1),
         decay_steps=max(1, steps - rise),
         alpha=0.01 if profile.schedule == "cosine" else 1.0,
-        **options,
+        warmup_target=profile.learning_rate if rise else None,
+        warmup_steps=rise,
     )
 
 
@@ -65,17 +57,16 @@ def plateau_rate(
     scores: Iterable[float],  # validation IoU of the epochs so far, 0 to 1
     patience: int = 3,  # epochs without a better score before the rate is halved
 ) -> float:
-    """The rate after these epochs: halved whenever the score has not risen by 1e-4 for `patience`
-    epochs (as Keras's ReduceLROnPlateau).
-    """
-    best, wait = -np.inf, 0
-    for score in scores:
-        best, wait = (score, 0) if score > best + 1e-4 else (best, wait + 1)
-        if wait >= patience:
-            rate, wait = rate / 2, 0
-    return rate
+    "The rate after these epochs: Keras's rule, told the history, which a resumed training has too."
+    optimizer = SimpleNamespace(learning_rate=rate)
+    rule = keras.callbacks.ReduceLROnPlateau("val_iou", 0.5, patience, mode="max", min_delta=1e-4)
+    rule.set_model(SimpleNamespace(optimizer=optimizer))
+    rule.on_train_begin()
+    for epoch, score in enumerate(scores):
+        rule.on_epoch_end(epoch, {"val_iou": score})
+    return float(optimizer.learning_rate)
 
-
+# %% ../../nbs/6_networks/65_training.ipynb #x-optimizer
 class SharedAdamW(keras.optimizers.AdamW):
     """AdamW that clips the gradient of the whole batch where TensorFlow shares it among replicas;
     Keras clips each replica's part.
@@ -92,49 +83,56 @@ class SharedAdamW(keras.optimizers.AdamW):
         norm = keras.ops.sqrt(sum(keras.ops.sum(keras.ops.square(g)) for g in whole))
         # the replicas' parts are added up afterwards
         scale = keras.ops.minimum(1.0, bound / (norm + 1e-12)) / context.num_replicas_in_sync
+        clipped = [g * keras.ops.cast(scale, g.dtype) for g in whole]
         self.global_clipnorm = None
         try:
-            return super().apply(
-                [g * keras.ops.cast(scale, g.dtype) for g in whole], trainable_variables
-            )
+            return super().apply(clipped, trainable_variables)
         finally:
             self.global_clipnorm = bound
 
-
-def optimizer_for(
-    profile: TrainingProfile,  # weight decay and the bound on the gradient's norm (0: none)
+# %% ../../nbs/6_networks/65_training.ipynb #x-compile-for
+def compile_for(
+    model: keras.Model,  # every output a probability map; compiled in place
+    profile: TrainingProfile,  # loss, weight decay, largest norm of the gradient (0: none)
     rate: float | keras.optimizers.schedules.LearningRateSchedule,  # from `rate_of`
-) -> keras.optimizers.Optimizer:
-    "AdamW as the profile wants it; biases and normalisation parameters are not decayed."
+) -> None:
+    "Compile for one phase; the optimizer's variables exist before the graph is traced."
     optimizer = SharedAdamW(
         rate, weight_decay=profile.weight_decay, global_clipnorm=profile.clip_norm or None
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return optimizer
+    further = len(model.outputs) - 1
+    loss = loss_of(profile.loss)
+    model.compile(
+        optimizer=optimizer,
+        jit_compile=keras.backend.backend() == "jax",
+        loss=[loss] * (1 + further),
+        loss_weights=[1.0] + [profile.auxiliary_weight] * further,
+        metrics=[[MaskedIoU()]] + [[] for _ in range(further)],
+    )
+    optimizer.build(model.trainable_variables)
 
 # %% ../../nbs/6_networks/65_training.ipynb #x-state
-def save_state(
-    path: str | Path,  # .npz file
-    mark: str,  # what the state belongs to: a fingerprint
-    rows: list[dict],  # history: a dict an epoch
-    # compiled model; None: the training is finished, nothing but the history is kept
-    model: keras.Model | None = None,
-) -> None:
-    "Write a state whole or not at all. Raises `WorkError` where the disk is full."
-    arrays: dict[str, Any] = {
-        "mark": np.array(mark),
-        "history": np.array(
-            pd.DataFrame(rows).to_csv(index=False, float_format="%.9g", lineterminator="\n")
-        ),
-    }
+@dataclass(frozen=True)
+class _State:
+    "A training between two epochs; without variables it is finished."
+
+    rows: list[dict]  # history: a dict an epoch
+    variables: dict[str, np.ndarray]  # "model/0", "optimizer/0" and so on
+
+    def restore(self, what: str, variables: list) -> None:  # model or optimizer
+        for i, v in enumerate(variables):
+            v.assign(self.variables[f"{what}/{i}"])
+
+
+def _save_state(path, mark, rows, model=None):
+    "Write a state of `mark` whole or not at all. Raises `WorkError` where the disk is full."
+    arrays = {"mark": np.array(mark), "history": np.array(_as_csv(rows))}
     if model is not None:
-        for what, variables in (
-            ("model", model.variables),
-            ("optimizer", model.optimizer.variables),
-        ):
-            arrays |= {
-                f"{what}/{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)
-            }
+        groups = {"model": model.variables, "optimizer": model.optimizer.variables}
+        for what, variables in groups.items():
+            for i, v in enumerate(variables):
+                arrays[f"{what}/{i}"] = keras.ops.convert_to_numpy(v)
     try:
         with atomic_path(path) as tmp, open(tmp, "wb") as f:
             np.savez(f, **arrays)
@@ -146,52 +144,41 @@ def save_state(
         ) from None
 
 
-def read_state(
-    path: str | Path,
-    mark: str,  # .npz file, need not be there  # what the state must belong to
-) -> tuple[list[dict], dict[str, np.ndarray]] | None:  # (rows, arrays by name) or None
+def _as_csv(rows):
+    return pd.DataFrame(rows).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+
+# %% ../../nbs/6_networks/65_training.ipynb #x-read-state
+def _read_state(path, mark):
     "A state that belongs to `mark`; None for none, a damaged one, or one of another training."
     try:
         with np.load(path, allow_pickle=False) as f:
             if str(f["mark"]) != mark:
                 return None
-            return pd.read_csv(io.StringIO(str(f["history"]))).to_dict("records"), {
-                k: f[k] for k in f.files if "/" in k
-            }
+            rows = pd.read_csv(io.StringIO(str(f["history"]))).to_dict("records")
+            return _State(rows, {k: f[k] for k in f.files if "/" in k})
     except (OSError, ValueError, KeyError, EOFError, pd.errors.EmptyDataError, zipfile.BadZipFile):
         return None
 
-
-def _restore(variables, arrays, what):
-    "Assign the arrays of a state."
-    for i, v in enumerate(variables):
-        v.assign(arrays[f"{what}/{i}"])
-
 # %% ../../nbs/6_networks/65_training.ipynb #x-book
-class Book(keras.callbacks.Callback):
-    """Keeps history, best weights and state, shows progress, lowers a plateau's rate, stops when
-    nothing improves or the loss is not finite.
-    """
+@dataclass(frozen=True)
+class _Keeping:
+    "Where a training is kept, and how often."
 
-    def __init__(
-        self,
-        out_dir: str | Path,  # folder for weights, history.csv and state.npz
-        profile: TrainingProfile,
-        training: PatchSequence,  # whose epoch is set and whose patches are named in errors
-        mark: str,  # what the state belongs to
-        verbose: bool,  # print a line an epoch
-        state_seconds: float,  # shortest time between two states
-    ):
+    folder: Path  # of weights, history.csv and state.npz
+    mark: str  # what the state belongs to
+    state_seconds: float  # shortest time between two states
+    verbose: bool  # print a line an epoch
+
+# %% ../../nbs/6_networks/65_training.ipynb #x-the-book
+class _Book(keras.callbacks.Callback):
+    "Keeps history, best weights and state; ends the training when nothing improves."
+
+    def __init__(self, keeping: _Keeping, profile: TrainingProfile):
         super().__init__()
-        self.folder = Path(out_dir)
+        self.keeping = keeping
         self.profile = profile
-        self.training = training
-        self.mark = mark
-        self.verbose = verbose
-        self.state_seconds = state_seconds
         self.rows: list[dict] = []
         self.saved = time.monotonic()
-        self.frozen = False
 
     @property
     # position of the best epoch
@@ -199,88 +186,78 @@ class Book(keras.callbacks.Callback):
         return int(np.argmax([r["val_iou"] for r in self.rows])) if self.rows else -1
 
     @property
-    def finished(self) -> bool:  # all epochs done, or `patience` of them since the best
+    # all epochs done, or `patience` of them since the best
+    def finished(self) -> bool:
         done = len(self.rows)
-        return done >= self.profile.epochs or (
-            done > self.profile.frozen_epochs and done - 1 - self.best >= self.profile.patience
-        )
+        waited = done - 1 - self.best >= self.profile.patience
+        return done >= self.profile.epochs or (waited and done > self.profile.frozen_epochs)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        from tqdm import tqdm
-
-        self.training.epoch = epoch
         self.start = time.perf_counter()
-        if self.profile.schedule == "plateau" and not self.frozen:
-            scores = [r["val_iou"] for r in self.rows[self.profile.frozen_epochs :]]
-            self.model.optimizer.learning_rate = plateau_rate(
-                self.profile.learning_rate, scores, max(1, self.profile.patience // 3)
-            )
-        self.bar = tqdm(
-            total=len(self.training),
-            desc=f"epoch {epoch + 1}",
-            leave=False,
-            file=sys.stderr,
-            disable=None if self.verbose else True,
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        seconds = round(time.perf_counter() - self.start, 2)
+        self.rows.append({**_scores(epoch, logs or {}), "rate": rate, "seconds": seconds})
+        _keep_epoch(self)
+        if self.finished:
+            self.model.stop_training = True
+
+# %% ../../nbs/6_networks/65_training.ipynb #x-keep-epoch
+def _scores(epoch, logs):
+    "Losses and IoU of an epoch; of the first output, the only one that has a metric."
+    if not np.isfinite(logs["val_loss"]):
+        raise WorkError(
+            "The validation loss must stay finite",
+            f"{logs['val_loss']} in epoch {epoch + 1}",
+            "Lower training.learning_rate",
         )
+    metric = next(k for k in logs if k.endswith("iou") and not k.startswith("val_"))
+    keys = {"loss": "loss", "iou": metric, "val_loss": "val_loss", "val_iou": f"val_{metric}"}
+    return {"epoch": epoch + 1} | {name: float(logs[key]) for name, key in keys.items()}
+
+
+def _keep_epoch(book):
+    "Best weights, history and state, in this order."
+    keeping = book.keeping
+    if book.best == len(book.rows) - 1:
+        save_weights(book.model, keeping.folder / "best.weights.h5")
+    write_text(keeping.folder / "history.csv", _as_csv(book.rows))
+    if keeping.verbose:
+        print("  ".join(f"{k} {v:.4g}" for k, v in book.rows[-1].items()), flush=True)
+    if not book.finished and time.monotonic() - book.saved >= keeping.state_seconds:
+        _save_state(keeping.folder / "state.npz", keeping.mark, book.rows, book.model)
+        book.saved = time.monotonic()
+
+# %% ../../nbs/6_networks/65_training.ipynb #x-course
+class _Course(keras.callbacks.Callback):
+    "Tells the batches their epoch, lowers a plateau's rate, refuses a loss that is not finite."
+
+    def __init__(self, book: _Book, training: PatchSequence, frozen: bool):
+        super().__init__()
+        self.book = book
+        self.training = training
+        self.frozen = frozen
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.training.epoch = epoch
+        p = self.book.profile
+        if p.schedule == "plateau" and not self.frozen:
+            scores = [r["val_iou"] for r in self.book.rows[p.frozen_epochs :]]
+            rate = plateau_rate(p.learning_rate, scores, max(1, p.patience // 3))
+            self.model.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.bar.update()
         loss = float((logs or {})["loss"])
         if np.isfinite(loss):
             return
-        self.bar.close()
         raise WorkError(
             "The loss must stay finite",
-            f"{loss} in epoch {len(self.rows) + 1}, batch {batch + 1}, patches"
+            f"{loss} in epoch {len(self.book.rows) + 1}, batch {batch + 1}, patches"
             f" {self.training.batch_rows(batch)}",
             "Lower training.learning_rate, or look at these patches; the best weights of the epochs"
             " before are kept",
         )
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.bar.close()
-        scores = {k: float(v) for k, v in (logs or {}).items()}
-        iou, val_iou = (
-            next(v for k, v in scores.items() if k.startswith("val_") == val and k.endswith("iou"))
-            for val in (False, True)
-        )
-        if not np.isfinite(scores["val_loss"]):
-            raise WorkError(
-                "The validation loss must stay finite",
-                f"{scores['val_loss']} in epoch {epoch + 1}",
-                "Lower training.learning_rate",
-            )
-        row = dict(
-            epoch=epoch + 1,
-            loss=scores["loss"],
-            iou=iou,
-            val_loss=scores["val_loss"],
-            val_iou=val_iou,
-            rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
-            seconds=round(time.perf_counter() - self.start, 2),
-        )
-        self.rows.append(row)
-        if self.best == len(self.rows) - 1:
-            save_weights(self.model, self.folder / "best.weights.h5")
-        write_text(
-            self.folder / "history.csv",
-            self.history().to_csv(index=False, float_format="%.9g", lineterminator="\n"),
-        )
-        if self.verbose:
-            print(
-                "  ".join(
-                    f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
-                ),
-                flush=True,
-            )
-        if self.finished:
-            self.model.stop_training = True
-        elif time.monotonic() - self.saved >= self.state_seconds:
-            save_state(self.folder / "state.npz", self.mark, self.rows, self.model)
-            self.saved = time.monotonic()
-
-    def history(self) -> pd.DataFrame:
-        return pd.DataFrame(self.rows)
 
 # %% ../../nbs/6_networks/65_training.ipynb #x-train
 def train(
@@ -302,80 +279,77 @@ def train(
     was built in. Raises `WorkError` for an empty set or a loss that is not finite, `RequestError`
     for batches that do not fit the network.
     """
-    _check_sets(model, training, validation, profile, network)
+    _check_profile(profile, network)
+    for what, part in (("training", training), ("validation", validation)):
+        _check_batches(model, part, what)
     keras.utils.set_random_seed(seed)
-    batchnorm_momentum(
-        model, momentum_for(profile.epochs * len(training)) if momentum is None else momentum
-    )
-    mark = fingerprint(
-        profile,
-        seed,
-        key,
-        model.name,
-        network,
-        [tuple(v.shape) for v in model.variables],
-        training.fingerprint(),
-        validation.fingerprint(),
-        momentum,
-    )
-    folder = Path(out_dir)
-    book = Book(folder, profile, training, mark, verbose, state_seconds)
-    known = read_state(folder / "state.npz", mark)
-    book.rows, arrays = known or ([], {})
-    if arrays:
-        _restore(model.variables, arrays, "model")
-    for first, last, frozen in (
-        (0, profile.frozen_epochs, True),
-        (profile.frozen_epochs, profile.epochs, False),
-    ):
+    steps = profile.epochs * len(training)
+    batchnorm_momentum(model, momentum_for(steps) if momentum is None else momentum)
+    shapes = [tuple(v.shape) for v in model.variables]
+    batches = (training.fingerprint(), validation.fingerprint())
+    mark = fingerprint(profile, seed, key, model.name, network, shapes, batches, momentum)
+    book = _Book(_Keeping(Path(out_dir), mark, state_seconds, verbose), profile)
+    _fit(model, training, validation, book, network)
+    return pd.DataFrame(book.rows)
+
+# %% ../../nbs/6_networks/65_training.ipynb #x-fit
+def _fit(model, training, validation, book, network):
+    "Both phases, from the state if there is one, and what is left in the folder at the end."
+    profile = book.profile
+    folder = book.keeping.folder
+    state = _read_state(folder / "state.npz", book.keeping.mark)
+    resumes = state is not None and bool(state.variables)
+    if state is not None:
+        book.rows = state.rows
+    if resumes:
+        state.restore("model", model.variables)
+    for first, last in ((0, profile.frozen_epochs), (profile.frozen_epochs, profile.epochs)):
         if len(book.rows) >= last or book.finished:
             continue
-        book.frozen = frozen
-        if profile.frozen_epochs:
-            freeze_encoder(model, frozen, network)
-        elif network is not None and network.batch_norm == "frozen":
-            freeze_encoder(model, False, network)
-        _compile(model, profile, rate_of(profile, (last - first) * len(training), frozen))
-        if arrays and len(book.rows) > first:
-            _restore(model.optimizer.variables, arrays, "optimizer")
+        frozen = first == 0 and profile.frozen_epochs > 0
+        _prepare(model, profile, network, frozen, (last - first) * len(training))
+        if resumes and len(book.rows) > first:
+            state.restore("optimizer", model.optimizer.variables)
         model.fit(
             training,
             validation_data=validation,
             initial_epoch=len(book.rows),
             epochs=last,
-            callbacks=[book, *_tensorboard(folder, profile)],
+            callbacks=[_Course(book, training, frozen), book, *_shown(book)],
             verbose=0,
             shuffle=False,
         )
-    if known is None or arrays or not (folder / "last.weights.h5").is_file():
+    if state is None or resumes or not (folder / "last.weights.h5").is_file():
         save_weights(model, folder / "last.weights.h5", profile.float16_weights)
     load_weights(model, folder / "best.weights.h5")
     if profile.float16_weights:
         save_weights(model, folder / "best.weights.h5", True)
-    plot_history(book.history(), folder / "curves.png")
-    save_state(folder / "state.npz", mark, book.rows)
-    return book.history()
+    plot_history(pd.DataFrame(book.rows), folder / "curves.png")
+    _save_state(folder / "state.npz", book.keeping.mark, book.rows)
+
+# %% ../../nbs/6_networks/65_training.ipynb #x-prepare
+def _prepare(model, profile, network, frozen, steps):
+    "Freeze what a phase freezes, and compile."
+    if profile.frozen_epochs or (network is not None and network.batch_norm == "frozen"):
+        freeze_encoder(model, frozen, network)
+    compile_for(model, profile, rate_of(profile, steps, frozen))
 
 
-def _check_sets(model, training, validation, profile, network):
-    "Batches that a network can be trained on."
-    for what, part in (("training", training), ("validation", validation)):
-        if len(part) == 0:
-            raise WorkError(
-                f"The {what} set must hold at least one patch",
-                0,
-                "Use more events or patches, or other split shares",
-            )
-        seen = model.input_shape[-1]
-        given = encoding_of(part.encoding).count
-        if seen != given:
-            raise RequestError(
-                "Batches must have the channels that the network sees",
-                f"{given} from the encoding {part.encoding}, {seen} in {model.name}",
-                "Build the network for this encoding",
-            )
-        check_size(part[0][0].shape[1:3])
-        part.outputs = len(model.outputs)
+def _shown(book):
+    "Callbacks for who looks on: a bar in a terminal, TensorBoard where it is wanted."
+    callbacks = []
+    if book.keeping.verbose and sys.stderr.isatty():
+        from tqdm import tqdm
+        from tqdm.keras import TqdmCallback
+
+        callbacks.append(TqdmCallback(tqdm_class=tqdm, leave=False, file=sys.stderr))
+    if book.profile.tensorboard:
+        logs = book.keeping.folder / "logs"
+        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+    return callbacks
+
+# %% ../../nbs/6_networks/65_training.ipynb #x-check-batches
+def _check_profile(profile, network):
     if profile.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise RequestError(
             "training.tensorboard needs the package tensorboard",
@@ -390,29 +364,26 @@ def _check_sets(model, training, validation, profile, network):
         )
 
 
-def _compile(model, profile, rate):
-    "Compile for one phase; the optimizer's variables exist before the graph is traced."
-    n = len(model.outputs)
-    loss = loss_of(profile.loss)
-    model.compile(
-        optimizer=optimizer_for(profile, rate),
-        jit_compile=keras.backend.backend() == "jax",
-        loss=loss if n == 1 else [loss] * n,
-        loss_weights=None if n == 1 else [1.0] + [profile.auxiliary_weight] * (n - 1),
-        metrics=[MaskedIoU()] if n == 1 else [[MaskedIoU()]] + [[] for _ in range(n - 1)],
-    )
-    model.optimizer.build(model.trainable_variables)
+def _check_batches(model, batches, what):
+    "Batches that a network can be trained on; they then repeat the truth for each of its outputs."
+    if len(batches) == 0:
+        raise WorkError(
+            f"The {what} set must hold at least one patch",
+            0,
+            "Use more events or patches, or other split shares",
+        )
+    seen = model.input_shape[-1]
+    given = encoding_of(batches.encoding).count
+    if seen != given:
+        raise RequestError(
+            "Batches must have the channels that the network sees",
+            f"{given} from the encoding {batches.encoding}, {seen} in {model.name}",
+            "Build the network for this encoding",
+        )
+    check_size(batches[0][0].shape[1:3])
+    batches.outputs = len(model.outputs)
 
-
-def _tensorboard(folder, profile):
-    "The callback that TensorBoard reads, where it is wanted."
-    return (
-        [keras.callbacks.TensorBoard(folder / "logs", write_graph=False)]
-        if profile.tensorboard
-        else []
-    )
-
-
+# %% ../../nbs/6_networks/65_training.ipynb #x-plot-history
 def plot_history(
     history: pd.DataFrame,  # as `train` returns it
     path: str | Path | None = None,  # .png file to write; None: the figure stays open
@@ -421,14 +392,12 @@ def plot_history(
     import matplotlib.pyplot as plt
 
     fig, axes = plt.subplots(1, 3, figsize=(8.5, 2.4), dpi=72, layout="constrained")
-    for ax, names in zip(axes, (("loss", "val_loss"), ("iou", "val_iou"), ("rate",))):
-        for name, label in zip(names, ("training", "validation")):
-            ax.plot(
-                history.epoch, history[name], marker="." if len(history) < 30 else None, label=label
-            )
-        ax.set(
-            xlabel="epoch", ylabel={"iou": "IoU", "rate": "learning rate"}.get(names[0], names[0])
-        )
+    marker = "." if len(history) < 30 else None
+    for ax, name, title in zip(axes, ("loss", "iou", "rate"), ("loss", "IoU", "learning rate")):
+        ax.plot(history.epoch, history[name], marker=marker, label="training")
+        if f"val_{name}" in history:
+            ax.plot(history.epoch, history[f"val_{name}"], marker=marker, label="validation")
+        ax.set(xlabel="epoch", ylabel=title)
     best = history.val_iou.idxmax()
     axes[1].plot(history.epoch[best], history.val_iou[best], "o", mfc="none", ms=9, color="C1")
     axes[1].set_ylim(0, 1)
@@ -454,24 +423,30 @@ def predict(
     that are no multiples of 32, or another number of channels.
     """
     check_size(phase.shape[1:])
-    if model.input_shape[-1] != encoding_of(encoding).count:
+    count = encoding_of(encoding).count
+    if model.input_shape[-1] != count:
         raise RequestError(
             f"{model.name} must be given the channels that it was trained on",
-            f"{encoding}: {encoding_of(encoding).count} channels for {model.input_shape[-1]}",
+            f"{encoding}: {count} channels for {model.input_shape[-1]}",
             "Name the encoding of its card",
         )
-    out = np.empty(phase.shape, np.float32)
-    # a kernel compiled for each batch shape costs more than it gains
     if not model.compiled:
+        # a kernel compiled for each batch shape costs more than it gains
         model.compile(jit_compile=False)
-    # predict_on_batch gives every replica the whole batch
+    out = np.empty(phase.shape, np.float32)
+    for i in range(0, len(out), batch_size):
+        part = slice(i, i + batch_size)
+        x = channels(phase[part], None if coherence is None else coherence[part], encoding)
+        out[part] = _answer(model, x)[..., 0]
+    return out
+
+# %% ../../nbs/6_networks/65_training.ipynb #x-answer
+def _answer(model, x):
+    "The first output for one batch."
     shared = (
         keras.backend.backend() == "tensorflow"
         and model.distribute_strategy.num_replicas_in_sync > 1
     )
-    for i in range(0, len(out), batch_size):
-        part = slice(i, i + batch_size)
-        x = channels(phase[part], None if coherence is None else coherence[part], encoding)
-        y = model.predict(x, batch_size=len(x), verbose=0) if shared else model.predict_on_batch(x)
-        out[part] = (y[0] if isinstance(y, (list, tuple)) else y)[..., 0]
-    return out
+    # predict_on_batch would give every replica the whole batch
+    y = model.predict(x, batch_size=len(x), verbose=0) if shared else model.predict_on_batch(x)
+    return y[0] if isinstance(y, (list, tuple)) else y

@@ -12,24 +12,25 @@ import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import h5py
 import keras
 import numpy as np
+import pydantic
 
 from ..core.base import RequestError, WorkError, atomic_path, code_version, write_text
 from .build import Network, build_network
-from .unet import ENCODER_INPUT, without_optimizer
-from ..patches.encoding import CHANNELS
+from .layers import ENCODERS
+from ..patches.encoding import encoding_of
 
 # %% auto #0
-__all__ = ['ENDING', 'LARGEST_GB', 'CARD_FORMAT', 'save_weights', 'reserve', 'model_card', 'write_card', 'read_card',
-           'load_weights', 'array_shapes', 'load_network']
+__all__ = ['save_weights', 'model_card', 'write_card', 'read_card', 'load_weights', 'load_network']
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-save-weights
-ENDING = ".weights.h5"
-LARGEST_GB = 4.0  # a larger file is not read
+_ENDING = ".weights.h5"
 
 
 def save_weights(
@@ -43,11 +44,11 @@ def save_weights(
     path = Path(path)
     _must_end(path)
     try:
-        with without_optimizer(model), atomic_path(path) as tmp:
-            reserve(tmp, 1_000_000 + 4 * model.count_params() * (2 if float16 else 1))
+        with _without_optimizer(model), atomic_path(path) as tmp:
+            _reserve(tmp, 1_000_000 + 4 * model.count_params() * (2 if float16 else 1))
             model.save_weights(tmp)
             if float16:
-                _halved(tmp)
+                _halve(tmp)
     except OSError as e:
         raise WorkError(
             "Weights must be written to a disk with space",
@@ -56,34 +57,47 @@ def save_weights(
         ) from None
 
 
-def reserve(
-    path: str | Path,  # a file that does not exist yet, in a folder that does
-    size: int,  # bytes, 1 or more
-) -> None:
+def _must_end(path):
+    if not path.name.endswith(_ENDING):
+        raise RequestError(
+            f"A weights file must end in {_ENDING}",
+            path,
+            "Rename it, or give the folder of a model",
+        )
+
+# %% ../../nbs/6_networks/64_weights.ipynb #x-reserve
+@contextlib.contextmanager
+def _without_optimizer(model: keras.Model) -> Iterator[None]:
+    "While the optimizer, whose state is twice the weights, is put aside."
+    optimizer = getattr(model, "optimizer", None)
+    model.optimizer = None
+    try:
+        yield
+    finally:
+        model.optimizer = optimizer
+
+
+def _reserve(path, size):
     """Ask the file system for `size` bytes at `path`, then give them back. Raises `OSError` where
     it has not as much; the HDF5 library would be left in a broken state.
     """
     with open(path, "wb") as f:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(f.fileno(), 0, size)
-        elif shutil.disk_usage(Path(path).parent).free < size:
+        elif shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, "No space left on device")
-    Path(path).unlink()
+    path.unlink()
 
 
 def _reason(e):
     "What the file system said, without a library's address of memory."
     return " ".join((e.strerror or str(e)).split())[:120]
 
-
-def _must_end(path):
-    if not path.name.endswith(ENDING):
-        raise RequestError(
-            f"A weights file must end in {ENDING}", path, "Rename it, or give the folder of a model"
-        )
+# %% ../../nbs/6_networks/64_weights.ipynb #x-halved
+_FLOAT16_MAX = 65504.0
 
 
-def _halved(path):
+def _halve(path):
     "Replace the float32 arrays of a file by float16 ones; written anew, so that no space is lost."
     small = path.with_name("half" + path.name)
     with h5py.File(path, "r") as a, h5py.File(small, "w") as b:
@@ -91,24 +105,17 @@ def _halved(path):
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Group):
                 b.require_group(name).attrs.update(item.attrs)
-            else:
-                b.create_dataset(
-                    name,
-                    data=(
-                        np.clip(item[()], -65504, 65504).astype(np.float16)
-                        if item.dtype == np.float32
-                        else item[()]
-                    ),
-                )
+                return
+            data = item[()]
+            if item.dtype == np.float32:
+                data = np.clip(data, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
+            b.create_dataset(name, data=data)
 
         b.attrs.update(a.attrs)
         a.visititems(copy)
     small.replace(path)
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-model-card
-CARD_FORMAT = "insar_seg model card 1"
-
-
 def model_card(
     network: Network,  # as it was built
     data: dict,  # what it was trained on: archive, origin, patches, masks, pixel
@@ -117,15 +124,13 @@ def model_card(
     licence: str = "Apache-2.0",  # of the weights
 ) -> dict:  # strings, numbers, lists and dicts
     "What is to be said about weights, ready for json."
-    scaled = (
-        f"then scaled for the published encoder ({ENCODER_INPUT[network.encoder]})"
-        if network.pretrained
-        else "as they are"
-    )
+    scaled = "as they are"
+    if network.kind.encoder and network.pretrained:
+        scaled = f"then scaled for the published encoder ({ENCODERS[network.kind.encoder].scale})"
     return {
-        "format": CARD_FORMAT,
+        "format": "insar_seg model card 1",
         "network": dataclasses.asdict(network),
-        "channels": list(CHANNELS[network.encoding].names),
+        "channels": list(encoding_of(network.encoding).names),
         "normalisation": f"channels in [-1, 1], {scaled}",
         "answer": "probability that a pixel is affected, of the first output",
         "data": data,
@@ -142,12 +147,63 @@ def model_card(
     }
 
 
-def write_card(folder: str | Path, card: dict) -> None:  # the model's  # of `model_card`
+def write_card(
+    folder: str | Path,  # the model's
+    card: dict,  # of `model_card`
+) -> None:
     "Write card.json, whole or not at all."
     write_text(Path(folder) / "card.json", json.dumps(card, indent=1, allow_nan=False) + "\n")
 
+# %% ../../nbs/6_networks/64_weights.ipynb #x-card-model
+_Share = Annotated[float, pydantic.Field(ge=0, lt=1)]
+_Side = Annotated[int, pydantic.Field(ge=32, le=8192, multiple_of=32)]  # pixels
+_Looks = Annotated[int, pydantic.Field(ge=1, le=64)]
 
-def read_card(folder: str | Path) -> dict:  # holds card.json  # as `model_card` made it
+
+class _Patches(pydantic.BaseModel):
+    "How training scenes were cut."
+
+    size_px: _Side
+    multilook: _Looks
+    overlap: _Share = 0.5
+
+
+class _Data(pydantic.BaseModel):
+    patches: _Patches | None = None
+
+
+class _Mapping(pydantic.BaseModel):
+    "How whole scenes are mapped; what is absent follows from the patches."
+
+    pixel_m: Annotated[float, pydantic.Field(gt=0, le=10_000)] | None = None
+    size_px: _Side | None = None
+    overlap: _Share = 0.5
+    scales: list[_Looks] = [1]
+    threshold: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.5
+    min_km2: Annotated[float, pydantic.Field(ge=0)] = 1.0
+    peak: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    mean: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    calibrator: dict | None = None
+    calibrator_without_coherence: dict | None = None
+    scene: dict | None = None
+
+# %% ../../nbs/6_networks/64_weights.ipynb #x-card
+class _Card(pydantic.BaseModel):
+    format: Literal["insar_seg model card 1"]
+    network: Network
+    channels: list[str]
+    normalisation: str
+    data: _Data
+    training: dict[str, Any]
+    scores: dict[str, Any]
+    licence: str
+    version: str
+    mapping: _Mapping = _Mapping()
+
+# %% ../../nbs/6_networks/64_weights.ipynb #x-read-card
+def read_card(
+    folder: str | Path,  # holds card.json
+) -> dict:  # as `model_card` made it
     "A model's card. Raises `RequestError` if there is none, `WorkError` if it is not one."
     path = Path(folder) / "card.json"
     if not path.is_file():
@@ -157,22 +213,24 @@ def read_card(folder: str | Path) -> dict:  # holds card.json  # as `model_card`
     try:
         if path.stat().st_size >= 10e6:
             raise ValueError("10 MB or more")
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if card["format"] != CARD_FORMAT:
-            raise ValueError(f"format {card['format']!r}")
-        Network(**card["network"])
-    except (ValueError, KeyError, TypeError, OSError) as e:
-        raise WorkError(
-            f"A model card must be what this package writes ({type(e).__name__}: {str(e)[:80]})",
-            path,
-            "Use the card that came with the weights",
-        ) from None
-    return card
+        text = path.read_text(encoding="utf-8")
+        _Card.model_validate_json(text, strict=True)
+        return json.loads(text)
+    except pydantic.ValidationError as e:
+        first = e.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
+    except (ValueError, OSError) as e:
+        reason = str(e)
+    raise WorkError(
+        f"A model card must be what this package writes ({reason[:160]})",
+        path,
+        "Use the card that came with the weights",
+    )
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-load-weights
 def load_weights(
-    model: keras.Model,
-    path: str | Path,  # filled in place  # .weights.h5 file
+    model: keras.Model,  # filled in place
+    path: str | Path,  # .weights.h5 file
 ) -> None:
     """Fill a network. Raises `RequestError` for a missing file or another ending, `WorkError` for a
     file that is damaged, unsafe or of another network.
@@ -183,88 +241,86 @@ def load_weights(
         raise RequestError(
             "A weights file must exist", path, "Check the path, or train the model first"
         )
-    shapes = Counter(array_shapes(path))
+    stored = Counter(_array_shapes(path))
     wanted = Counter(tuple(v.shape) for v in model.weights)
-    if shapes != wanted:
-        lack = sum((wanted - shapes).values())
-        more = sum((shapes - wanted).values())
+    cure = "Use the weights of that network"
+    if stored != wanted:
+        lack = (wanted - stored).total()
+        more = (stored - wanted).total()
         raise WorkError(
             f"Weights must fit the network {model.name}",
-            f"{path} lacks {lack} of its {sum(wanted.values())} arrays and has {more} others",
-            "Use the weights of that network",
+            f"{path} lacks {lack} of its {wanted.total()} arrays and has {more} others",
+            cure,
         )
     try:
-        with without_optimizer(model):
+        with _without_optimizer(model):
             model.load_weights(path)
     except Exception as e:
+        reason = " ".join(str(e).split())[:120]
         raise WorkError(
-            f"Weights must fit the network {model.name} ({' '.join(str(e).split())[:120]})",
-            path,
-            "Use the weights of that network",
+            f"Weights must fit the network {model.name} ({reason})", path, cure
         ) from None
 
+# %% ../../nbs/6_networks/64_weights.ipynb #x-array-shapes
+_LARGEST_GB = 4.0  # a larger file is not read
+_CURE = "Use a file that was written by save_weights"
 
-def array_shapes(
-    path: str | Path,  # an existing file
-) -> list[tuple[int, ...]]:  # shapes of all arrays of a weights file
-    "Raises `WorkError` for what is no HDF5 file of plain arrays."
-    path = Path(path)
-    cure = "Use a file that was written by save_weights"
-    if path.stat().st_size > LARGEST_GB * 1e9:
+
+def _array_shapes(path):
+    "Shapes of all arrays of a weights file. Raises `WorkError` for what holds anything else."
+    size_gb = path.stat().st_size / 1e9
+    if size_gb > _LARGEST_GB:
         raise WorkError(
-            f"A weights file must not exceed {LARGEST_GB:g} GB",
-            f"{path.stat().st_size / 1e9:.1f} GB",
-            cure,
+            f"A weights file must not exceed {_LARGEST_GB:g} GB", f"{size_gb:.1f} GB", _CURE
         )
     if not h5py.is_hdf5(path):
         raise WorkError(
             "Weights must be HDF5 arrays; pickled objects, archives and programs are not read",
             f"{path} ({_kind(path)})",
-            cure,
+            _CURE,
         )
-    shapes: list[tuple[int, ...]] = []
-
-    def look(group: h5py.Group, where: str) -> None:
-        for name in group:
-            item = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
-            if item is None or not (
-                isinstance(item, h5py.Group)
-                or (item.dtype.kind in "fiub" and not item.is_virtual and not item.external)
-            ):
-                raise WorkError(
-                    "A weights file may hold plain arrays of numbers only",
-                    f"{where}/{name} in {path}",
-                    cure,
-                )
-            if isinstance(item, h5py.Group):
-                look(item, f"{where}/{name}")
-            else:
-                shapes.append(tuple(item.shape))
-
     try:
         with h5py.File(path, "r") as f:
-            look(f, "")
+            shapes = list(_plain_shapes(f, path))
     except (OSError, RuntimeError, KeyError) as e:
+        reason = _reason(e) if isinstance(e, OSError) else type(e).__name__
+        raise WorkError("A weights file must be readable", f"{path} ({reason})", _CURE) from None
+    # a small file may hold huge compressed arrays; 2 bytes a number is the least that is written
+    if sum(int(np.prod(s, dtype=np.int64)) for s in shapes) * 2 > _LARGEST_GB * 1e9:
         raise WorkError(
-            "A weights file must be readable",
-            f"{path} ({_reason(e) if isinstance(e, OSError) else type(e).__name__})",
-            cure,
-        ) from None
-    if sum(int(np.prod(s, dtype=np.int64)) for s in shapes) > LARGEST_GB * 1e9 / 2:
-        raise WorkError(
-            f"A weights file must not unpack to more than {LARGEST_GB:g} GB", path, cure
+            f"A weights file must not unpack to more than {_LARGEST_GB:g} GB", path, _CURE
         )
     return shapes
+
+# %% ../../nbs/6_networks/64_weights.ipynb #x-plain-shapes
+def _plain_shapes(group, path):
+    "Yields the shapes below a group; nothing but arrays inside of the file is followed."
+    for name in group:
+        link = group.get(name, getlink=True)
+        item = group[name] if isinstance(link, h5py.HardLink) else None
+        if isinstance(item, h5py.Group):
+            yield from _plain_shapes(item, path)
+        elif isinstance(item, h5py.Dataset) and _is_plain(item):
+            yield tuple(item.shape)
+        else:
+            raise WorkError(
+                "A weights file may hold plain arrays of numbers only",
+                f"{group.name.rstrip('/')}/{name} in {path}",
+                _CURE,
+            )
+
+
+def _is_plain(dataset):
+    return dataset.dtype.kind in "fiub" and not dataset.is_virtual and not dataset.external
 
 
 def _kind(path):
     "What a file looks like by its first bytes."
-    with contextlib.suppress(OSError), open(path, "rb") as f:
-        start = f.read(4)
-        if start[:2] == b"PK":
-            return "a zip archive, such as a .keras or PyTorch file"
-        if start[:1] == b"\x80":
-            return "a pickle"
+    start = path.read_bytes()[:4]
+    if start.startswith(b"PK"):
+        return "a zip archive, such as a .keras or PyTorch file"
+    if start.startswith(b"\x80"):
+        return "a pickle"
     return "not HDF5"
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-load-network
@@ -276,7 +332,7 @@ def load_network(
     path = Path(path)
     if not path.exists():
         raise RequestError("A model must exist", path, "Check the path, or train the model first")
-    file = path / f"{which}{ENDING}" if path.is_dir() else path
+    file = path / f"{which}{_ENDING}" if path.is_dir() else path
     _must_end(file)
     card = read_card(file.parent)
     model = build_network(Network(**card["network"]))

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Train the network in the box: simulate scenes, train, fine-tune, choose on validation scenes, and pack weights and card into insar_seg/box.
+"""Train the network that comes with the package: simulate, train, fine-tune, choose, pack.
 
-usage: train_box.py WORK ARCHIVE [--splits nbs/findings/leaderboard/twin_splits.csv] [--scenes 3500] [--steps 2000] [--fine 4600] [--last 4000] [--workers 2] [--only STAGE]
-       train_box.py WORK ARCHIVE --experiments [--minutes 1.5]
+usage: train_pretrained.py WORK ARCHIVE [--splits nbs/findings/leaderboard/twin_splits.csv]
+           [--scenes 3500] [--steps 2000] [--fine 4600] [--last 4000] [--workers 2] [--only STAGE]
+       train_pretrained.py WORK ARCHIVE --experiments [--minutes 1.5]
 
-WORK is a folder for intermediate files (1 MB a scene), ARCHIVE the simulated twin (insar-seg simulate --profile twin). Stages, each skipped where its result is there: pool, archive, train, fine, last, choose.
-The twin's test scenes are not opened. The log of the training goes to nbs/findings/results/box_training.json; with --experiments nbs/findings/results/box_experiments.json compares networks and inputs that were trained for
-the same time.
+WORK is a folder for intermediate files (1 MB a scene), ARCHIVE the simulated twin (insar-seg
+simulate --profile twin). Stages, each skipped where its result is there: pool, archive, train,
+fine, last, choose. The twin's test scenes are not opened. The log of the training goes to
+nbs/findings/results/box_training.json; with --experiments nbs/findings/results/box_experiments.json
+compares networks and inputs that were trained for the same time.
 """
 
 import argparse
@@ -114,7 +117,7 @@ def read_archive(folder, archive, splits):
         phase, coherence = to_model(grid, scene.phase, scene.coherence)
         down, across = (overlap(n, m) for n, m in zip(grid.shape, grid.coarse))
 
-        def most(mask):
+        def most(mask, down=down, across=across):
             return (across @ (down @ mask.astype(F)).T).T >= 0.5
 
         made = encode(
@@ -523,7 +526,7 @@ def choose(work, archive, splits, predictor):
                 threshold,
                 1.0,
                 0.0,
-                lambda a, b, c, d: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]),
+                lambda a, b, c, d, scene=scene: (scene.phase[a:b, c:d], scene.coherence[a:b, c:d]),
             )
             areas_of.append((areas, bool(masks.visible.any())))
             known = {}
@@ -633,11 +636,11 @@ def kept_pixels(pieces, km2, mean):
 
 
 def pack(model, work, mapping, training, data):
-    "Weights in half precision and card into insar_seg/box."
+    "Weights in half precision and card into insar_seg/weights."
     from insar_seg.networks.build import Network
     from insar_seg.networks.weights import model_card, save_weights, write_card
 
-    out = ROOT / "insar_seg/box"
+    out = ROOT / "insar_seg/weights"
     out.mkdir(exist_ok=True)
     card = model_card(Network("compact", "cos_sin_coherence"), data, training)
     card["mapping"] = {
