@@ -35,9 +35,9 @@ from insar_seg.maps.areas import (
     write_mask,
 )
 from .picture import draw_map, show_map
-from .predictor import BOX, RULES, combined, load_predictor
+from .predictor import BOX, RULES, Predictor, combined, load_predictor
 from .webmap import write_html, write_stac
-from .windows import Predictor, map_source
+from .windows import map_source
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
