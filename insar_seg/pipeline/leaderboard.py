@@ -87,13 +87,11 @@ def read_prediction(
     missing = ~np.isfinite(values)
     if nodata is not None and np.isfinite(nodata):
         missing |= band == nodata
-    low = np.min(values[~missing], initial=0)
-    high = np.max(values[~missing], initial=0)
-    if low < -1e-6 or high > 1 + 1e-6:
-        low = np.min(values[~missing])
+    known = values[~missing]
+    if len(known) and (known.min() < -1e-6 or known.max() > 1 + 1e-6):
         raise RequestError(
             "Probabilities must lie within 0 and 1",
-            f"{path} spans {low:.4g} to {high:.4g}",
+            f"{path} spans {known.min():.4g} to {known.max():.4g}",
             "Give probabilities, not logits, classes or percent; tag the no-data value",
         )
     return np.clip(np.where(missing, np.float32(np.nan), values), 0, 1)
