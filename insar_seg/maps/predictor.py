@@ -123,7 +123,7 @@ def at_scales(
 
     return mean_of_looks
 
-
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-calibrated-code
 def calibrated(
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray],  # as `at_scales`
     calibrator: Calibrator | None,  # None changes nothing
@@ -157,7 +157,7 @@ def mapping_of(
         "overlap": min(patches.overlap, 0.9),
     }
 
-
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-from-card
 def predictor_from_card(
     name: str,  # of the predictor
     card: dict,  # of `model_card`
@@ -206,7 +206,7 @@ def predictor_from_card(
         card,
     )
 
-
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-batch
 def batch_of(size_px: int) -> int:  # side of a window, pixels
     "How many windows are predicted at once: half a million pixels, one window at least."
     return max(1, 2**19 // size_px**2)
@@ -259,7 +259,7 @@ def load_predictor(
         name, card, _network_function(network, card), version, tuple(test_time_sets), threshold
     )
 
-
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-network-function
 def _network_function(network, card):
     "Function of windows (phase, coherence) to probability (N, S, S) by a Keras network."
     from insar_seg.networks.training import predict

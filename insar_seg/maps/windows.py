@@ -190,7 +190,7 @@ def to_model(
     missing = ~enough | (share <= 1e-6)
     return mean_phase, np.where(missing, np.nan, mean_coherence).astype(np.float32)
 
-
+# %% ../../nbs/8_maps/81_windows.ipynb #x-mean-phase
 def _mean_phase(angle, weight, mean):
     "Phase of the weighted mean phasor, in [-pi, pi)."
     phase = np.arctan2(mean(np.sin(angle) * weight), mean(np.cos(angle) * weight))
@@ -391,7 +391,7 @@ def _hand_over(feed, done, first, sink, strip_px):
         done.drop(grid.coarse_rows(ready, ready + 1)[0])
     return ready
 
-
+# %% ../../nbs/8_maps/81_windows.ipynb #x-map-array
 def map_array(
     scene: Interferogram,
     predictor: WindowModel,

@@ -46,29 +46,24 @@ from insar_seg.pipeline.scoring import (
 )
 
 # %% auto #0
-__all__ = ['find_prediction', 'read_prediction', 'simulated_baselines', 'Contestant', 'model_contestant', 'raster_contestant',
-           'select_pairs', 'evaluate_predictions', 'Contest', 'leaderboard']
+__all__ = ['simulated_baselines', 'Contestant', 'select_pairs', 'evaluate_predictions', 'Contest', 'leaderboard']
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-find-prediction
-def find_prediction(
-    folder: str | Path,
-    pair: Pair,
-    dates_once: bool,  # no other frame of the archive has these dates
-) -> Path | None:
-    "Where a folder holds the prediction of a pair; None if it does not."
+def _find_prediction(folder, pair, dates_once):
+    """Where a folder holds the prediction of a pair; None if it does not. Its dates alone name it
+    where no other frame of the archive has them.
+    """
     stems = [f"{pair.frame}/{pair.pair}", f"{pair.frame}_{pair.pair}"]
     if dates_once:
         stems.append(pair.pair)
     paths = [Path(folder) / f"{s}{end}" for s in stems for end in (".probability.tif", ".tif")]
     return next((path for path in paths if path.is_file()), None)
 
-
-def read_prediction(
-    path: str | Path,  # GeoTIFF of probability 0 to 1, or of a 0/1 mask
-    like: Interferogram,  # its scene
-) -> np.ndarray:  # (H, W) float32 probability, NaN = no prediction
-    """Raises `RequestError` for another grid or values that are no probabilities, `WorkError` for a
-    damaged file.
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-read-prediction
+def _read_prediction(path, like):
+    """(H, W) float32 of a GeoTIFF on the grid of its scene, NaN = no prediction. Raises
+    `RequestError` for another grid or values that are no probabilities, `WorkError` for a damaged
+    file.
     """
     band, crs, transform, nodata = read_band(path)
     cure = "Write it on the grid of the wrapped phase"
@@ -135,12 +130,8 @@ class Contestant:
     model: str | None = None  # the network, as it was asked for
     predictions: str | None = None  # or the folder of rasters
 
-
-def model_contestant(
-    model: str | Path,  # pretrained, or a trained network's folder or weights file
-    folder: Path,  # its maps are written to `maps/` in it
-    threshold: float | None,  # None: the card's
-) -> Contestant:
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-contestants
+def _model_contestant(model, folder, threshold):
     "A trained network, which leaves its maps in `folder`. Raises as `load_predictor`."
     predictor = load_predictor(model, threshold=threshold)
 
@@ -151,11 +142,7 @@ def model_contestant(
     return Contestant(predictor.name, target, predictor.threshold, predict, model=str(model))
 
 
-def raster_contestant(
-    predictions: str | Path,  # folder of probability rasters
-    archive: Archive,
-    threshold: float | None,  # None: 0.5
-) -> Contestant:
+def _raster_contestant(predictions, archive, threshold):
     "A folder of predictions. Raises `RequestError` if it does not exist."
     if not Path(predictions).is_dir():
         raise RequestError(
@@ -164,8 +151,8 @@ def raster_contestant(
     dates = pd.Series([x.pair for x in archive.pairs]).value_counts()
 
     def predict(pair, scene):
-        path = find_prediction(predictions, pair, dates[pair.pair] == 1)
-        return None if path is None else read_prediction(path, scene)
+        path = _find_prediction(predictions, pair, dates[pair.pair] == 1)
+        return None if path is None else _read_prediction(path, scene)
 
     name = Path(predictions).resolve().name
     cut = 0.5 if threshold is None else threshold
@@ -203,7 +190,7 @@ def select_pairs(
         )
     return [known[k] for k in units], {k: unit or events[k] for k, unit in units.items()}
 
-
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-splits-table
 def _splits_table(path):
     "A splits.csv with the columns frame, pair, split, unit (empty where it has none)."
     if not path.is_file():
@@ -254,9 +241,9 @@ def evaluate_predictions(
         profile = profile_from_dict({"base": "quick", "name": "evaluate"})
         run = Run(folder, profile, quiet=quiet)
         if predictions is None:
-            contestant = model_contestant(model, folder, threshold)
+            contestant = _model_contestant(model, folder, threshold)
         else:
-            contestant = raster_contestant(predictions, source, threshold)
+            contestant = _raster_contestant(predictions, source, threshold)
         masks_stage(run, source, pairs=pairs)
         rival = dataclasses.replace(
             contestant, name=name or contestant.name, target=target or contestant.target
@@ -280,7 +267,7 @@ def _known(folder, archive, units, key):
     "One scene, read again."
     return next(known_scenes(folder, archive, {key: units[key]}))
 
-
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-check-request
 def _check_request(model, predictions, target, threshold):
     "Raises `RequestError` for what cannot be meant."
     if (model is None) == (predictions is None):
@@ -376,7 +363,7 @@ def _result(contest, scores, archive, n_boot) -> dict:
         "ranking": order,
     }
 
-
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-write-files
 def _write(folder, scores, result):
     "scores.json, scenes.csv and the curves; the numbers first."
     write_text(folder / "scores.json", json.dumps(result, indent=1, allow_nan=False))
@@ -411,7 +398,7 @@ def leaderboard(
         for key, rows in tables.items()
     }
 
-
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-leader-row
 def _leader_row(r, name):
     "What a leaderboard tells of one name."
     s = r["scores"][name]

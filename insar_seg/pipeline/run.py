@@ -48,10 +48,9 @@ _MODULE_NAME = re.compile(r"(?:insar_seg)?\.?(\w+(?:\.\w+)*)(?::\w+)?")
 class _Source:
     "A module's statements, and where the names that it imports come from."
 
-    def __init__(self, root, module):
+    def __init__(self, root, module, text):
         self.root, self.module = root, module
-        path = root / f"{module.replace('.', '/')}.py"
-        self.body = _syntax(path.read_text(encoding="utf-8"))
+        self.body = _syntax(text)
         self.defined = {}
         self.imports = {}
         for statement in self.body:
@@ -91,8 +90,7 @@ class _Source:
                 return self.module_of(name), ""
         return ("", text) if text in _data_files(self.root) else None
 
-
-@lru_cache(256)
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-syntax
 def _syntax(text):
     "The statements of a source, without docstrings."
     tree = ast.parse(text)
@@ -131,6 +129,7 @@ def code_parts(
     "The code a function depends on. Raises `WorkError` for a function that does not exist."
     root = Path(root or importlib.import_module("insar_seg").__path__[0]).resolve()
     parts = {}
+    sources = {}
     todo = [tuple(entry.rsplit(".", 1))]
     while todo:
         module, name = todo.pop()
@@ -142,14 +141,29 @@ def code_parts(
             data = _data_files(root)[name].read_bytes()
             parts[module, name] = hashlib.sha256(data).hexdigest()
             continue
-        source = _Source(root, module)
-        nodes = source.body if not name else source.defined.get(name)
-        if nodes is None:
-            raise WorkError("Code must exist", f"{module}.{name}", "Correct the stage's entry")
-        text = "".join(ast.dump(n) for n in nodes if "__all__" not in _names_of(n))
-        parts[module, name] = hashlib.sha256(text.encode()).hexdigest()
-        todo += _uses(source, nodes, whole=not name)
+        if module not in sources:
+            path = root / f"{module.replace('.', '/')}.py"
+            sources[module] = _source(root, module, path.read_text(encoding="utf-8"))
+        parts[module, name], uses = _part(sources[module], name)
+        todo += uses
     return parts
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-part
+# a source is parsed, and a part of it followed, once in a process as long as its text stays
+@lru_cache(512)
+def _source(root, module, text):
+    return _Source(root, module, text)
+
+
+@lru_cache(4096)
+def _part(source, name):
+    "(hash, (module, name) of all it uses) of a definition; without a name: of the whole module."
+    nodes = source.defined.get(name) if name else source.body
+    if nodes is None:
+        raise WorkError("Code must exist", f"{source.module}.{name}", "Correct the stage's entry")
+    text = "".join(ast.dump(n) for n in nodes if "__all__" not in _names_of(n))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return digest, tuple(dict.fromkeys(_uses(source, nodes, whole=not name)))
 
 
 def _uses(source, nodes, whole):
@@ -161,15 +175,21 @@ def _uses(source, nodes, whole):
             place = source.named_in(node.value)
             if place:
                 yield place
+        elif isinstance(node, ast.Attribute) and not whole:
+            # a name of a module that was imported as a whole
+            module, name = source.imports.get(getattr(node.value, "id", ""), ("", ""))
+            if module and not name:
+                yield module, node.attr
         elif isinstance(node, ast.Name) and not whole:
-            if node.id in source.imports:
-                yield source.imports[node.id]
+            module, name = source.imports.get(node.id, ("", ""))
+            if name:
+                yield module, name
             elif node.id in source.defined:
                 yield source.module, node.id
     if not whole and "*" in source.defined:
         yield source.module, "*"
 
-
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-code-sum
 def code_key(
     entry: str,  # as `code_parts`
     root: str | Path | None = None,
@@ -257,12 +277,12 @@ REGISTRIES = {
 def open_profile(
     name_or_path: str | Path,  # quick, twin, paper, or a .toml file
 ) -> Profile:
-    "A profile whose names are all known. Raises `RequestError` as `load_profile` and `check_names`."
+    "A profile whose names are all known. Raises as `load_profile` and `check_names`."
     return check_names(load_profile(name_or_path))
 
 
 def check_names(profile: Profile) -> Profile:  # the same
-    "Raises `RequestError` for a network, encoding, augmentation, loss or test-time set without code."
+    "Raises `RequestError` for a network, encoding, loss or the like that has no code."
     for key, place in REGISTRIES.items():
         module, registry = place.split(":")
         known = list(getattr(importlib.import_module(f"insar_seg.{module}"), registry))
@@ -338,7 +358,7 @@ def masks_stage(
         "pipeline.run.write_truth",
     )
 
-
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-file-marks
 def file_marks(
     files: Iterable[Path],
     root: Path,  # that their names are relative to
@@ -399,7 +419,7 @@ def _footprint(scene):
     )
     return dict(zip(("west", "south", "east", "north"), part.bounds_lonlat))
 
-
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-read-truth
 def read_truth(folder: str | Path) -> pd.DataFrame:  # of `masks_stage`  # a row a pair
     "masks.csv: event_id, frame, pair, masks (their source), known, hidden, pixel_m, footprint."
     return pd.read_csv(
@@ -445,7 +465,7 @@ def read_splits(
         keep_default_na=False,
     )
 
-
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-patch-rows
 def patch_rows(
     index: pd.DataFrame,  # of `open_run`
     experiment: str,  # margin or visible

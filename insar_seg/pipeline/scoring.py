@@ -25,62 +25,18 @@ from insar_seg.core.base import (
     write_text,
 )
 from ..core.profile import Profile
-from insar_seg.evaluation.baselines import (
-    BASELINES,
-    Baselines,
-    all_negative,
-    all_positive,
-    fit_baselines,
-)
-from insar_seg.evaluation.benchmark import (
-    SceneScores,
-    classes_of,
-    gallery_rows,
-    score_scene,
-    scores_of,
-)
-from insar_seg.evaluation.curves import (
-    BINS,
-    best_edge,
-    ece,
-    fit_isotonic,
-    fit_temperature,
-    histogram,
-    plot_curves,
-    recalibrated,
-)
-from insar_seg.evaluation.difficulty import (
-    by_stratum,
-    detection_limit,
-    plot_detection,
-    scene_facts,
-    small_multiples,
-)
+from ..evaluation import benchmark, curves, difficulty, pixels
+from ..evaluation.baselines import BASELINES, Baselines, fit_baselines
+from ..evaluation.benchmark import SceneScores
 from ..evaluation.margin import dilation_radius, margin_row, margin_summary
-from insar_seg.evaluation.pixels import (
-    COUNTS,
-    LABELS,
-    SCORES,
-    counts,
-    iou,
-    paired_differences,
-    ranking,
-    summary,
-)
+from ..evaluation.pixels import COUNTS, LABELS
 from ..interferograms.archive import Archive, Pair
 from ..interferograms.interferogram import Interferogram, read_band, write_raster
 from ..maps.ensemble import MEMBERS, Combiner, disagreement, fitted_ensembles
 from ..maps.predictor import Predictor, load_predictor, mapping_of
 from ..maps.windows import Grid, bring_back, map_array, map_coarse, to_model, to_scene
 from ..masks.definitions import Masks
-from insar_seg.pipeline.report import (
-    figure,
-    figure_disagreement,
-    figure_gallery,
-    figure_patches,
-    legend_below,
-    save_figure,
-)
+from . import report
 from insar_seg.pipeline.run import (
     Run,
     code_key,
@@ -96,12 +52,10 @@ from insar_seg.pipeline.run import (
 )
 
 # %% auto #0
-__all__ = ['COMBINED', 'MAPPING_CODE', 'HARD', 'LIMITS', 'WORST_FACTS', 'predictions_path', 'keep_predictions',
-           'patch_predictions', 'baseline_maps', 'References', 'thin', 'study_baselines', 'study_references', 'Scored',
-           'patch_scores', 'evaluate_stage', 'scene_path', 'keep_maps', 'read_maps', 'maps_key', 'map_scenes',
-           'write_map', 'raster_map', 'KnownScene', 'known_scenes', 'scenes_of', 'score_maps', 'scene_scores',
-           'write_scenes', 'curves_figure', 'gallery_figure', 'Fitted', 'fit_scenes', 'margin_question', 'hardness',
-           'worst', 'scene_figures', 'scene_results']
+__all__ = ['COMBINED', 'MAPPING_CODE', 'HARD', 'LIMITS', 'predictions_path', 'keep_predictions', 'baseline_maps', 'References',
+           'study_references', 'Scored', 'patch_scores', 'evaluate_stage', 'read_maps', 'map_scenes', 'write_map',
+           'raster_map', 'KnownScene', 'known_scenes', 'scenes_of', 'score_maps', 'scene_scores', 'write_scenes',
+           'curves_figure', 'gallery_figure', 'Fitted', 'scene_results']
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-patch-predictions
 def predictions_path(
@@ -123,15 +77,10 @@ def keep_predictions(
     with atomic_path(path) as tmp, open(tmp, "wb") as f:
         np.save(f, probability.astype(np.float16), allow_pickle=False)
 
-
-def patch_predictions(
-    run: Run,
-    name: str,  # network
-    experiment: str,  # margin or visible
-    split: str,  # validation or test
-) -> np.ndarray:  # (N, S, S) float32 probability
-    """A network's probabilities of a split's patches; predicted with its stored weights where they
-    are not there yet. Raises `WorkError` for another number of patches.
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-patch-predictions-read
+def _patch_predictions(run, name, experiment, split):
+    """(N, S, S) float32: a network's probabilities of a split's patches; predicted with its stored
+    weights where they are not there yet. Raises `WorkError` for another number of patches.
     """
     path = predictions_path(run, name, experiment, split)
     store, index, _ = open_run(run)
@@ -172,12 +121,12 @@ def baseline_maps(
     for name, coarse in baselines.maps(*to_model(grid, scene.phase, scene.coherence)).items():
         fine = to_scene(grid, np.asarray(coarse, np.float32))
         maps[name] = np.where(scene.valid, np.nan_to_num(fine), np.float32(np.nan))
-    return maps | {
-        "all_positive": all_positive(scene.phase),
-        "all_negative": all_negative(scene.phase),
-    }
+    # the two that look at nothing but where data is have no other grid
+    maps["all_positive"] = np.where(scene.valid, np.float32(1), np.float32(np.nan))
+    maps["all_negative"] = np.where(scene.valid, np.float32(0), np.float32(np.nan))
+    return maps
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-references-class
 @dataclass(frozen=True)
 class References:
     "The ensembles and baselines of one experiment, fitted, for patches and whole scenes alike."
@@ -188,29 +137,13 @@ class References:
     def maps(
         self,
         networks: dict,  # name -> (..., H, W) probability
-        phase: np.ndarray,  # (..., H, W) wrapped phase on the same grid, NaN = no data
-        # (..., H, W) 0 to 1, NaN = unknown; None: there is none
-        coherence: np.ndarray | None = None,
+        simple: dict,  # name of a baseline -> its maps on the same grid
     ) -> dict:  # networks, then ensembles, then baselines
         "Everything that is scored, in the order of the tables."
-        simple = self.baselines.maps(phase, coherence)
-        return {**networks, **self.combiner.maps(networks), **simple}
-
-    def scene_maps(
-        self,
-        networks: dict,  # name -> (H, W) probability on the scene's own grid
-        scene: Interferogram,
-        pixel_m: float,  # pixel size that the baselines were fitted at, metres
-    ) -> dict:  # networks, then ensembles, then baselines
-        "The same for a whole scene on its own grid."
-        simple = baseline_maps(self.baselines, scene, pixel_m)
         return {**networks, **self.combiner.maps(networks), **simple}
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-fit-references
-def thin(
-    rows: np.ndarray,  # (N,)
-    most: int,  # 1 or more
-) -> np.ndarray:  # (at most `most`,)
+def _thin(rows, most):
     "At most `most` of the rows, evenly spread."
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
 
@@ -224,14 +157,10 @@ def _patches(run, experiment, rows):
     return phase, known, take(store[experiment], rows), ignored(store, rows, phase)
 
 
-def study_baselines(
-    run: Run,
-    experiment: str,  # margin or visible
-    most: int = 300,  # training patches
-) -> Baselines:
-    "The baselines, fitted on at most `most` training patches."
+def _study_baselines(run, experiment):
+    "The baselines, fitted on at most 300 training patches."
     _, index, _ = open_run(run)
-    rows = thin(patch_rows(index, experiment, "train"), most)
+    rows = _thin(patch_rows(index, experiment, "train"), 300)
     phase, coherence, truth, skip = _patches(run, experiment, rows)
     return fit_baselines(phase, truth, skip, coherence, seed=run.profile.seed)
 
@@ -244,9 +173,9 @@ def study_references(
     _, index, _ = open_run(run)
     rows = patch_rows(index, experiment, "validation")
     _, _, truth, skip = _patches(run, experiment, rows)
-    validation = {m: patch_predictions(run, m, experiment, "validation") for m in MEMBERS}
+    validation = {m: _patch_predictions(run, m, experiment, "validation") for m in MEMBERS}
     combiner = fitted_ensembles(validation, truth, skip, MEMBERS)
-    return References(combiner, study_baselines(run, experiment))
+    return References(combiner, _study_baselines(run, experiment))
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-score-all
 @dataclass(frozen=True)
@@ -260,17 +189,17 @@ class Scored:
     def counts(self, name: str, threshold: float) -> pd.DataFrame:  # a row an image
         "True and false positives and negatives of a name at a threshold."
         probability = [np.nan_to_num(m) for m in self.maps[name]]
-        return counts(list(self.truths), probability, list(self.ignores), threshold)
+        return pixels.counts(list(self.truths), probability, list(self.ignores), threshold)
 
     def histogram(self, name: str) -> np.ndarray:  # (2, BINS) int64: not affected, affected
         "Histogram of a name's probabilities in all images together."
-        total = np.zeros((2, BINS), np.int64)
+        total = np.zeros((2, curves.BINS), np.int64)
         for probability, truth, ignore in zip(self.maps[name], self.truths, self.ignores):
             classes = np.where(np.asarray(ignore) > 0, 255, np.asarray(truth) > 0)
-            total += histogram(probability, classes.astype(np.uint8), 2)
+            total += curves.histogram(probability, classes.astype(np.uint8), 2)
         return total
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-patch-scores
 def patch_scores(
     validation: Scored,
     test: Scored,  # the same names
@@ -280,16 +209,18 @@ def patch_scores(
     "Scores at the profile's threshold, and what the validation images choose."
     e = profile.evaluation
     tables = {n: test.counts(n, e.threshold) for n in test.maps}
-    order = ranking(tables, units, n_boot=e.bootstrap, seed=profile.seed)
+    order = pixels.ranking(tables, units, n_boot=e.bootstrap, seed=profile.seed)
     scores = {}
     for n, table in tables.items():
         negative, positive = validation.histogram(n)
-        threshold, value = best_edge(negative, positive)
-        scores[n] = summary(table, units, profile.training.batch_size, e.bootstrap, profile.seed)
+        threshold, value = curves.best_edge(negative, positive)
+        scores[n] = pixels.summary(
+            table, units, profile.training.batch_size, e.bootstrap, profile.seed
+        )
         scores[n]["chosen"] = {
             "threshold": threshold,
             "validation_iou": value,
-            "micro_iou": float(iou(test.counts(n, threshold).sum())),
+            "micro_iou": float(pixels.iou(test.counts(n, threshold).sum())),
         }
         scores[n]["ece"] = _calibration_errors(negative, positive, *test.histogram(n))
         scores[n]["against_best"] = {
@@ -297,20 +228,22 @@ def patch_scores(
         }
     return scores
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-calibrators
 def _calibrators(negative, positive):
     "kind -> calibrator, fitted on the histograms of validation images."
     return {
-        "temperature": fit_temperature(negative, positive),
-        "isotonic": fit_isotonic(negative, positive),
+        "temperature": curves.fit_temperature(negative, positive),
+        "isotonic": curves.fit_isotonic(negative, positive),
     }
 
 
 def _calibration_errors(negative, positive, test_negative, test_positive):
     "Expected calibration error of test images: raw, and after each calibrator."
-    errors = {"raw": float(ece(test_negative, test_positive))}
+    errors = {"raw": float(curves.ece(test_negative, test_positive))}
     for kind, calibrator in _calibrators(negative, positive).items():
-        errors[kind] = float(ece(*recalibrated(test_negative, test_positive, calibrator)))
+        errors[kind] = float(
+            curves.ece(*curves.recalibrated(test_negative, test_positive, calibrator))
+        )
     return errors
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-evaluate-stage
@@ -326,8 +259,9 @@ def evaluate_stage(
     for split in ("validation", "test"):
         rows = patch_rows(index, experiment, split)
         phase, coherence, truth, skip = _patches(run, experiment, rows)
-        networks = {n: patch_predictions(run, n, experiment, split) for n in names}
-        sides[split] = Scored(references.maps(networks, phase, coherence), truth, skip)
+        networks = {n: _patch_predictions(run, n, experiment, split) for n in names}
+        simple = references.baselines.maps(phase, coherence)
+        sides[split] = Scored(references.maps(networks, simple), truth, skip)
     table = index.set_index("patch").loc[rows]
     _figure(run, experiment, names, table, phase, sides["test"])
     return patch_scores(sides["validation"], sides["test"], table.unit.tolist(), run.profile)
@@ -338,7 +272,7 @@ def _figure(run, experiment, names, table, phase, test):
     kinds = [np.flatnonzero(table.kind == k)[:n] for k, n in (("fringes", 24), ("background", 6))]
     shown = np.concatenate(kinds)
     shown = shown[:: max(1, len(shown) // 6)][:7]
-    figure_patches(
+    report.figure_patches(
         run.folder / "figures" / f"test_patches_{experiment}.png",
         phase[shown],
         test.truths[shown],
@@ -347,29 +281,18 @@ def _figure(run, experiment, names, table, phase, test):
     )
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-scene-path
-def scene_path(
-    run: Run,
-    experiment: str,  # margin or visible
-    name: str,  # network
-    frame: str,
-    pair: str,
-) -> Path:
+def _scene_path(run, experiment, name, pair):
     "Where a run keeps a network's maps of a scene."
-    return run.folder / "predictions" / "scenes" / experiment / name / f"{frame}_{pair}.npz"
+    file = f"{pair.frame}_{pair.pair}.npz"
+    return run.folder / "predictions" / "scenes" / experiment / name / file
 
 
-def keep_maps(
-    path: Path,  # of `scene_path`
-    maps: dict,  # map, and test-time versions by name -> (h, w) float32 on the network's grid
-    pixel_m: float | None,  # of that grid, metres; None: the scene's own
-    key: str,  # of `maps_key`
-) -> None:
-    "Write the maps of a scene, whole or not at all."
-    pixel = np.nan if pixel_m is None else pixel_m
+def _keep_maps(path, maps, pixel_m, key):
+    "Write the maps of a scene on a network's grid, and their key, whole or not at all."
     with atomic_path(path) as tmp, open(tmp, "wb") as f:
-        np.savez_compressed(f, key=np.array(key), pixel_m=np.array(pixel), **maps)
+        np.savez_compressed(f, key=np.array(key), pixel_m=np.array(pixel_m), **maps)
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-read-maps
 def read_maps(
     run: Run,
     experiment: str,  # margin or visible
@@ -385,7 +308,7 @@ def read_maps(
         names = models.names if experiment == "margin" else models.visible_names
     maps: dict[str, np.ndarray] = {}
     for name in names:
-        path = scene_path(run, experiment, name, pair.frame, pair.pair)
+        path = _scene_path(run, experiment, name, pair)
         try:
             with np.load(path, allow_pickle=False) as f:
                 stored = {k: f[k] for k in f.files if k not in ("key", "pixel_m")}
@@ -398,7 +321,7 @@ def read_maps(
             ) from None
         for version, values in stored.items():
             full = name if version == "map" else f"{name}+{version}"
-            maps[full] = bring_back(scene, values, None if np.isnan(pixel) else pixel)
+            maps[full] = bring_back(scene, values, pixel)
     return maps
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-map-scenes
@@ -406,11 +329,7 @@ def read_maps(
 MAPPING_CODE = "maps.predictor.load_predictor"
 
 
-def maps_key(
-    run: Run,
-    experiment: str,  # margin or visible
-    name: str,  # network, trained
-) -> str:  # fingerprint
+def _maps_key(run, experiment, name):
     "What the maps of a network depend on: its weights, its card, the test-time sets, the code."
     from insar_seg.networks.weights import read_card
 
@@ -434,7 +353,7 @@ def _key_of(path):
     except (OSError, ValueError, KeyError):
         return None
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-map-scenes-work
 def map_scenes(
     run: Run,
     archive: Archive,
@@ -448,27 +367,30 @@ def map_scenes(
     with silent_start():
         import keras
 
-    key = maps_key(run, experiment, name)
+    key = _maps_key(run, experiment, name)
+    pairs = {x.key: x for x in archive.pairs}
     scenes = read_splits(run)
     todo = []
     for row in scenes[scenes.split.isin(splits)].itertuples():
-        path = scene_path(run, experiment, name, row.frame, row.pair)
+        pair = pairs[f"{row.frame}/{row.pair}"]
+        path = _scene_path(run, experiment, name, pair)
         if _key_of(path) != key:
-            todo.append((row, path))
+            todo.append((pair, path, row.split))
     if not todo:
         return
     # the networks of before are not needed any more
     keras.backend.clear_session()
     load = partial(load_predictor, model_folder(run.folder, name, experiment))
-    predictors = {"map": load()}
-    if experiment == "margin" and name in MEMBERS:
-        predictors |= {kind: load((kind,)) for kind in run.profile.evaluation.test_time}
-    pairs = {x.key: x for x in archive.pairs}
-    for row, path in run.bar(todo):
-        scene = pairs[f"{row.frame}/{row.pair}"].read()
-        wanted = predictors if row.split == "test" else {"map": predictors["map"]}
-        maps = {kind: map_coarse(scene, p) for kind, p in wanted.items()}
-        keep_maps(path, maps, predictors["map"].pixel_m, key)
+    plain = load()
+    versions = {}
+    if experiment == "margin" and name in MEMBERS and "test" in splits:
+        versions = {kind: load((kind,)) for kind in run.profile.evaluation.test_time}
+    for pair, path, split in run.bar(todo):
+        scene = pair.read()
+        maps = {"map": map_coarse(scene, plain)}
+        if split == "test":
+            maps |= {kind: map_coarse(scene, p) for kind, p in versions.items()}
+        _keep_maps(path, maps, plain.pixel_m, key)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-write-map
 def write_map(
@@ -486,7 +408,7 @@ def write_map(
     mask = np.where(np.isnan(values), 255, values > threshold).astype(np.uint8)
     write_raster(f"{stem}.mask.tif", mask, scene, nodata=255, threshold=threshold, **tags)
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-raster-map
 def raster_map(
     stem: str | Path,  # path without ending
     pair: Pair,
@@ -528,7 +450,7 @@ class KnownScene:
         "Pixels that no score counts: marked so by the masks, or without data."
         return (self.masks.ignore > 0) | ~self.scene.valid
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-known-scenes
 def known_scenes(
     folder: str | Path,  # of `masks_stage`
     archive: Archive,
@@ -564,7 +486,7 @@ def scenes_of(
     units = dict(zip(rows.frame + "/" + rows["pair"], rows.unit))
     return known_scenes(run.folder, archive, units, run.bar)
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-score-maps
 def score_maps(
     scenes: Iterable[KnownScene],
     # target (margin or visible) -> function of a `KnownScene` that gives name -> (H, W)
@@ -581,7 +503,7 @@ def score_maps(
             found = maps(s)
             if found is not None and s.masks is not None:
                 size = s.scene.pixel_m
-                rows = score_scene(s.masks, s.scene.valid, found, size, target, threshold)
+                rows = benchmark.score_scene(s.masks, s.scene.valid, found, size, target, threshold)
                 scores[target].add(about, *rows)
     return scores
 
@@ -605,17 +527,18 @@ def scene_scores(
     chosen = thresholds or {}
     fitted = calibrators or {}
     every = {
-        n: scores_of(scores, n, n_boot, seed, chosen.get(n), fitted.get(n)) for n in scores.names
+        n: benchmark.scores_of(scores, n, n_boot, seed, chosen.get(n), fitted.get(n))
+        for n in scores.names
     }
     tables = {n: scores.of(n) for n in scores.names}
     first = tables[scores.names[0]]
     if not (first.tp + first.fn).sum():
         return every, {}
     counted = {n: t[COUNTS] for n, t in tables.items()}
-    order = ranking(counted, first.unit, n_boot=n_boot, seed=seed)
+    order = pixels.ranking(counted, first.unit, n_boot=n_boot, seed=seed)
     return every, order.to_dict("index")
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-write-scenes
 def write_scenes(path: Path, table: pd.DataFrame) -> None:  # a row a scene and name
     "Write scenes.csv, six digits a number."
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
@@ -623,10 +546,10 @@ def write_scenes(path: Path, table: pd.DataFrame) -> None:  # a row a scene and 
 
 def curves_figure(path: Path, scores: SceneScores, names: Sequence) -> None:  # PNG file to write
     "Precision, recall, calibration over all thresholds, of some names."
-    fig, axes = figure(1, 4, (13, 3.8))
-    plot_curves(axes[0], {LABELS.get(n, n): scores.pooled(n) for n in names})
-    legend_below(fig, axes[0, 0])
-    save_figure(fig, path, 80)
+    fig, axes = report.figure(1, 4, (13, 3.8))
+    curves.plot_curves(axes[0], {LABELS.get(n, n): scores.pooled(n) for n in names})
+    report.legend_below(fig, axes[0, 0])
+    report.save_figure(fig, path, 80)
 
 
 def gallery_figure(
@@ -639,11 +562,11 @@ def gallery_figure(
     "The scenes that a score chooses, read once more."
     rows = scores.of(name)
     panels = []
-    for i, title in gallery_rows(rows):
+    for i, title in benchmark.gallery_rows(rows):
         s = known(f"{rows.frame[i]}/{rows['pair'][i]}")
         truth = getattr(s.masks, scores.target)
         panels.append((s.scene, truth, probability(s), f"{title}\n{s.pair.frame} {s.pair.pair}"))
-    figure_gallery(path, panels, scores.threshold)
+    report.figure_gallery(path, panels, scores.threshold)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-fit-scenes
 @dataclass(frozen=True)
@@ -664,24 +587,19 @@ class Fitted:
 
     def maps(self, run: Run, experiment: str, s: KnownScene) -> dict:  # name -> (H, W)
         "Everything that is scored of a scene."
-        networks = read_maps(run, experiment, s.pair, s.scene)
-        return self.references.scene_maps(networks, s.scene, self.pixel_m)
+        simple = baseline_maps(self.references.baselines, s.scene, self.pixel_m)
+        return self.references.maps(read_maps(run, experiment, s.pair, s.scene), simple)
 
-
-def fit_scenes(
-    run: Run,
-    archive: Archive,
-    experiment: str,  # margin or visible
-    most: int = 4000,  # pixels of a scene
-) -> Fitted:
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-fit-scenes-work
+def _fit_scenes(run, archive, experiment):
     "Fit on the validation scenes. Raises `WorkError` where they hold only one class."
-    baselines = study_baselines(run, experiment)
+    baselines = _study_baselines(run, experiment)
     pixel_m = mapping_of(run.profile.patches, read_splits(run).pixel_m.median())["pixel_m"]
     parts = []
     for s in scenes_of(run, archive, "validation"):
         maps = read_maps(run, experiment, s.pair, s.scene)
         maps |= baseline_maps(baselines, s.scene, pixel_m)
-        parts.append(_drawn_pixels(run, s, maps, experiment, most))
+        parts.append(_drawn_pixels(run, s, maps, experiment))
     truth = np.concatenate([t for _, t in parts])
     if truth.all() or not truth.any():
         raise WorkError(
@@ -693,23 +611,21 @@ def fit_scenes(
     members = {m: samples[m] for m in MEMBERS}
     combiner = fitted_ensembles(members, truth, np.zeros(truth.shape, bool), MEMBERS)
     samples |= combiner.maps(members)
-    hists = {n: histogram(p[None], truth[None].astype(np.uint8), 2) for n, p in samples.items()}
-    best = {n: best_edge(*h) for n, h in hists.items()}
-    return Fitted(
-        References(combiner, baselines),
-        pixel_m,
-        {n: threshold for n, (threshold, _) in best.items()},
-        {n: value for n, (_, value) in best.items()},
-        {n: _calibrators(*h) for n, h in hists.items()},
-    )
+    hists = {
+        n: curves.histogram(p[None], truth[None].astype(np.uint8), 2) for n, p in samples.items()
+    }
+    best = {n: curves.best_edge(*h) for n, h in hists.items()}
+    thresholds, values = ({n: b[i] for n, b in best.items()} for i in (0, 1))
+    calibrators = {n: _calibrators(*h) for n, h in hists.items()}
+    return Fitted(References(combiner, baselines), pixel_m, thresholds, values, calibrators)
 
 
-def _drawn_pixels(run, s, maps, experiment, most):
-    "(name -> (n,) probabilities, (n,) truth) of at most `most` pixels of a scene that count."
-    classes = classes_of(s.masks, s.scene.valid)
+def _drawn_pixels(run, s, maps, experiment):
+    "(name -> (n,) probabilities, (n,) truth) of at most 4000 pixels of a scene that count."
+    classes = benchmark.classes_of(s.masks, s.scene.valid)
     inside = np.flatnonzero(classes != 255)
     rng = rng_for(run.profile.seed, "scene pixels", s.pair.frame, s.pair.pair)
-    at = rng.choice(inside, min(most, len(inside)), replace=False)
+    at = rng.choice(inside, min(4000, len(inside)), replace=False)
     probabilities = {
         n: np.nan_to_num(np.asarray(m, np.float32)).ravel()[at] for n, m in maps.items()
     }
@@ -717,11 +633,7 @@ def _drawn_pixels(run, s, maps, experiment, most):
     return probabilities, classes.ravel()[at] >= (1 if experiment == "margin" else 2)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-margin-question
-def margin_question(
-    run: Run,
-    archive: Archive,
-    plan: dict,  # experiment -> names of its networks
-) -> dict:  # network -> dilation_factor, and what `margin_summary` gives
+def _margin_question(run, archive, plan):
     "Put the margin question to the members that were trained on both kinds of mask."
     both = [m for m in MEMBERS if all(m in plan.get(x, ()) for x in ("margin", "visible"))]
     factors = {m: _growth_factor(run, archive, m) for m in both}
@@ -734,29 +646,19 @@ def margin_question(
         margin = read_maps(run, "margin", s.pair, s.scene, both)
         visible = read_maps(run, "visible", s.pair, s.scene, both)
         for m in both:
-            row = margin_row(
-                s.masks.visible,
-                s.masks.margin,
-                s.ignored,
-                margin[m],
-                visible[m],
-                s.scene.pixel_m,
-                factors[m],
-                quiet.get(m),
-                e.threshold,
-            )
+            truth = (s.masks.visible, s.masks.margin, s.ignored)
+            found = (margin[m], visible[m], s.scene.pixel_m, factors[m], quiet.get(m))
+            row = margin_row(*truth, *found, e.threshold)
             about = {k: s.about[k] for k in ("event_id", "frame", "pair")}
             rows[m].append(about | row)
+    answered = {m: r for m, r in rows.items() if any(x["ring"] for x in r)}
+    resamples = (e.bootstrap, run.profile.seed)
     return {
-        m: {
-            "dilation_factor": factors[m],
-            **margin_summary(pd.DataFrame(r), e.bootstrap, run.profile.seed),
-        }
-        for m, r in rows.items()
-        if any(x["ring"] for x in r)
+        m: {"dilation_factor": factors[m], **margin_summary(pd.DataFrame(r), *resamples)}
+        for m, r in answered.items()
     }
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-growth-factor
 def _growth_factor(run, archive, name):
     """By how many of its own radii the visible prediction is grown to fit the margin masks of the
     validation scenes best.
@@ -800,38 +702,33 @@ HARD = (
 LIMITS = {"peak_los_mm": "largest displacement in line of sight, mm", "magnitude": "magnitude"}
 
 
-def hardness(
-    rows: pd.DataFrame,  # counts and facts of one name, a row a scene
-    n_boot: int,  # resamples of events behind every interval
-    seed: int,
-) -> dict:  # strata, detection, false_alarms, worst: plain values
+def _hardness(rows, n_boot, seed):
     """Scores of a name by what makes scenes hard, its detection limits, false alarms by kind of
-    quiet scene, and its worst scenes.
+    quiet scene, and its worst scenes, from its rows of the table.
     """
     moved = rows[rows.tp + rows.fn > 0].reset_index(drop=True)
     return {
         "strata": {
-            fact: by_stratum(moved, fact).reset_index(names="group").to_dict("records")
-            for fact in _told_facts(moved)
+            fact: difficulty.by_stratum(moved, fact).reset_index(names="group").to_dict("records")
+            for fact in _known_facts(moved)
         },
         "detection": {
-            fact: detection_limit(
-                moved[fact].to_numpy(float),
-                moved.found.to_numpy(),
-                moved.event_id.to_numpy(),
-                log=fact == "peak_los_mm",
-                n_boot=n_boot,
-                seed=seed,
-            )
+            fact: _limit(moved, fact, n_boot=n_boot, seed=seed)
             for fact in LIMITS
             if fact in moved and moved[fact].notna().any()
         },
         "false_alarms": _false_alarms(rows[rows.tp + rows.fn == 0]),
-        "worst": worst(moved),
+        "worst": _worst(moved),
     }
 
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-limit
+def _limit(moved, fact, **resamples):
+    "From what size on scenes are found; displacement on a logarithmic axis."
+    columns = (moved[fact].to_numpy(float), moved.found.to_numpy(), moved.event_id.to_numpy())
+    return difficulty.detection_limit(*columns, log=fact == "peak_los_mm", **resamples)
 
-def _told_facts(rows):
+
+def _known_facts(rows):
     "The facts of HARD that are known of two scenes or more."
     known = [f for f in HARD if f in rows]
     return [f for f in known if (rows[f].notna() & (rows[f].astype(str) != "")).sum() >= 2]
@@ -853,30 +750,15 @@ def _false_alarms(quiet):
     ]
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-worst
-WORST_FACTS = (
-    "magnitude",
-    "depth_km",
-    "mechanism",
-    "peak_los_mm",
-    "signal_to_air",
-    "coherence",
-    "days",
-    "hidden",
-)
-
-
-def worst(
-    moved: pd.DataFrame,  # counts and facts of one name, a row a scene with an earthquake
-    n: int = 8,  # scenes, at most
-) -> list[dict]:  # scene, event, IoU and what is known of the scene
-    "The scenes with the lowest IoU, with what is known of them."
+def _worst(moved):
+    "The eight scenes with the lowest IoU, with what is known of them."
     ious = moved.tp / (moved.tp + moved.fp + moved.fn)
-    lowest = moved.assign(IoU=ious).sort_values("IoU", kind="stable")[:n]
+    lowest = moved.assign(IoU=ious).sort_values("IoU", kind="stable")[:8]
     listed = []
     for r in lowest.to_dict("records"):
         entry = {"scene": f"{r['frame']} {r['pair']}", "event": r["event_id"], "IoU": r["IoU"]}
-        for fact in WORST_FACTS:
-            if fact in lowest:
+        for fact in (*HARD, "hidden"):
+            if fact in lowest and fact != "pass":
                 entry[fact] = None if pd.isna(r[fact]) else r[fact]
         if entry.get("hidden") is not None:
             entry["hidden"] = bool(entry["hidden"])
@@ -884,13 +766,7 @@ def worst(
     return listed
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-scene-figures
-def scene_figures(
-    run: Run,
-    archive: Archive,
-    scores: dict[str, SceneScores],  # by experiment
-    fitted: dict[str, Fitted],  # by experiment
-    detection: dict,  # experiment -> fact -> limits, of `hardness`
-) -> None:
+def _scene_figures(run, archive, scores, fitted, detection):
     "Write the PNG files of the report's sections on whole scenes."
     folder = run.folder / "figures"
     rows = read_splits(run)
@@ -914,27 +790,27 @@ def scene_figures(
     if "margin" in scores:
         _disagreement_figure(folder / "disagreement.png", run, archive)
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-strata-figure
 def _strata_figure(path, scores, names):
     "Scores of the first names by what makes scenes hard."
     rows = scores.of(names[0])
     moved = (rows.tp + rows.fn > 0).to_numpy()
-    facts = _told_facts(rows[moved])
+    facts = _known_facts(rows[moved])
     if facts:
         compared = {LABELS.get(n, n): scores.of(n)[moved].reset_index(drop=True) for n in names[:4]}
-        fig = small_multiples(rows[moved].reset_index(drop=True), facts, compared)
-        save_figure(fig, path, 80)
+        fig = difficulty.small_multiples(rows[moved].reset_index(drop=True), facts, compared)
+        report.save_figure(fig, path, 80)
 
 
 def _detection_figure(path, rows, detection):
     "Share of scenes that are found, against size."
     moved = rows[rows.tp + rows.fn > 0]
-    curves = {fact: r for fact, r in detection.items() if r["curve"]}
-    if curves:
-        fig, axes = figure(1, len(curves), (4.6 * len(curves), 3.3))
-        for ax, (fact, r) in zip(axes[0], curves.items()):
-            plot_detection(ax, r, moved[fact], moved.found.astype(float), LIMITS[fact])
-        save_figure(fig, path, 80)
+    drawn = {fact: r for fact, r in detection.items() if r["curve"]}
+    if drawn:
+        fig, axes = report.figure(1, len(drawn), (4.6 * len(drawn), 3.3))
+        for ax, (fact, r) in zip(axes[0], drawn.items()):
+            difficulty.plot_detection(ax, r, moved[fact], moved.found.astype(float), LIMITS[fact])
+        report.save_figure(fig, path, 80)
 
 
 def _disagreement_figure(path, run, archive):
@@ -950,7 +826,7 @@ def _disagreement_figure(path, run, archive):
             labelled = {LABELS[m]: networks[m] for m in MEMBERS}
             shown = (s.scene, labelled, difference, title)
     if most >= 0:
-        figure_disagreement(path, *shown)
+        report.figure_disagreement(path, *shown)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-scene-results
 def scene_results(
@@ -965,21 +841,21 @@ def scene_results(
         for name in names:
             map_scenes(run, archive, experiment, name)
     e = run.profile.evaluation
-    fitted = {x: fit_scenes(run, archive, x) for x in plan}
+    fitted = {x: _fit_scenes(run, archive, x) for x in plan}
     maps_of = {x: partial(f.maps, run, x) for x, f in fitted.items()}
     test = scenes_of(run, archive, "test")
-    scores = score_maps(test, maps_of, e.threshold, scene_facts(archive))
+    scores = score_maps(test, maps_of, e.threshold, difficulty.scene_facts(archive))
     table = pd.concat([s.table.assign(target=x) for x, s in scores.items()], ignore_index=True)
     write_scenes(run.folder / "scenes.csv", table)
     out: dict = {"grid": "on its own grid", "threshold": e.threshold}
     parts = {x: _experiment_results(s, fitted[x], run.profile) for x, s in scores.items()}
     for key in parts["margin" if "margin" in parts else next(iter(parts))]:
         out[key] = {x: part[key] for x, part in parts.items()}
-    out["margin_question"] = margin_question(run, archive, plan)
-    scene_figures(run, archive, scores, fitted, out["detection"])
+    out["margin_question"] = _margin_question(run, archive, plan)
+    _scene_figures(run, archive, scores, fitted, out["detection"])
     return out
 
-
+# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-experiment-results
 def _experiment_results(scores, fitted, profile):
     "What is told of one experiment, by key."
     e = profile.evaluation
@@ -989,7 +865,7 @@ def _experiment_results(scores, fitted, profile):
     combined = [n for n in (*MEMBERS, *COMBINED) if n in scores.names]
     parts = {n: scores.of(n)[COUNTS] for n in combined}
     units = scores.of(combined[0]).unit
-    against = partial(paired_differences, parts, units, "intersection")
+    against = partial(pixels.paired_differences, parts, units, "intersection")
     temperatures = {
         n: {"temperature": kinds["temperature"].to_dict()}
         for n, kinds in fitted.calibrators.items()
@@ -1006,7 +882,7 @@ def _experiment_results(scores, fitted, profile):
         "leader": fitted.leader,
         "ensembles": {
             k: against(g, n_boot=e.bootstrap, seed=profile.seed).to_dict("index")
-            for k, g in SCORES.items()
+            for k, g in pixels.SCORES.items()
         },
-        **hardness(scores.of(fitted.leader), e.bootstrap, profile.seed),
+        **_hardness(scores.of(fitted.leader), e.bootstrap, profile.seed),
     }

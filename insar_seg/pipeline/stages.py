@@ -24,7 +24,7 @@ from insar_seg.core.base import (
     working_in,
     write_text,
 )
-from ..core.profile import Profile, save_profile
+from ..core.profile import Profile, TrainingProfile, save_profile
 from ..evaluation.benchmark import SceneScores
 from ..evaluation.pixels import COUNTS, summary, to_json_ready
 from ..interferograms.archive import Archive
@@ -34,14 +34,7 @@ from ..masks.definitions import Masks
 from ..masks.twin import simulate_archive
 from ..patches.splits import scene_groups, split_scenes
 from ..patches.store import cut_patches
-from insar_seg.pipeline.report import (
-    figure_curves,
-    figure_scene,
-    figure_scores,
-    score_table,
-    study_page,
-    text_table,
-)
+from . import report, scoring
 from insar_seg.pipeline.run import (
     Run,
     file_marks,
@@ -55,20 +48,7 @@ from insar_seg.pipeline.run import (
     read_truth,
     take,
 )
-from insar_seg.pipeline.scoring import (
-    MAPPING_CODE,
-    KnownScene,
-    References,
-    evaluate_stage,
-    keep_predictions,
-    known_scenes,
-    predictions_path,
-    raster_map,
-    scene_results,
-    score_maps,
-    study_references,
-    write_map,
-)
+from .scoring import evaluate_stage, predictions_path, scene_results
 
 # %% auto #0
 __all__ = ['archive_stage', 'patches_stage', 'cut_scenes', 'averaged', 'train_stage', 'train_network', 'transfer_stage',
@@ -102,7 +82,7 @@ def patches_stage(run: Run, source: Archive) -> str:  # the stage's fingerprint
         "pipeline.stages.cut_scenes",
     )
 
-
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-cut-scenes
 def cut_scenes(run: Run, archive: Archive) -> None:
     "Cut patches from the scenes whose masks are known, split them by event, and write both."
     p = run.profile
@@ -183,8 +163,14 @@ def train_stage(
         "pipeline.stages.train_network",
     )
 
-
-def train_network(run: Run, name: str, experiment: str, training, key: str) -> None:
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-train-network
+def train_network(
+    run: Run,
+    name: str,  # network
+    experiment: str,  # margin or visible: the masks to learn
+    training: TrainingProfile,  # the profile's, without frozen epochs for random weights
+    key: str,  # of the stage: a training that was killed under another begins anew
+) -> None:
     "The work of `train_stage`."
     import keras
 
@@ -202,26 +188,18 @@ def train_network(run: Run, name: str, experiment: str, training, key: str) -> N
     run.say(f"  {name}, {experiment} masks")
     predictions = {}
     with computing(training.precision, training.devices):
-        model = build_network(network, models.encoder_weights, run.profile.seed, training.devices)
+        seed = run.profile.seed
+        model = build_network(network, models.encoder_weights, seed, training.devices)
         batches, validation = _sequences(run, training, experiment)
-        history = train(
-            model,
-            batches,
-            validation,
-            folder,
-            training,
-            run.profile.seed,
-            not run.quiet,
-            network=network,
-            key=key,
-        )
+        fixed = {"network": network, "key": key}
+        history = train(model, batches, validation, folder, training, seed, not run.quiet, **fixed)
         for split in ("validation", "test"):
             rows = patch_rows(index, experiment, split)
             layers = take(store["phase"], rows), take(store["coherence"], rows)
             predictions[split] = predict(model, *layers, models.channels, training.batch_size)
     write_card(folder, _card(run, network, experiment, training, history, len(batches.rows)))
     for split, probability in predictions.items():
-        keep_predictions(predictions_path(run, name, experiment, split), probability)
+        scoring.keep_predictions(predictions_path(run, name, experiment, split), probability)
     (folder / "state.npz").unlink(missing_ok=True)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-card
@@ -249,7 +227,7 @@ def _card(run, network, experiment, training, history, patches):
     mapping = mapping_of(p.patches, float(scenes.pixel_m.median()))
     return model_card(network, data, done) | {"mapping": mapping}
 
-
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-sequences
 def _sequences(run, training, experiment):
     "Training and validation batches as the profile wants them."
     from insar_seg.patches.augmentation import simulated_signals
@@ -281,7 +259,7 @@ def _sequences(run, training, experiment):
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x--transfer
 def transfer_stage(run: Run, test: Archive) -> dict:  # scores: name -> scores; scenes: rows
-    "Map, draw and score every scene of the test archive with the networks of the margin experiment."
+    "Map, draw and score every scene of the test archive with the margin experiment's networks."
     p = run.profile
     folder = run.folder / "transfer"
     truth = masks_stage(run, test, folder, name="masks-transfer")
@@ -296,7 +274,7 @@ def transfer_stage(run: Run, test: Archive) -> dict:  # scores: name -> scores; 
     run.stage("transfer", key, [made], work, "pipeline.stages.score_transfer")
     return json.loads(made.read_text(encoding="utf-8"))
 
-
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-transfer
 def score_transfer(
     run: Run,
     test: Archive,
@@ -308,10 +286,12 @@ def score_transfer(
         n: load_predictor(model_folder(run.folder, n, "margin"), threshold=e.threshold)
         for n in run.profile.models.names
     }
-    maps_of = partial(_transfer_maps, run, test, predictors, study_references(run, "margin"))
+    maps_of = partial(
+        _transfer_maps, run, test, predictors, scoring.study_references(run, "margin")
+    )
     units = {x.key: x.event_id or x.frame for x in test.pairs}
-    scenes = known_scenes(folder, test, units, run.bar)
-    scores = score_maps(scenes, {"margin": maps_of}, e.threshold)["margin"]
+    scenes = scoring.known_scenes(folder, test, units, run.bar)
+    scores = scoring.score_maps(scenes, {"margin": maps_of}, e.threshold)["margin"]
     if not scores.rows:
         raise WorkError(
             "Scoring a test archive needs at least one scene whose masks are known",
@@ -325,27 +305,23 @@ def score_transfer(
         "scenes": _transfer_rows(run, read_truth(folder), scores),
     }
 
-
-def _transfer_maps(run, test, predictors, references: References, s: KnownScene):
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-transfer-maps
+def _transfer_maps(run, test, predictors, references, s):
     "Everything that is scored of a scene, left as rasters, and a figure."
     stem = run.folder / "predictions" / "transfer" / s.pair.frame / s.pair.pair
-    networks = {n: raster_map(f"{stem}.{n}", s.pair, s.scene, p) for n, p in predictors.items()}
+    networks = {
+        n: scoring.raster_map(f"{stem}.{n}", s.pair, s.scene, p) for n, p in predictors.items()
+    }
     pixel_m = next(iter(predictors.values())).pixel_m
-    maps = references.scene_maps(networks, s.scene, pixel_m)
+    simple = scoring.baseline_maps(references.baselines, s.scene, pixel_m)
+    maps = references.maps(networks, simple)
     threshold = run.profile.evaluation.threshold
-    both = maps["intersection"]
-    write_map(
-        f"{stem}.intersection",
-        s.scene,
-        both,
-        threshold,
-        model="intersection",
-        version=code_version(),
-    )
+    both = (f"{stem}.intersection", s.scene, maps["intersection"], threshold)
+    scoring.write_map(*both, model="intersection", version=code_version())
     event = "no earthquake"
     if s.pair.event_id:
         event = test.events.name.get(s.pair.event_id, event)
-    figure_scene(
+    report.figure_scene(
         run.folder / "figures" / f"transfer_{s.pair.frame}_{s.pair.pair}.png",
         s.scene,
         None if s.masks is None else s.masks.margin,
@@ -357,7 +333,7 @@ def _transfer_maps(run, test, predictors, references: References, s: KnownScene)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x--transfer-scores
 def _transfer_rows(run: Run, truth: pd.DataFrame, scores: SceneScores) -> list[dict]:
-    "A row a scene: where its masks come from, the IoU by name, and how much the intersection marks."
+    "A row a scene: source of its masks, IoU by name, and how much the intersection marks."
     rows = {}
     for r in truth.to_dict("records"):
         about = {k: r[k] for k in ("frame", "pair", "event_id", "masks")}
@@ -411,14 +387,14 @@ def run_study(
             results["shared_events"] = sorted(shared)
         finish_run(run, source, results, plan, start)
         for experiment, scores in results["experiments"].items():
-            run.say(f"\n{experiment}\n{text_table(score_table(scores))}")
+            run.say(f"\n{experiment}\n{report.text_table(report.score_table(scores))}")
         run.say(
             f"\n{results['run']['seconds']:.0f} s, peak memory"
             f" {results['run']['peak_memory_gb']:.1f} GB. Open {folder / 'report.html'}"
         )
     return to_json_ready(results)
 
-
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-study-plan
 def study_plan(profile: Profile) -> dict[str, tuple]:  # experiment -> names of its networks
     "Which networks learn which masks."
     return {"margin": profile.models.names, "visible": profile.models.visible_names}
@@ -464,7 +440,7 @@ def score_run(
     scores = json.loads((run.folder / "scores.json").read_text(encoding="utf-8"))
     return _head(run, source, archive) | scores
 
-
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-networks
 def score_networks(run: Run, source: Archive, plan: dict) -> None:
     "Write scores.json: the tables of patches, and of whole scenes where they can be scored."
     experiments = {x: evaluate_stage(run, x, names) for x, names in plan.items()}
@@ -516,20 +492,20 @@ def finish_run(
     ready = to_json_ready(results)
     write_text(run.folder / "results.json", json.dumps(ready, indent=1, allow_nan=False))
     folder = run.folder / "figures"
-    figure_scores(folder / "scores.png", ready["experiments"])
+    report.figure_scores(folder / "scores.png", ready["experiments"])
     models = [model_folder(run.folder, n, e) for e, names in plan.items() for n in names]
     histories = {m.name: pd.read_csv(m / "history.csv") for m in models}
-    figure_curves(folder / "training_curves.png", histories)
+    report.figure_curves(folder / "training_curves.png", histories)
     simulated = all(p.origin == "simulated" for p in source.pairs)
     profile = (run.folder / "profile.toml").read_text(encoding="utf-8")
-    study_page(run.folder / "report.html", ready, folder, simulated, profile)
+    report.study_page(run.folder / "report.html", ready, folder, simulated, profile)
     origin = sorted({x.origin for x in source.pairs})
     for experiment, names in plan.items():
         for name in names:
             tested = ready["experiments"][experiment][name]
             _score_card(run, name, experiment, ready["archive"], origin, tested)
 
-
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-card
 def _score_card(run, name, experiment, archive, origin, tested):
     "The card of a model, now with its scores: card.json, and card.md for reading."
     from insar_seg.networks.weights import read_card, write_card
@@ -540,23 +516,24 @@ def _score_card(run, name, experiment, archive, origin, tested):
     card["scores"] = {"test": tested}
     write_card(folder, card)
     t = card["training"]
-    d = card["data"]
-    n = d["patches"]["multilook"]
-    lines = [
-        f"trained on: {'/'.join(origin)} interferograms, {d['train_patches']} patches of"
-        f" {d['patches']['size_px']} pixels after {n} x {n} multilook, split by event",
-        f"channels: {', '.join(card['channels'])}; {card['normalisation']}; encoder weights:"
-        f" {t['encoder_weights']}",
-        f"epochs: {t['epochs_done']}, best {t['best_epoch']} with validation IoU"
-        f" {t['best_validation_iou']:.3f}",
-        f"test scores (threshold {run.profile.evaluation.threshold}): {json.dumps(tested)}",
-        f"made by insar_seg {card['version']}, profile {t['profile']}, seed {t['seed']}, Keras"
-        f" {card['keras']} on {card['backend']}",
-        f"licence: {card['licence']}",
-        f"limits: {card['limits']}",
-    ]
-    text = "\n".join([f"# {name}, {experiment} masks\n", *(f"- {line}" for line in lines)])
-    write_text(folder / "card.md", text + "\n")
+    cut = card["data"]["patches"]
+    n = cut["multilook"]
+    text = f"""\
+# {name}, {experiment} masks
+
+- trained on: {"/".join(origin)} interferograms, {card["data"]["train_patches"]} patches of
+  {cut["size_px"]} pixels after {n} x {n} multilook, split by event
+- channels: {", ".join(card["channels"])}; {card["normalisation"]}; encoder weights:
+  {t["encoder_weights"]}
+- epochs: {t["epochs_done"]}, best {t["best_epoch"]} with validation IoU
+  {t["best_validation_iou"]:.3f}
+- test scores (threshold {run.profile.evaluation.threshold}): {json.dumps(tested)}
+- made by insar_seg {card["version"]}, profile {t["profile"]}, seed {t["seed"]}, Keras
+  {card["keras"]} on {card["backend"]}
+- licence: {card["licence"]}
+- limits: {card["limits"]}
+"""
+    write_text(folder / "card.md", text)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-train-one
 def train_one(
