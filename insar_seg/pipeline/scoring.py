@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -404,9 +404,9 @@ def write_map(
     = no data) on the scene's grid.
     """
     values = np.asarray(probability, np.float32)
-    write_raster(f"{stem}.probability.tif", values, scene, nodata=np.nan, **tags)
+    write_raster(f"{stem}.probability.tif", values, scene, np.nan, False, **tags)
     mask = np.where(np.isnan(values), 255, values > threshold).astype(np.uint8)
-    write_raster(f"{stem}.mask.tif", mask, scene, nodata=255, threshold=threshold, **tags)
+    write_raster(f"{stem}.mask.tif", mask, scene, 255, False, threshold=threshold, **tags)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-raster-map
 def raster_map(
@@ -448,7 +448,8 @@ class KnownScene:
     @property
     def ignored(self) -> np.ndarray:  # (H, W) bool
         "Pixels that no score counts: marked so by the masks, or without data."
-        return (self.masks.ignore > 0) | ~self.scene.valid
+        unclear = False if self.masks is None else self.masks.ignore > 0
+        return unclear | ~self.scene.valid
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-known-scenes
 def known_scenes(
@@ -491,7 +492,7 @@ def score_maps(
     scenes: Iterable[KnownScene],
     # target (margin or visible) -> function of a `KnownScene` that gives name -> (H, W)
     # probability, or None where there is nothing to score
-    maps_of: dict[str, Callable[[KnownScene], dict | None]],
+    maps_of: Mapping[str, Callable[[KnownScene], dict | None]],
     threshold: float,  # probability above which a pixel counts as affected
     facts: pd.DataFrame | None = None,  # of `scene_facts`, which the table repeats
 ) -> dict[str, SceneScores]:  # target -> scores
@@ -557,7 +558,7 @@ def gallery_figure(
     scores: SceneScores,
     name: str,  # whose best, median and worst scenes are shown
     known: Callable[[str], KnownScene],  # of frame/pair
-    probability: Callable[[KnownScene], np.ndarray],  # (H, W) by that name
+    probability: Callable[[KnownScene], np.ndarray | None],  # (H, W) by that name
 ) -> None:
     "The scenes that a score chooses, read once more."
     rows = scores.of(name)
