@@ -128,8 +128,8 @@ def code_parts(
 ) -> dict[tuple[str, str], str]:  # (module, name) -> hash; an empty name: the whole module
     "The code a function depends on. Raises `WorkError` for a function that does not exist."
     root = Path(root or importlib.import_module("insar_seg").__path__[0]).resolve()
-    parts = {}
-    sources = {}
+    parts: dict[tuple[str, str], str] = {}
+    sources: dict[str, _Source] = {}
     todo = [tuple(entry.rsplit(".", 1))]
     while todo:
         module, name = todo.pop()

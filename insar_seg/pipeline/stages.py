@@ -124,8 +124,12 @@ def averaged(
     """
     if n == 1:
         return multilook(scene, n), masks
-    small = {k: multilook_mask(getattr(masks, k), n) for k in ("visible", "margin", "ignore")}
-    return multilook(scene, n), dataclasses.replace(masks, **small)
+    return multilook(scene, n), dataclasses.replace(
+        masks,
+        visible=multilook_mask(masks.visible, n),
+        margin=multilook_mask(masks.margin, n),
+        ignore=multilook_mask(masks.ignore, n),
+    )
 
 
 def _units(scenes):
@@ -191,8 +195,17 @@ def train_network(
         seed = run.profile.seed
         model = build_network(network, models.encoder_weights, seed, training.devices)
         batches, validation = _sequences(run, training, experiment)
-        fixed = {"network": network, "key": key}
-        history = train(model, batches, validation, folder, training, seed, not run.quiet, **fixed)
+        history = train(
+            model,
+            batches,
+            validation,
+            folder,
+            training,
+            seed,
+            not run.quiet,
+            network=network,
+            key=key,
+        )
         for split in ("validation", "test"):
             rows = patch_rows(index, experiment, split)
             layers = take(store["phase"], rows), take(store["coherence"], rows)
