@@ -98,11 +98,11 @@ def main():
     scenes = known_scenes(work.name, archive, units)
     table = score_maps(scenes, {"visible": maps_of}, predictor.threshold)["visible"]
     seconds = time.monotonic() - start
-    judged = pd.DataFrame(verdicts)
+    calls = pd.DataFrame(verdicts)
     rows = table.of("box")
     sure = table.of("sure areas")
     rows = rows.merge(
-        judged[["frame", "pair", "magnitude", "kind", "peak_los_mm", "hidden", "deformation"]],
+        calls[["frame", "pair", "magnitude", "kind", "peak_los_mm", "hidden", "deformation"]],
         on=["frame", "pair"],
     )
     rows["sure_found"] = sure.found
@@ -144,10 +144,13 @@ def main():
                 },
             },
             "verdict": {
-                "yes_of_visible": [int(judged.deformation[judged.truth].sum()), int(judged.truth.sum())],
+                "yes_of_visible": [
+                    int(calls.deformation[calls.truth].sum()),
+                    int(calls.truth.sum()),
+                ],
                 "yes_of_others": [
-                    int(judged.deformation[~judged.truth].sum()),
-                    int((~judged.truth).sum()),
+                    int(calls.deformation[~calls.truth].sum()),
+                    int((~calls.truth).sum()),
                 ],
             },
             "events": {
