@@ -44,15 +44,16 @@ import dataclasses, sys, tempfile
 from pathlib import Path
 from insar_seg.interferograms.archive import Archive
 from insar_seg.core.profile import PROFILES, DataProfile
-from insar_seg.pipeline.run import Run
-from insar_seg.pipeline.stages import patches_stage
+from insar_seg.pipeline.run import Run, write_truth
 root, times = Path(sys.argv[1]), int(sys.argv[2])
 archive = Archive(root)
 archive.pairs = archive.pairs * times
 import insar_seg.pipeline.stages as s
 s.split_scenes = lambda scenes, *a: scenes.assign(split="train")
 profile = dataclasses.replace(PROFILES["quick"], patches=dataclasses.replace(PROFILES["quick"].patches, multilook=1, size_px=64))
-with tempfile.TemporaryDirectory() as d: s._patches(Run(Path(d), profile, quiet=True), archive)
+with tempfile.TemporaryDirectory() as d:
+    write_truth(Path(d), archive, archive.pairs)
+    s.cut_scenes(Run(Path(d), profile, quiet=True), archive)
 """
 
 

@@ -146,7 +146,7 @@ def main():
     parser.add_argument("--sides", type=int, nargs="+", default=(1000, 3000, 10000))
     args = parser.parse_args()
     from insar_seg.core.base import code_version
-    from insar_seg.maps.predictor import box_folder
+    from insar_seg.maps.predictor import pretrained_folder
 
     rows = []
     python = sys.executable
@@ -188,7 +188,7 @@ def main():
     out = {
         "version": code_version(),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
-        "box_mb": round(sum(f.stat().st_size for f in box_folder().iterdir()) / 1e6, 2),
+        "box_mb": round(sum(f.stat().st_size for f in pretrained_folder().iterdir()) / 1e6, 2),
         "rows": rows,
         "forward": bare(3000),
     }

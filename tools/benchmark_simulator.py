@@ -103,8 +103,8 @@ def twin(folder):
     from insar_seg.core.profile import load_profile
     from insar_seg.interferograms.archive import Archive
     from insar_seg.interferograms.interferogram import read_band
-    from insar_seg.pipeline.run import Run
-    from insar_seg.pipeline.stages import open_run, patches_stage
+    from insar_seg.pipeline.run import Run, open_run
+    from insar_seg.pipeline.stages import patches_stage
 
     archive = folder / "archive"
     profile = load_profile("twin")

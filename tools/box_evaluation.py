@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
-"""Score a network as `insar-seg map` uses it, on the twin's test scenes and on real interferograms that played no part in it.
+"""Score a network as `insar-seg map` uses it, areas and verdicts included, on the twin's test
+scenes and on real interferograms that played no part in it.
 
-usage: box_evaluation.py ARCHIVE REAL [--splits nbs/findings/leaderboard/twin_splits.csv] [--model box] [--maps FOLDER]
+usage: box_evaluation.py ARCHIVE REAL [--splits nbs/findings/leaderboard/twin_splits.csv]
+    [--model pretrained]
 
-Writes nbs/findings/results/box.json, nbs/findings/images/box_twin.jpg and nbs/findings/images/box_real.jpg, and the scores into the card of the network in the box. REAL holds archive/, other/ and masks/ as for real_evaluation.py. Every scene is
-scored on its own grid; a pixel is marked where it belongs to an area of the map.
+Writes nbs/findings/results/box.json, nbs/findings/images/box_twin.jpg and
+nbs/findings/images/box_real.jpg, and the scores into the card of the network in the box. REAL
+holds archive/, other/ and masks/ as for real_evaluation.py. Every scene is
+scored on its own grid, by the loop of `insar-seg evaluate`; a pixel is marked where it belongs
+to an area of the map.
 """
 
 import argparse
@@ -19,7 +24,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 from real_evaluation import EARTHQUAKES, LANDMASK, QUIET, scores
-from train_pretrained import kept_pixels, pieces_of
 
 BARS = {
     "micro_iou": 0.70,
@@ -40,106 +44,65 @@ def main():
     parser.add_argument(
         "--splits", type=Path, default=ROOT / "nbs/findings/leaderboard/twin_splits.csv"
     )
-    parser.add_argument("--model", default="box")
+    parser.add_argument("--model", default="pretrained")
     args = parser.parse_args()
     import numpy as np
     import pandas as pd
     import PIL.Image
 
     from insar_seg.core.base import code_version
-    from insar_seg.evaluation.benchmark import SceneScores, gallery_rows, score_scene, scores_of
+    from insar_seg.evaluation.benchmark import gallery_rows, score_scene, scores_of
     from insar_seg.evaluation.curves import best_edge
     from insar_seg.evaluation.difficulty import detection_limit, scene_facts
     from insar_seg.evaluation.pixels import to_json_ready
     from insar_seg.interferograms.archive import Archive
     from insar_seg.interferograms.interferogram import read_band, read_interferogram
     from insar_seg.maps.mapper import MapOptions, map_interferogram, predictor_of
-    from insar_seg.maps.predictor import box_folder
+    from insar_seg.maps.predictor import PRETRAINED, pretrained_folder
     from insar_seg.masks.definitions import masks_from_polygons
-    from insar_seg.masks.truth import stored_masks
     from insar_seg.networks.weights import read_card, write_card
     from insar_seg.pipeline.leaderboard import select_pairs
     from insar_seg.pipeline.report import figure, save_figure
+    from insar_seg.pipeline.run import write_truth
+    from insar_seg.pipeline.scoring import known_scenes, score_maps
 
     predictor = predictor_of(MapOptions((args.model,)))
     archive = Archive(args.archive)
     pairs, units = select_pairs(archive, args.splits, "test")
     facts = scene_facts(archive)
-    table = SceneScores("visible", predictor.threshold)
     verdicts = []
     start = time.monotonic()
 
     def marked(m, sure=False):
         "Probability that is above the threshold in the areas alone; or in the sure ones."
-        mask = (
-            m.mask
-            if not sure
-            else kept_pixels(
-                pieces_of(np.where(m.mask, m.probability, 0), predictor.threshold, m.scene.pixel_m),
-                0,
-                predictor.mean,
-            )[0]
-            > 0
-        )
-        return np.where(
-            mask, m.probability, np.minimum(m.probability, np.float32(predictor.threshold))
-        )
+        mask = m.mask
+        if sure:
+            over = np.where(m.mask, m.probability, 0)
+            mask = sure_pixels(over, predictor.threshold, predictor.mean)
+        low = np.minimum(m.probability, np.float32(predictor.threshold))
+        return np.where(mask, m.probability, low)
 
-    for pair in pairs:
-        scene = pair.read()
-        masks = stored_masks(archive, pair, scene)
-        m = map_interferogram(scene, predictor)
-        rows, histograms = score_scene(
-            masks,
-            scene.valid,
-            {"box": marked(m), "sure areas": marked(m, True)},
-            scene.pixel_m,
-            "visible",
-            predictor.threshold,
-        )
-        table.add(
-            {
-                "frame": pair.frame,
-                "pair": pair.pair,
-                "event_id": pair.event_id,
-                "unit": units[pair.key],
-            },
-            rows,
-            histograms,
-        )
-        f = facts.loc[(pair.frame, pair.pair)]
-        verdicts.append(
-            {
-                "frame": pair.frame,
-                "pair": pair.pair,
-                "event_id": pair.event_id,
-                "magnitude": f.magnitude,
-                "kind": str(f.kind),
-                "peak_los_mm": f.peak_los_mm,
-                "truth": bool(masks.visible.any()),
-                "hidden": masks.hidden,
-                "deformation": m.verdict["deformation"],
-                "score": m.verdict["score"],
-                "areas": m.verdict["areas"],
-                "area_km2": m.verdict["area_km2"],
-            }
-        )
-        print(
-            pair.key,
-            {
-                k: v
-                for k, v in verdicts[-1].items()
-                if k in ("magnitude", "kind", "truth", "deformation", "score")
-            },
-            f"IoU {rows[0]['tp'] / max(1, rows[0]['tp'] + rows[0]['fp'] + rows[0]['fn']):.2f}",
-            flush=True,
-        )
+    def maps_of(s):
+        m = map_interferogram(s.scene, predictor)
+        f = facts.loc[(s.pair.frame, s.pair.pair)]
+        row = {k: s.about[k] for k in ("frame", "pair", "event_id")}
+        row |= {"magnitude": f.magnitude, "kind": str(f.kind), "peak_los_mm": f.peak_los_mm}
+        row |= {"truth": bool(s.masks.visible.any()), "hidden": s.masks.hidden}
+        row |= {k: m.verdict[k] for k in ("deformation", "score", "areas", "area_km2")}
+        verdicts.append(row)
+        print(s.pair.key, row, flush=True)
+        return {"box": marked(m), "sure areas": marked(m, True)}
+
+    work = tempfile.TemporaryDirectory()
+    write_truth(Path(work.name), archive, pairs)
+    scenes = known_scenes(work.name, archive, units)
+    table = score_maps(scenes, {"visible": maps_of}, predictor.threshold)["visible"]
     seconds = time.monotonic() - start
-    told = pd.DataFrame(verdicts)
+    calls = pd.DataFrame(verdicts)
     rows = table.of("box")
     sure = table.of("sure areas")
     rows = rows.merge(
-        told[["frame", "pair", "magnitude", "kind", "peak_los_mm", "hidden", "deformation"]],
+        calls[["frame", "pair", "magnitude", "kind", "peak_los_mm", "hidden", "deformation"]],
         on=["frame", "pair"],
     )
     rows["sure_found"] = sure.found
@@ -181,10 +144,13 @@ def main():
                 },
             },
             "verdict": {
-                "yes_of_visible": [int(told.deformation[told.truth].sum()), int(told.truth.sum())],
+                "yes_of_visible": [
+                    int(calls.deformation[calls.truth].sum()),
+                    int(calls.truth.sum()),
+                ],
                 "yes_of_others": [
-                    int(told.deformation[~told.truth].sum()),
-                    int((~told.truth).sum()),
+                    int(calls.deformation[~calls.truth].sum()),
+                    int((~calls.truth).sum()),
                 ],
             },
             "events": {
@@ -203,16 +169,12 @@ def main():
     }
     drawn = []
     for i, title in gallery_rows(rows):
-        pair = next(p for p in pairs if (p.frame, p.pair) == (rows.frame[i], rows["pair"][i]))
-        scene = pair.read()
-        drawn.append(
-            (
-                f"{title}\n{pair.event_id or rows.kind[i]}",
-                scene,
-                [stored_masks(archive, pair, scene).visible],
-                map_interferogram(scene, predictor),
-            )
-        )
+        key = f"{rows.frame[i]}/{rows['pair'][i]}"
+        known = next(known_scenes(work.name, archive, {key: units[key]}))
+        about = f"{title}\n{known.pair.event_id or rows.kind[i]}"
+        mapped = map_interferogram(known.scene, predictor)
+        drawn.append((about, known.scene, [known.masks.visible], mapped))
+    work.cleanup()
     draw(drawn, ROOT / "nbs/findings/images/box_twin.jpg", figure, save_figure, PIL.Image, np)
 
     out["real"] = {"earthquakes": {}, "quiet": {}}
@@ -304,8 +266,8 @@ def main():
     (ROOT / "nbs/findings/results/box.json").write_text(
         json.dumps(to_json_ready(out), indent=1, allow_nan=False) + "\n"
     )
-    if args.model == "box":
-        card = read_card(box_folder())
+    if predictor.name == PRETRAINED:
+        card = read_card(pretrained_folder())
         twin = out["twin"]
         card["scores"] = to_json_ready(
             {
@@ -328,12 +290,23 @@ def main():
                 },
             }
         )
-        write_card(box_folder(), card)
+        write_card(pretrained_folder(), card)
     print(
         {"micro": twin["box"]["micro"], "found": twin["found_magnitude_6"], "quiet": twin["quiet"]}
-        if args.model == "box"
+        if predictor.name == PRETRAINED
         else out["twin"]["box"]["micro"]
     )
+
+
+def sure_pixels(probability, threshold, mean):
+    "(H, W) bool: pixels of the pieces above a threshold whose mean probability reaches `mean`."
+    import numpy as np
+    from scipy import ndimage
+
+    p = np.nan_to_num(probability)
+    labels, n = ndimage.label(p > threshold, np.ones((3, 3)))
+    means = np.atleast_1d(ndimage.mean(p, labels, np.arange(1, n + 1))) if n else np.zeros(0)
+    return np.r_[False, means >= mean][labels]
 
 
 def draw(drawn, target, figure, save_figure, image, np):

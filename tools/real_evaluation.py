@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Score the networks of a finished run on real interferograms that played no part in it, and write nbs/findings/results/real.json and nbs/findings/images/real_scenes.jpg.
+"""Score the networks of a finished run on real interferograms that played no part in it, and write
+nbs/findings/results/real.json and nbs/findings/images/real_scenes.jpg.
 
 usage: real_evaluation.py RUN REAL
 
-RUN is a run's folder with its networks and results.json; REAL holds archive/ (LiCSAR layout), other/ (plain GeoTIFFs of wrapped phase) and masks/<place>.geojson, polygons of the visible
-deformation with the property `analyst`, drawn by two people. Model against analyst stands beside analyst against analyst; scenes without an earthquake give false alarms.
+RUN is a run's folder with its networks and results.json; REAL holds archive/ (LiCSAR layout),
+other/ (plain GeoTIFFs of wrapped phase) and masks/<place>.geojson, polygons of the visible
+deformation with the property `analyst`, drawn by two people. Model against analyst stands beside
+analyst against analyst; scenes without an earthquake give false alarms.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
-# what the networks of the run were trained on
-PIXEL_M = 400.0
 EARTHQUAKES = {
     "thessaly": (
         "archive/102/102A_00000_000000/interferograms/20210218_20210303/20210218_20210303.geo.diff_pha.tif"
@@ -69,45 +69,33 @@ def main():
     from insar_seg.evaluation.pixels import to_json_ready
     from insar_seg.interferograms.interferogram import read_band, read_interferogram
     from insar_seg.maps.ensemble import MEMBERS, combiner_from_dict
-    from insar_seg.maps.windows import map_scene
+    from insar_seg.maps.predictor import load_predictor
+    from insar_seg.maps.windows import map_array
     from insar_seg.masks.definitions import empty_masks, masks_from_polygons
-    from insar_seg.networks.training import predict
-    from insar_seg.networks.weights import load_network
-    from insar_seg.pipeline.leaderboard import baseline_maps, simulated_baselines
+    from insar_seg.pipeline.leaderboard import simulated_baselines
     from insar_seg.pipeline.report import figure, save_figure
     from insar_seg.pipeline.run import model_folder
+    from insar_seg.pipeline.scoring import baseline_maps
 
     profile = load_profile(str(args.run / "profile.toml"))
     results = json.loads((args.run / "results.json").read_text())
     combiner = combiner_from_dict(results["scenes"]["fitted"]["visible"]["ensemble"])
     leader = results["scenes"]["leader"]["visible"]
     baselines = simulated_baselines("visible")
-    networks = {
-        f"{n}{'' if e == 'visible' else ' (margin)'}": load_network(model_folder(args.run, n, e))[0]
-        for e, names in (
-            ("visible", profile.models.visible_names),
-            ("margin", profile.models.names),
-        )
-        for n in names
-    }
+    predictors = {}
+    for experiment, names in (
+        ("visible", profile.models.visible_names),
+        ("margin", profile.models.names),
+    ):
+        for name in names:
+            called = name if experiment == "visible" else f"{name} (margin)"
+            predictors[called] = load_predictor(model_folder(args.run, name, experiment))
 
     def maps_of(scene):
-        patches = dataclasses.replace(
-            profile.patches, multilook=max(1, round(PIXEL_M / float(np.mean(scene.pixel_m))))
-        )
-        made = {
-            n: map_scene(
-                scene,
-                lambda a, b: predict(m, a, b, profile.models.channels, profile.training.batch_size),
-                patches,
-            )
-            for n, m in networks.items()
-        }
-        return {
-            **made,
-            **combiner.maps({m: made[m] for m in MEMBERS}),
-            **{k: v for k, v in baseline_maps(baselines, scene).items() if k != "all_negative"},
-        }
+        networks = {n: map_array(scene, p) for n, p in predictors.items()}
+        simple = baseline_maps(baselines, scene)
+        del simple["all_negative"]
+        return networks | combiner.maps({m: networks[m] for m in MEMBERS}) | simple
 
     out = {
         "version": code_version(),

@@ -99,7 +99,7 @@ def read_archive(folder, archive, splits):
     import pandas as pd
 
     from insar_seg.interferograms.archive import Archive
-    from insar_seg.maps.windows import Grid, overlap, to_model
+    from insar_seg.maps.windows import Grid, area_shares, to_model
     from insar_seg.masks.truth import stored_masks
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def read_archive(folder, archive, splits):
         masks = stored_masks(archive_of(pair), pair, scene)
         grid = Grid(scene.shape, scene.pixel_m, PIXEL_M)
         phase, coherence = to_model(grid, scene.phase, scene.coherence)
-        down, across = (overlap(n, m) for n, m in zip(grid.shape, grid.coarse))
+        down, across = (area_shares(n, m) for n, m in zip(grid.shape, grid.coarse))
 
         def most(mask, down=down, across=across):
             return (across @ (down @ mask.astype(F)).T).T >= 0.5

@@ -18,9 +18,8 @@ from pydantic.dataclasses import dataclass
 from .base import RequestError, write_text
 
 # %% auto #0
-__all__ = ['STRICT', 'PROFILES', 'NETWORKS', 'TEST_TIME_SETS', 'LOSSES', 'Checked', 'DataProfile', 'PatchProfile', 'SplitProfile',
-           'ModelProfile', 'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict', 'load_profile',
-           'save_profile']
+__all__ = ['STRICT', 'PROFILES', 'Checked', 'DataProfile', 'PatchProfile', 'SplitProfile', 'ModelProfile', 'TrainingProfile',
+           'EvaluationProfile', 'Profile', 'profile_from_dict', 'load_profile', 'save_profile']
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-profile-part
 # strict: "3" is no 3 and True no 1; not a number is no number either
@@ -276,12 +275,6 @@ PROFILES = {
     "twin": _FULL_SIZE,
     "paper": dataclasses.replace(_FULL_SIZE, name="paper"),
 }
-
-# %% ../../nbs/0_core/01_profile.ipynb #x-registries
-# to go as soon as no room reads them here
-NETWORKS = ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")
-TEST_TIME_SETS = ("turns", "offsets", "gains", "sign")
-LOSSES = ("bce_dice", "bce", "dice", "jaccard", "bce_jaccard", "focal", "focal_dice", "tversky")
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-profile-from-dict
 def profile_from_dict(

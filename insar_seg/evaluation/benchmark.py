@@ -35,10 +35,10 @@ from .pixels import COUNTS, iou, same_shape, summary
 from ..masks.definitions import Masks
 
 # %% auto #0
-__all__ = ['TARGETS', 'EDGE_M', 'classes_of', 'score_scene', 'SceneScores', 'scores_of', 'gallery_rows']
+__all__ = ['TRUTHS', 'EDGE_M', 'classes_of', 'score_scene', 'SceneScores', 'scores_of', 'gallery_rows']
 
 # %% ../../nbs/7_evaluation/75_benchmark.ipynb #x-classes-of
-TARGETS = ("margin", "visible")  # masks that a model can be scored against
+TRUTHS = ("margin", "visible")  # masks that a model can be scored against
 # width of the boundary of boundary IoU, and of the band that tolerance IoU leaves out, metres; at
 # least one and a half pixels
 EDGE_M = 1000.0
@@ -66,7 +66,7 @@ def score_scene(
     # (rows: a dict a name, histograms: name -> (3, BINS) int64)
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
     "Counts, objects, edges and histogram of every map. Raises `RequestError` for a wrong request."
-    if target not in TARGETS:
+    if target not in TRUTHS:
         raise RequestError("The target must be margin or visible", repr(target), "Choose one")
     same_shape(scene=masks.margin, **maps)
     classes = classes_of(masks, valid)

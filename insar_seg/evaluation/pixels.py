@@ -17,6 +17,7 @@ from ..core.base import RequestError, rng_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+from ..networks.build import NETWORKS, STUDY_NETWORKS
 
 # %% auto #0
 __all__ = ['COUNTS', 'Images', 'SMOOTH', 'SCORES', 'LABELS', 'POSTER', 'same_shape', 'counts', 'ratio', 'iou', 'dice', 'accuracy',
@@ -318,10 +319,7 @@ def _standing(name, row, best):
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-poster-table
 # names in tables and figures, in this order; the networks' are those of the chapter on networks
 LABELS = {
-    "unet_inceptionv3": "U-net InceptionV3",
-    "unet_vgg19": "U-net VGG19",
-    "unet_resnet50": "U-net ResNet50",
-    "dual_attention_resnet50": "dual attention ResNet50",
+    **{name: NETWORKS[name].label for name in STUDY_NETWORKS},
     "intersection": "intersection",
     "union": "union",
     "mean": "mean",

@@ -10,16 +10,13 @@ from pathlib import Path
 import numpy as np
 from rasterio.transform import Affine
 
-from .interferogram import STRIP_PX, Interferogram, RowBuffer, multilook
+from .interferogram import STRIP_PX, Interferogram, multilook
 from .products import Source, find_product, open_product, whole_scene
 
 # %% auto #0
 __all__ = ['HOLD_PX', 'source_of', 'open_source', 'overview']
 
 # %% ../../nbs/2_interferograms/22_rows.ipynb #x-source
-_Lines = RowBuffer  # the former name
-
-
 def source_of(
     scene: Interferogram,
     kind: str = "",  # one of `PRODUCTS`, for the record

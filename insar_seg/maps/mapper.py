@@ -36,9 +36,9 @@ from insar_seg.maps.areas import (
     write_mask,
 )
 from .picture import draw_map, show_map
-from .predictor import BOX, RULES, combined, load_predictor
+from .predictor import PRETRAINED, RULES, Predictor, combined, load_predictor
 from .webmap import write_html, write_stac
-from .windows import Predictor, map_source
+from .windows import map_source
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -51,7 +51,7 @@ __all__ = ['MapOptions', 'predictor_of', 'Mapped', 'map_interferogram', 'MapTask
 class MapOptions:
     "How scenes are mapped, in plain values, so that they can be sent to another process."
 
-    models: tuple = (BOX,)  # names or paths, see `load_predictor`; several are combined
+    models: tuple = (PRETRAINED,)  # names or paths, see `load_predictor`; several are combined
     rule: str = "mean"  # how: mean, intersection or union
     test_time: tuple = ()  # sets out of `ensemble.TEST_TIME`
     threshold: float | None = None  # None: the model's own
@@ -185,7 +185,7 @@ class Mapped:
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-map-interferogram
 def map_interferogram(
     scene: Interferogram | str | Path,  # in memory, or the path of a product
-    model: Predictor | str | Path = BOX,  # box, a path of a trained network, or a Predictor
+    model: Predictor | str | Path = PRETRAINED,  # box, a path of a trained network, or a Predictor
     # path of coherence on the same grid, where `scene` is a path; None: the product's own
     coherence: str | Path | None = None,
     # probability above which a pixel counts as affected; None: the model's own

@@ -9,42 +9,97 @@ import dataclasses
 import hashlib
 import importlib.resources
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy.special import expit, logit
 
 from ..core.base import RequestError, WorkError, silent_start
+from ..core.profile import PatchProfile
 from ..evaluation.curves import Calibrator, calibrator_from_dict
 from .ensemble import TEST_TIME, maximum, mean_probability, minimum, test_time
-from .windows import Grid, Predictor, to_model, to_scene
+from .windows import Grid, to_model, to_scene
 
 # %% auto #0
-__all__ = ['BOX', 'RULES', 'box_folder', 'at_scales', 'calibrated', 'load_predictor', 'combined']
+__all__ = ['PRETRAINED', 'BOX', 'RULES', 'Predictor', 'pretrained_folder', 'at_scales', 'calibrated', 'mapping_of',
+           'predictor_from_card', 'batch_of', 'load_predictor', 'combined']
+
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-predictor
+@dataclass(frozen=True)
+class Predictor:
+    "A network, and how it wants to be used. Raises `RequestError` for values that cannot be."
+
+    name: str
+    # function (phase (N, S, S), coherence (N, S, S)), float32, NaN = no data or unknown ->
+    # probability (N, S, S) float32
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray] = field(repr=False)
+    size_px: int  # S, side of a window, pixels; a multiple of 32
+    # size of the pixels it was trained on, metres; None: the scene's own
+    pixel_m: float | None = None
+    overlap: float = 0.5  # share of a window that the next one repeats, 0 to 0.9
+    batch: int = 8  # windows that are predicted at once
+    threshold: float = 0.5  # probability above which a pixel counts as affected
+    min_km2: float = 1.0  # smaller areas do not count
+    peak: float = 0.0  # an area counts only if its highest probability reaches this
+    # an area is sure only if its mean probability reaches this; others are doubtful
+    mean: float = 0.0
+    version: str = ""
+    # what is known of its making and its scores
+    card: dict = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        rules = {
+            "size_px must be a multiple of 32": self.size_px > 0 and self.size_px % 32 == 0,
+            "overlap must be 0 to 0.9": 0 <= self.overlap <= 0.9,
+            "pixel_m must be above 0": self.pixel_m is None or self.pixel_m > 0,
+            "batch must be 1 or more": self.batch >= 1,
+            "threshold must be 0 to 1": 0 <= self.threshold <= 1,
+            "peak must be 0 to 1": 0 <= self.peak <= 1,
+            "mean must be 0 to 1": 0 <= self.mean <= 1,
+            "min_km2 must be 0 or more": self.min_km2 >= 0,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                value = getattr(self, rule.split()[0])
+                raise RequestError(f"A predictor's {rule}", value, "Mend the model's description")
+
+    def __call__(
+        self,
+        phase: np.ndarray,  # (N, S, S) float32 wrapped radians, NaN = no data
+        coherence: np.ndarray,  # (N, S, S) float32 0 to 1, NaN = unknown
+    ) -> np.ndarray:  # (N, S, S) float32, 0 to 1
+        "Probability of a batch. Raises `WorkError` unless the function keeps what it promises."
+        probability = np.asarray(self.predict(phase, coherence), np.float32)
+        low = np.min(probability, initial=np.inf)
+        high = np.max(probability, initial=-np.inf)
+        # written so that NaN fails too; the margin is for rounding in half precision
+        if probability.shape != phase.shape or not (low >= -1e-3 and high <= 1.001):
+            raise WorkError(
+                f"The model {self.name} must answer {phase.shape} windows with as many"
+                " probabilities from 0 to 1",
+                f"{probability.shape}, from {low:.3g} to {high:.3g}",
+                "Check the weights and the precision",
+            )
+        return probability
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-box-folder
-BOX = "box"  # the name of the network that comes with the package
+PRETRAINED = "pretrained"  # the name of the network that comes with the package
+BOX = "box"  # its other name
 
 
-def box_folder() -> Path:  # holds best.weights.h5 and card.json
-    "Where the network in the box lies. Raises `WorkError` if the installation lacks it."
+def pretrained_folder() -> Path:  # holds best.weights.h5 and card.json
+    "Where the pretrained network lies. Raises `WorkError` if the installation lacks it."
     folder = Path(str(importlib.resources.files("insar_seg") / "weights"))
     if not (folder / "card.json").is_file() or not (folder / "best.weights.h5").is_file():
         raise WorkError(
-            "The package must hold the network in the box",
+            "The package must hold the pretrained network",
             folder,
             "Install insar_seg again, or give --model a trained network",
         )
     return folder
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x--network
-def _answer(network, encoding, batch):
-    "Function of windows (phase, coherence) to probability (N, S, S) by a Keras network."
-    from insar_seg.networks.training import predict
-
-    return lambda phase, coherence: predict(network, phase, coherence, encoding, batch)
-
-
 def at_scales(
     # function of (phase, coherence), each (N, S, S) float32, NaN = no data or unknown -> (N, S, S)
     # probability
@@ -55,19 +110,20 @@ def at_scales(
     if tuple(scales) == (1,):
         return predict
 
-    def answer(phase, coherence):
+    def mean_of_looks(phase, coherence):
         total = np.zeros(np.shape(phase), np.float32)
         size = np.shape(phase)[-1]
         for n in scales:
             grid = Grid((size, size), (1.0, 1.0), float(n))
             coarse = [to_model(grid, p, c) for p, c in zip(phase, coherence)]
             part = predict(*map(np.stack, zip(*coarse)))
+            # no single look is surer than one in a thousand
             total += logit(np.clip(np.stack([to_scene(grid, a) for a in part]), 1e-3, 1 - 1e-3))
         return expit(total / np.float32(len(scales)))
 
-    return answer
+    return mean_of_looks
 
-
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-calibrated-code
 def calibrated(
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray],  # as `at_scales`
     calibrator: Calibrator | None,  # None changes nothing
@@ -79,20 +135,95 @@ def calibrated(
     if calibrator is None:
         return predict
 
-    def answer(phase, coherence):
+    def calibrated_answer(phase, coherence):
         raw = predict(phase, coherence)
         if without is None:
             return calibrator(raw)
-        return np.stack(
-            [(calibrator if np.isfinite(c).any() else without)(r) for r, c in zip(raw, coherence)]
-        )
+        known = np.isfinite(coherence).any((1, 2))
+        return np.stack([(calibrator if k else without)(r) for k, r in zip(known, raw)])
 
-    return answer
+    return calibrated_answer
+
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-card
+def mapping_of(
+    patches: PatchProfile,  # how the network's patches were cut
+    scene_pixel_m: float,  # median pixel of the archive it was trained on, metres
+) -> dict:  # pixel_m, size_px, overlap
+    "What a card must say so that scenes can be mapped as the network was trained."
+    return {
+        "pixel_m": round(scene_pixel_m * patches.multilook, 2),
+        "size_px": patches.size_px,
+        # a predictor's windows overlap by 0.9 at most
+        "overlap": min(patches.overlap, 0.9),
+    }
+
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-from-card
+def predictor_from_card(
+    name: str,  # of the predictor
+    card: dict,  # of `model_card`
+    # function of (phase, coherence), each (N, S, S) float32 -> (N, S, S) probability: the network
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    version: str = "",  # what tells these weights from others
+    test_time_sets: tuple = (),  # out of `ensemble.TEST_TIME`; the mean over all versions
+    # probability above which a pixel counts as affected; None: the card's, else 0.5
+    threshold: float | None = None,
+) -> Predictor:
+    """A predictor as a card describes it. Raises `RequestError` for a card that does not say how
+    scenes are cut.
+    """
+    patches = card["data"].get("patches")
+    if patches is None:
+        raise RequestError(
+            "A model's card must say how scenes are cut into patches",
+            f"that of {name} does not",
+            "Train it with insar-seg train or study",
+        )
+    use = {
+        "pixel_m": 100.0 * patches["multilook"],
+        "size_px": patches["size_px"],
+        "overlap": patches.get("overlap", 0.5),
+    } | card.get("mapping", {})
+    looks = at_scales(predict, tuple(use.get("scales", (1,))))
+    if test_time_sets:
+        turned = _at_test_time(looks, test_time_sets)
+        version += f" test-time {'+'.join(test_time_sets)}"
+    else:
+        turned = looks
+    keys = ("calibrator", "calibrator_without_coherence")
+    calibrators = [calibrator_from_dict(use[k]) if use.get(k) else None for k in keys]
+    return Predictor(
+        name,
+        calibrated(turned, *calibrators),
+        use["size_px"],
+        use["pixel_m"],
+        use["overlap"],
+        batch_of(use["size_px"]),
+        use.get("threshold", 0.5) if threshold is None else threshold,
+        use.get("min_km2", 1.0),
+        use.get("peak", 0.0),
+        use.get("mean", 0.0),
+        version,
+        card,
+    )
+
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-batch
+def batch_of(size_px: int) -> int:  # side of a window, pixels
+    "How many windows are predicted at once: half a million pixels, one window at least."
+    return max(1, 2**19 // size_px**2)
+
+
+def _at_test_time(predict, sets):
+    "The same function, averaged over turned, shifted, scaled or mirrored versions of its input."
+
+    def mean_of_versions(phase, coherence):
+        return test_time(predict, phase, coherence, sets)
+
+    return mean_of_versions
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-load-predictor
 def load_predictor(
-    # "box", a trained network's folder, or a .weights.h5 file with card.json beside it
-    model: str | Path = BOX,
+    # "pretrained", a trained network's folder, or a .weights.h5 file with card.json beside it
+    model: str | Path = PRETRAINED,
     # out of `ensemble.TEST_TIME`: turns, offsets, gains, sign; the mean over all versions
     test_time_sets: tuple = (),
     # probability above which a pixel counts as affected; None: the card's, else 0.5
@@ -103,75 +234,42 @@ def load_predictor(
     """
     unknown = [k for k in test_time_sets if k not in TEST_TIME]
     if unknown:
+        known = ", ".join(TEST_TIME)
         raise RequestError(
-            "Test-time sets must be among " + ", ".join(TEST_TIME),
-            ", ".join(unknown),
-            "Check the names",
+            f"Test-time sets must be among {known}", ", ".join(unknown), "Check the names"
         )
     if threshold is not None and not 0 < threshold < 1:
         raise RequestError("A threshold must be between 0 and 1", threshold, "0.5 is customary")
-    folder = box_folder() if str(model) == BOX else Path(model)
-    if not folder.exists():
+    shipped = str(model) in (PRETRAINED, BOX)
+    path = pretrained_folder() if shipped else Path(model)
+    if not path.exists():
         raise RequestError(
-            "A model must be box, or a folder or file that exists",
+            f"A model must be {PRETRAINED}, or a folder or file that exists",
             model,
             "Check the path, or leave --model out",
         )
+    weights = path / "best.weights.h5" if path.is_dir() else path
+    name = PRETRAINED if shipped else weights.parent.name
     with silent_start():
         from insar_seg.networks.weights import load_network
 
-        network, card = load_network(folder)
-    return _predictor(
-        network, card, folder, BOX if str(model) == BOX else "", tuple(test_time_sets), threshold
+        network, card = load_network(path)
+    version = f"{card['version']} {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}"
+    return predictor_from_card(
+        name, card, _network_function(network, card), version, tuple(test_time_sets), threshold
     )
 
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-network-function
+def _network_function(network, card):
+    "Function of windows (phase, coherence) to probability (N, S, S) by a Keras network."
+    from insar_seg.networks.training import predict
 
-def _predictor(network, card, folder, name, sets, threshold):
-    "A predictor from a network and its card."
-    data = card["data"]
-    use = card.get("mapping", {})
-    if "patches" not in data:
-        raise RequestError(
-            "A model's card must say how scenes are cut into patches",
-            f"{folder} does not",
-            "Train it with insar-seg train or study",
-        )
-    size = use.get("size_px", data["patches"]["size_px"])
-    look = data["patches"]["multilook"]
-    # the study's archives have pixels of about 100 m
-    pixel = use.get("pixel_m", 100.0 * look)
-    batch = max(1, 2**19 // size**2)
-    predict = at_scales(
-        _answer(network, card["network"]["encoding"], batch), tuple(use.get("scales", (1,)))
-    )
-    if sets:
-        plain = predict
+    encoding = card["network"]["encoding"]
 
-        def predict(phase, coherence):
-            return test_time(plain, phase, coherence, sets)
+    def answer(phase, coherence):
+        return predict(network, phase, coherence, encoding, len(phase))
 
-    calibrators = [
-        calibrator_from_dict(use[k]) if use.get(k) else None
-        for k in ("calibrator", "calibrator_without_coherence")
-    ]
-    weights = folder / "best.weights.h5" if folder.is_dir() else folder
-    version = f"{card['version']} {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}" + (
-        f" test-time {'+'.join(sets)}" if sets else ""
-    )
-    return Predictor(
-        name or (folder if folder.is_dir() else folder.parent).name,
-        calibrated(predict, *calibrators),
-        size,
-        pixel,
-        use.get("overlap", data["patches"].get("overlap", 0.5)),
-        batch,
-        use.get("threshold", 0.5) if threshold is None else threshold,
-        use.get("min_km2", 1.0),
-        use.get("peak", 0.0),
-        use.get("mean", 0.0),
-        version,
-        card,
-    )
+    return answer
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-combined
 RULES = {"mean": mean_probability, "intersection": minimum, "union": maximum}
@@ -186,13 +284,12 @@ def combined(
     """
     predictors = list(predictors)
     if rule not in RULES:
-        raise RequestError(
-            "Predictors are combined by " + ", ".join(RULES), repr(rule), "Choose one of them"
-        )
-    if len(predictors) == 1:
-        return predictors[0]
+        known = ", ".join(RULES)
+        raise RequestError(f"Predictors are combined by {known}", repr(rule), "Choose one of them")
     if not predictors:
         raise RequestError("There must be a model", 0, "Give one")
+    if len(predictors) == 1:
+        return predictors[0]
     kinds = {(p.size_px, p.pixel_m) for p in predictors}
     if len(kinds) > 1:
         raise RequestError(

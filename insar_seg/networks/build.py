@@ -59,7 +59,7 @@ class Network:
     "What has to be known to build a network again."
 
     name: str  # a key of NETWORKS
-    encoding: str = "cos_sin_coherence"  # a key of `encoding.CHANNELS`
+    encoding: str = "cos_sin_coherence"  # a key of `encoding.ENCODINGS`
     # the encoder started from published weights, so its input is scaled as it expects
     pretrained: bool = False
     width: float = 1.0  # share of the filters of every layer

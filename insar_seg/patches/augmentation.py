@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, phase_from_los, rng_for, wrap
-from .samples import StreamOptions, samples
+from .samples import StreamOptions, sample_stream
 
 # %% auto #0
 __all__ = ['AUGMENTATIONS', 'Patch', 'turn', 'sign', 'gain', 'ramp', 'offset', 'decorrelate', 'drop_coherence', 'cut_out',
@@ -210,7 +210,7 @@ def simulated_signals(
         raise RequestError(rule, number, "Ask for one at least")
     options = dataclasses.replace(_MOTION, size_px=(size_px,) * 2, pixel_m=(pixel_m,) * 2)
     attempts = 50 * number + 100
-    tried = itertools.islice(samples(seed, options), attempts)
+    tried = itertools.islice(sample_stream(seed, options), attempts)
     with_mask = (s for s in tried if s.masks.margin.any())
     signals = [_signal(s) for s in itertools.islice(with_mask, number)]
     if not signals:

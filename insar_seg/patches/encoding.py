@@ -13,7 +13,7 @@ from ..core.base import RequestError
 from .store import phase_gradient
 
 # %% auto #0
-__all__ = ['ENCODINGS', 'CHANNELS', 'Encoding', 'encoding_of', 'channels']
+__all__ = ['ENCODINGS', 'Encoding', 'encoding_of', 'channels']
 
 # %% ../../nbs/5_patches/53_encoding.ipynb #x-encoding
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ ENCODINGS = {
         ("cosine", "sine", "coherence", "row gradient", "column gradient")
     ),
 }
-CHANNELS = ENCODINGS  # the name by which rooms above know it
 
 
 def encoding_of(name: str) -> Encoding:

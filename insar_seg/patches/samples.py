@@ -29,10 +29,10 @@ from insar_seg.earthquakes.rupture import (
 from ..masks.definitions import Masks
 from ..masks.twin import simulated_masks
 from ..simulation.distractors import DISTRACTORS
-from ..simulation.scene import Seeds, Simulated, Source, View, check_layers, compose
+from ..simulation.scene import GroundMotion, Seeds, Simulated, View, check_layers, compose
 
 # %% auto #0
-__all__ = ['BANDS', 'StreamOptions', 'Sample', 'sample', 'samples']
+__all__ = ['BANDS', 'StreamOptions', 'Sample', 'sample', 'sample_stream']
 
 # %% ../../nbs/5_patches/52_samples.ipynb #x-streamoptions
 # wavelength, metres: Sentinel-1; ALOS-2; TerraSAR-X
@@ -92,7 +92,7 @@ def _moved(faults, away):
 class _Quake:
     "What moved the ground of a sample."
 
-    source: Source = Source()
+    source: GroundMotion = GroundMotion()
     magnitude: float = 0.0
     mechanism: str = ""
     depth_km: float = 0.0
@@ -116,7 +116,7 @@ def _quake(rng_of, view, days):
     shock = aftershock(rng_of("aftershock"), faults, magnitude, mechanism, rigidity_pa)
     until = float(rng.uniform(0.5, days))  # days from the earthquake to the second date
     growth = afterslip_growth(until - days, until, tau)
-    source = Source(_moved(faults, away), _moved(after, away), growth, _moved(shock, away))
+    source = GroundMotion(_moved(faults, away), _moved(after, away), growth, _moved(shock, away))
     return _Quake(source, magnitude, mechanism, float(corners[:, 2].mean()))
 
 # %% ../../nbs/5_patches/52_samples.ipynb #x--look
@@ -187,7 +187,7 @@ def sample(
     )
 
 # %% ../../nbs/5_patches/52_samples.ipynb #x-samples
-def samples(
+def sample_stream(
     seed: int,  # of the stream, 0 or more
     options: StreamOptions = _DEFAULT,  # what to draw from
     start: int = 0,  # number of the first sample

@@ -19,10 +19,11 @@ from ..interferograms.interferogram import Interferogram
 from ..masks.definitions import Masks
 
 # %% auto #0
-__all__ = ['windows', 'cut', 'phase_gradient', 'fringe_rate', 'index_windows', 'choose_windows', 'cut_patches', 'open_patches']
+__all__ = ['window_corners', 'cut', 'phase_gradient', 'fringe_rate', 'index_windows', 'choose_windows', 'cut_patches',
+           'open_patches']
 
 # %% ../../nbs/5_patches/50_store.ipynb #x-windows
-def windows(
+def window_corners(
     shape: tuple[int, ...],  # (H, W) of the scene
     size: int,  # side of a window, pixels
     overlap: float,  # share of a window that the next one repeats, 0 <= overlap < 1
@@ -92,7 +93,7 @@ def index_windows(
     size = profile.size_px
     rows = []
     moved = (masks.margin > 0) | ((masks.ignore > 0) & scene.valid)
-    for r, c in windows(scene.shape, size, profile.overlap):
+    for r, c in window_corners(scene.shape, size, profile.overlap):
         area = (slice(r, r + size), slice(c, c + size))
         valid = scene.valid[area].sum() / size**2
         margin = masks.margin[area].sum() / size**2

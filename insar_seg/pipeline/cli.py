@@ -108,13 +108,13 @@ def study(
 ) -> None:
     "The whole study: data, masks, patches, splits, training, scores, report."
     from insar_seg.core.base import RequestError
-    from insar_seg.core.profile import load_profile
+    from insar_seg.pipeline.run import open_profile
+    from insar_seg.pipeline.stages import run_study
 
-    chosen = load_profile(profile)
+    chosen = open_profile(profile)
     if chosen.name == "paper" and archive is None:
         cure = "Give --archive DIR, or use --profile twin for simulated data"
         raise RequestError("The paper profile needs the real archive", "no --archive", cure)
-    from insar_seg.pipeline.stages import run_study
 
     run_study(chosen, out, archive, test_archive, fresh, quiet)
 
@@ -323,11 +323,11 @@ def train(
     quiet: bool = QUIET,
 ) -> None:
     "One network, trained on an archive's patches."
-    from insar_seg.core.profile import load_profile
-
-    chosen = load_profile(profile)
-    _check_known("--model", model, _networks())
+    from insar_seg.pipeline.run import open_profile
     from insar_seg.pipeline.stages import train_one
+
+    chosen = open_profile(profile)
+    _check_known("--model", model, _networks())
 
     folder = train_one(chosen, out, archive, model, target.value, fresh, quiet)
     if not quiet:
@@ -346,7 +346,9 @@ def evaluate(
     target: _Target | None = Option(
         None, help="Mask that counts as truth. Default: the one the network learnt, else margin."
     ),
-    threshold: float = Option(0.5, help="Probability above which a pixel counts as affected."),
+    threshold: float | None = Option(
+        None, help="Probability that counts. Default: the model's, else 0.5."
+    ),
     splits: Path | None = Option(None, help="A splits.csv: only the scenes of --split count."),
     split: str = Option("test", help="Split to score, with --splits."),
     quiet: bool = QUIET,
@@ -371,8 +373,9 @@ def evaluate(
 SCENES = Argument(
     ..., help="Files, product folders, archives: LiCSAR, HyP3, ARIA GUNW, plain GeoTIFF."
 )
-# box is the former name of pretrained
-MODELS = Option(["box"], help="pretrained, or a network's folder or .weights.h5; repeatable.")
+MODELS = Option(
+    ["pretrained"], help="pretrained (or box), a network's folder, or its .weights.h5; repeatable."
+)
 RULE = Option(
     "mean", help="How models are combined: mean, intersection, union.", autocompletion=_rules
 )

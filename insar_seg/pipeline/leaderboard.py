@@ -5,101 +5,91 @@
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-imports
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import json
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rasterio
 
 from insar_seg.core.base import (
     RequestError,
     WorkError,
     code_version,
     fingerprint,
-    silent_start,
     working_in,
     write_text,
 )
 from ..core.profile import profile_from_dict
-from ..evaluation.baselines import Baselines, all_negative, all_positive, fit_baselines
-from insar_seg.evaluation.benchmark import (
-    TARGETS,
-    SceneScores,
-    gallery_rows,
-    score_scene,
-    scores_of,
-)
-from ..evaluation.curves import plot_curves
-from ..evaluation.pixels import COUNTS, LABELS, ranking, to_json_ready
+from ..evaluation.baselines import Baselines, fit_baselines
+from ..evaluation.benchmark import TRUTHS, SceneScores
+from ..evaluation.pixels import to_json_ready
 from ..interferograms.archive import Archive, Pair
-from ..interferograms.interferogram import Interferogram, multilook, read_band, upsample
-from ..maps.windows import map_scene, write_map
-from ..masks.truth import truth_masks
+from ..interferograms.interferogram import Interferogram, read_band
+from ..maps.predictor import load_predictor
 from ..patches.samples import StreamOptions, sample
-from .report import figure, figure_gallery, legend_below, save_figure, scores_page
-from .run import Run
+from .report import scores_page
+from .run import Run, masks_stage
+from insar_seg.pipeline.scoring import (
+    KnownScene,
+    baseline_maps,
+    curves_figure,
+    gallery_figure,
+    known_scenes,
+    raster_map,
+    scene_scores,
+    score_maps,
+    write_scenes,
+)
 
 # %% auto #0
-__all__ = ['find_prediction', 'read_prediction', 'simulated_baselines', 'baseline_maps', 'model_predictor', 'select_pairs',
-           'evaluate_predictions', 'leaderboard']
+__all__ = ['simulated_baselines', 'Contestant', 'select_pairs', 'evaluate_predictions', 'Contest', 'leaderboard_table']
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-find-prediction
-def find_prediction(
-    folder: str | Path,
-    pair: Pair,
-    dates_once: bool,  # no other frame of the archive has these dates
-) -> Path | None:
-    "Where a folder holds the prediction of a pair; None if it does not."
-    stems = [
-        f"{pair.frame}/{pair.pair}",
-        f"{pair.frame}_{pair.pair}",
-        *([pair.pair] if dates_once else []),
-    ]
-    for path in (Path(folder) / f"{s}{end}" for s in stems for end in (".probability.tif", ".tif")):
-        if path.is_file():
-            return path
-    return None
+def _find_prediction(folder, pair, dates_once):
+    """Where a folder holds the prediction of a pair; None if it does not. Its dates alone name it
+    where no other frame of the archive has them.
+    """
+    stems = [f"{pair.frame}/{pair.pair}", f"{pair.frame}_{pair.pair}"]
+    if dates_once:
+        stems.append(pair.pair)
+    paths = [Path(folder) / f"{s}{end}" for s in stems for end in (".probability.tif", ".tif")]
+    return next((path for path in paths if path.is_file()), None)
 
-
-def read_prediction(
-    path: str | Path,  # GeoTIFF of probability 0 to 1, or of a 0/1 mask
-    like: Interferogram,  # its scene
-) -> np.ndarray:  # (H, W) float32 probability, NaN = no prediction
-    """Raises `RequestError` for another grid or values that are no probabilities, `WorkError` for a
-    damaged file.
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-read-prediction
+def _read_prediction(path, like):
+    """(H, W) float32 of a GeoTIFF on the grid of its scene, NaN = no prediction. Raises
+    `RequestError` for another grid or values that are no probabilities, `WorkError` for a damaged
+    file.
     """
     band, crs, transform, nodata = read_band(path)
     cure = "Write it on the grid of the wrapped phase"
     if band.shape != like.shape:
-        raise RequestError(
-            f"A prediction must have its scene's shape {like.shape}",
-            f"{path} has {band.shape}",
-            cure,
-        )
-    if crs != like.crs or not transform.almost_equals(
-        like.transform, precision=abs(like.transform.a) / 2
-    ):
+        rule = f"A prediction must have its scene's shape {like.shape}"
+        raise RequestError(rule, f"{path} has {band.shape}", cure)
+    half = abs(like.transform.a) / 2
+    if crs != like.crs or not transform.almost_equals(like.transform, precision=half):
         raise RequestError(
             "A prediction must lie on its scene's grid",
             f"{path} lies at {tuple(transform)[:6]} in {crs}, the scene at"
             f" {tuple(like.transform)[:6]} in {like.crs}",
             cure,
         )
-    missing = ~np.isfinite(band.astype(np.float32))
+    values = band.astype(np.float32)
+    missing = ~np.isfinite(values)
     if nodata is not None and np.isfinite(nodata):
         missing |= band == nodata
-    out = np.where(missing, np.nan, band).astype(np.float32)
-    low, high = (float(f(out)) if not missing.all() else 0.0 for f in (np.nanmin, np.nanmax))
-    if low < -1e-6 or high > 1 + 1e-6:
-        cure = "Give probabilities, not logits, classes or percent; tag the no-data value"
+    known = values[~missing]
+    if len(known) and (known.min() < -1e-6 or known.max() > 1 + 1e-6):
         raise RequestError(
-            "Probabilities must lie within 0 and 1", f"{path} spans {low:.4g} to {high:.4g}", cure
+            "Probabilities must lie within 0 and 1",
+            f"{path} spans {known.min():.4g} to {known.max():.4g}",
+            "Give probabilities, not logits, classes or percent; tag the no-data value",
         )
-    return np.clip(out, 0, 1)
+    return np.clip(np.where(missing, np.float32(np.nan), values), 0, 1)
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-simulated-baselines
 @lru_cache(4)
@@ -114,100 +104,59 @@ def simulated_baselines(
     products are.
     """
     options = StreamOptions((size_px,) * 2, (pixel_m,) * 2)
-    made = [sample(seed, i, options) for i in range(number)]
-    phase = np.stack([np.where(s.valid, s.phase, np.nan) for s in made]).astype(np.float32)
-    coherence = np.stack(
-        [np.where(s.valid & (i % 2 == 0), s.coherence, np.nan) for i, s in enumerate(made)]
-    ).astype(np.float32)
+    samples = [sample(seed, i, options) for i in range(number)]
+    valid = np.stack([s.valid for s in samples])
+    phase = np.stack([s.phase for s in samples])
+    coherence = np.stack([s.coherence for s in samples])
+    known = valid & (np.arange(number) % 2 == 0)[:, None, None]
     return fit_baselines(
-        phase,
-        np.stack([getattr(s.masks, target) for s in made]),
-        np.stack([s.masks.ignore for s in made]) > 0,
-        coherence,
+        np.where(valid, phase, np.nan).astype(np.float32),
+        np.stack([getattr(s.masks, target) for s in samples]),
+        np.stack([s.masks.ignore for s in samples]) > 0,
+        np.where(known, coherence, np.nan).astype(np.float32),
         seed=seed,
     )
 
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-contestant
+@dataclass(frozen=True)
+class Contestant:
+    "Someone's model: what it is called, and what it says of a scene."
 
-def baseline_maps(
-    baselines: Baselines,
-    scene: Interferogram,
-    pixel_m: float = 400.0,  # pixel size that they were fitted at, metres
-) -> dict:  # name -> (H, W) float32, NaN = no data
-    """The baselines' maps of a scene: made at about `pixel_m`, brought back to the scene's grid;
-    the two that mark everything or nothing on that grid itself.
-    """
-    n = max(1, round(pixel_m / float(np.mean(scene.pixel_m))))
-    coarse = multilook(scene, n)
-    made = baselines.maps(coarse.phase, coarse.coherence)
-    maps = {
-        k: (
-            np.where(scene.valid, np.nan_to_num(upsample(m, scene.shape, n)), np.nan).astype(
-                np.float32
-            )
-        )
-        for k, m in made.items()
-    }
-    return maps | {
-        "all_positive": all_positive(scene.phase),
-        "all_negative": all_negative(scene.phase),
-    }
+    name: str
+    target: str  # the mask it was trained on, margin or visible
+    threshold: float  # probability above which a pixel counts as affected
+    # function of (pair, scene) -> (H, W) float32 probability, NaN = none; None: no prediction
+    predict: Callable[[Pair, Interferogram], np.ndarray | None]
+    model: str | None = None  # the network, as it was asked for
+    predictions: str | None = None  # or the folder of rasters
 
-# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-model-predictor
-def model_predictor(
-    model: str | Path,  # a trained network's folder or weights file
-    folder: str | Path,  # its maps are written to `maps/` in it
-    threshold: float,  # of the mask beside each map
-) -> tuple:  # (name, target, function of (pair, scene) -> (H, W) probability)
-    """A trained network as a predictor that writes its maps to `folder`. Raises `RequestError` for
-    a card without what mapping needs.
-    """
-    with silent_start():
-        from insar_seg.networks.training import predict
-        from insar_seg.networks.weights import load_network
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-contestants
+def _model_contestant(model, folder, threshold):
+    "A trained network, which leaves its maps in `folder`. Raises as `load_predictor`."
+    predictor = load_predictor(model, threshold=threshold)
 
-    network, card = load_network(model)
-    path = Path(model)
-    if "patches" not in card["data"]:
+    def predict(pair, scene):
+        return raster_map(folder / "maps" / pair.frame / pair.pair, pair, scene, predictor)
+
+    target = predictor.card["data"].get("masks", "margin")
+    return Contestant(predictor.name, target, predictor.threshold, predict, model=str(model))
+
+
+def _raster_contestant(predictions, archive, threshold):
+    "A folder of predictions. Raises `RequestError` if it does not exist."
+    if not Path(predictions).is_dir():
         raise RequestError(
-            "A model's card must say how scenes are cut into patches",
-            f"{model} does not",
-            "Train it with insar-seg train or study",
+            "Predictions must be a folder that exists", predictions, "Check the path"
         )
-    p = profile_from_dict(
-        {
-            "base": "quick",
-            "name": "evaluate",
-            "patches": card["data"]["patches"],
-            "models": {"channels": card["network"]["encoding"]},
-        }
-    )
-    name = (path if path.is_dir() else path.parent).name
-    weights = path / "best.weights.h5" if path.is_dir() else path
-    mark = fingerprint(
-        hashlib.sha256(weights.read_bytes()).hexdigest(),
-        p.patches,
-        p.models.channels,
-        code_version(),
-    )
+    dates = pd.Series([x.pair for x in archive.pairs]).value_counts()
 
-    def answer(pair, scene):
-        stem = Path(folder) / "maps" / pair.frame / pair.pair
-        made = stem.with_name(stem.name + ".probability.tif")
-        key = fingerprint(mark, pair.path.stat().st_size, pair.path.stat().st_mtime_ns)
-        if made.is_file():
-            with rasterio.open(made, driver="GTiff") as f:
-                known = f.tags().get("key")
-            if known == key:
-                return read_prediction(made, scene)
-        probability = map_scene(
-            scene,
-            lambda a, b: predict(network, a, b, p.models.channels, p.training.batch_size),
-            p.patches,
-        )
-        write_map(stem, scene, probability, threshold, model=name, version=code_version(), key=key)
-        return probability
+    def predict(pair, scene):
+        path = _find_prediction(predictions, pair, dates[pair.pair] == 1)
+        return None if path is None else _read_prediction(path, scene)
 
-    return name, card["data"].get("masks", "margin"), answer
+    name = Path(predictions).resolve().name
+    cut = 0.5 if threshold is None else threshold
+    return Contestant(name, "margin", cut, predict, predictions=str(predictions))
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-select-pairs
 def select_pairs(
@@ -219,13 +168,35 @@ def select_pairs(
     """The pairs to score: all, or those of one split of a `splits.csv`. Raises `RequestError` for a
     table without them.
     """
+    known = {x.key: x for x in archive.pairs}
+    events = {x.key: x.event_id or x.frame for x in archive.pairs}
     if splits is None:
-        return archive.pairs, {x.key: x.event_id or x.frame for x in archive.pairs}
-    path = Path(splits)
+        return archive.pairs, events
+    table = _splits_table(Path(splits))
+    chosen = table[table.split == split]
+    if chosen.empty:
+        raise RequestError(
+            "A split must hold scenes",
+            f"no row of {splits} has split {split}",
+            f"It holds: {', '.join(sorted(set(table.split)))}",
+        )
+    units = dict(zip(chosen.frame + "/" + chosen["pair"], chosen.unit))
+    lost = [k for k in units if k not in known]
+    if lost:
+        raise RequestError(
+            "Every scene of a split must be in the archive",
+            ", ".join(lost[:3]),
+            "Give the archive that the table belongs to",
+        )
+    return [known[k] for k in units], {k: unit or events[k] for k, unit in units.items()}
+
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-splits-table
+def _splits_table(path):
+    "A splits.csv with the columns frame, pair, split, unit (empty where it has none)."
     if not path.is_file():
         raise RequestError(
             "A table of splits must be a file that exists",
-            splits,
+            path,
             "Give a splits.csv with the columns frame, pair, split",
         )
     try:
@@ -241,37 +212,20 @@ def select_pairs(
             f"{path} lacks {', '.join(lacking)}",
             "Add them",
         )
-    chosen = table[table.split == split]
-    known = {x.key: x for x in archive.pairs}
-    keys = (chosen.frame + "/" + chosen["pair"]).tolist()
-    if not keys:
-        raise RequestError(
-            "A split must hold scenes",
-            f"no row of {path} has split {split}",
-            f"It holds: {', '.join(sorted(set(table.split)))}",
-        )
-    lost = [k for k in keys if k not in known]
-    if lost:
-        raise RequestError(
-            "Every scene of a split must be in the archive",
-            ", ".join(lost[:3]),
-            "Give the archive that the table belongs to",
-        )
-    units = dict(zip(keys, chosen.unit if "unit" in chosen else [""] * len(chosen)))
-    return [known[k] for k in keys], {
-        k: units[k] or known[k].event_id or known[k].frame for k in keys
-    }
+    return table if "unit" in table else table.assign(unit="")
 
-
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-evaluate
 def evaluate_predictions(
     archive: str | Path,  # folder
     out: str | Path,  # folder for scores.json, scenes.csv, figures and report.html
-    model: str | Path | None = None,  # a trained network's folder or weights file
+    # "pretrained", or a trained network's folder or weights file
+    model: str | Path | None = None,
     predictions: str | Path | None = None,  # or a folder of probability rasters
     name: str = "",  # how the model is called; default: the folder's name
     # mask that counts as truth; default: the one the network was trained on, else margin
     target: str | None = None,
-    threshold: float = 0.5,  # probability above which a pixel counts as affected
+    # probability above which a pixel counts as affected; None: the card's, else 0.5
+    threshold: float | None = None,
     splits: str | Path | None = None,  # a splits.csv: only scenes of `split` are scored
     split: str = "test",
     n_boot: int = 1000,  # resamples of earthquakes behind every interval
@@ -280,178 +234,144 @@ def evaluate_predictions(
     """Score one model. Raises `RequestError` or `WorkError`; a scene without prediction is named
     and makes the score partial.
     """
+    _check_request(model, predictions, target, threshold)
+    source = Archive(archive)
+    pairs, units = select_pairs(source, splits, split)
+    with working_in(out) as folder:
+        profile = profile_from_dict({"base": "quick", "name": "evaluate"})
+        run = Run(folder, profile, quiet=quiet)
+        if predictions is None:
+            contestant = _model_contestant(model, folder, threshold)
+        else:
+            contestant = _raster_contestant(predictions, source, threshold)
+        masks_stage(run, source, pairs=pairs)
+        rival = dataclasses.replace(
+            contestant, name=name or contestant.name, target=target or contestant.target
+        )
+        contest = Contest(rival, simulated_baselines(rival.target))
+        scenes = known_scenes(folder, source, units, run.bar)
+        scores = score_maps(scenes, {rival.target: contest.maps}, rival.threshold)[rival.target]
+        contest.check_scored(scores, archive)
+        result = _result(contest, scores, Path(archive), n_boot)
+        result["benchmark"]["split"] = "all" if splits is None else split
+        result = to_json_ready(result)
+        _write(folder, scores, result)
+        known = partial(_known, folder, source, units)
+        gallery = folder / "figures/gallery.png"
+        gallery_figure(gallery, scores, rival.name, known, contest.probability)
+        scores_page(folder / "report.html", result, folder / "figures")
+    return result
+
+
+def _known(folder, archive, units, key):
+    "One scene, read again."
+    return next(known_scenes(folder, archive, {key: units[key]}))
+
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-check-request
+def _check_request(model, predictions, target, threshold):
+    "Raises `RequestError` for what cannot be meant."
     if (model is None) == (predictions is None):
         raise RequestError(
             "Give a model or a folder of predictions, one of them",
             (model, predictions),
             "Use --model or --predictions",
         )
-    if not 0 < threshold < 1:
+    if threshold is not None and not 0 < threshold < 1:
         raise RequestError("A threshold must be between 0 and 1", threshold, "0.5 is customary")
-    if target is not None and target not in TARGETS:
+    if target is not None and target not in TRUTHS:
         raise RequestError("The target must be margin or visible", target, "Choose one of them")
-    if predictions is not None and not Path(predictions).is_dir():
-        raise RequestError(
-            "Predictions must be a folder that exists", predictions, "Check the path"
-        )
-    archive_ = Archive(archive)
-    pairs, units = select_pairs(archive_, splits, split)
-    dates = pd.Series([x.pair for x in archive_.pairs]).value_counts()
-    with working_in(out) as folder:
-        if model is not None:
-            called, trained_on, predictor = model_predictor(model, folder, threshold)
-        elif predictions is not None:
-            called = Path(predictions).resolve().name
-            trained_on = "margin"
 
-            def predictor(pair, scene):
-                found = find_prediction(predictions, pair, dates[pair.pair] == 1)
-                return None if found is None else read_prediction(found, scene)
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-contest
+@dataclass(frozen=True)
+class Contest:
+    "A model beside the baselines, and what could not be scored."
 
-        name, target, run = (
-            name or called,
-            target or trained_on,
-            Run(folder, profile_from_dict({"base": "quick", "name": "evaluate"}), quiet=quiet),
-        )
-        baselines = simulated_baselines(target)
-        scores = SceneScores(target, threshold)
-        missing = []
-        unknown = []
-        for pair in run.bar(pairs):
-            scene = pair.read(unwrapped=True)
-            masks, source = truth_masks(archive_, pair, scene)
-            probability = predictor(pair, scene)
-            if probability is None or not np.isfinite(probability[scene.valid]).any():
-                missing.append(pair.key)
-            elif masks is None:
-                unknown.append(pair.key)
-            else:
-                maps = {
-                    name: probability,
-                    **{k: v for k, v in baseline_maps(baselines, scene).items() if k != name},
-                }
-                about = {
-                    "frame": pair.frame,
-                    "pair": pair.pair,
-                    "event_id": pair.event_id,
-                    "unit": units[pair.key],
-                    "masks": source,
-                }
-                scores.add(
-                    about, *score_scene(masks, scene.valid, maps, scene.pixel_m, target, threshold)
-                )
-        if not scores.rows:
-            _nothing(missing, unknown, archive)
-        result = _result(
-            scores,
-            name,
-            archive,
-            archive_,
-            model,
-            predictions,
-            splits,
-            split,
-            missing,
-            unknown,
-            n_boot,
-        )
-        _write(folder, scores, result, name, archive_, predictor)
-    return result
+    rival: Contestant
+    baselines: Baselines
+    missing: list = field(default_factory=list)  # frame/pair without prediction
+    unknown: list = field(default_factory=list)  # frame/pair whose masks nobody knows
 
+    def probability(self, s: KnownScene) -> np.ndarray | None:  # (H, W)
+        "What the model says of a scene; None if it says nothing."
+        return self.rival.predict(s.pair, s.scene)
 
-def _nothing(missing, unknown, archive):
-    if missing and not unknown:
-        raise RequestError(
-            "There must be a prediction of at least one scene",
-            f"none of {len(missing)}, such as {missing[0]}",
-            "Name the rasters <frame>/<pair>.probability.tif",
+    def maps(self, s: KnownScene) -> dict | None:  # name -> (H, W) probability
+        "The model's map and the baselines'; None where one cannot be scored."
+        probability = self.probability(s)
+        if probability is None or not np.isfinite(probability[s.scene.valid]).any():
+            self.missing.append(s.pair.key)
+        elif s.masks is None:
+            self.unknown.append(s.pair.key)
+        else:
+            # a model may have a baseline's name, and takes its place
+            return {self.rival.name: probability} | {
+                k: m
+                for k, m in baseline_maps(self.baselines, s.scene).items()
+                if k != self.rival.name
+            }
+        return None
+
+    def check_scored(self, scores: SceneScores, archive: str | Path) -> None:
+        "Raises `RequestError` or `WorkError` if no scene could be scored."
+        if scores.rows:
+            return
+        if self.missing and not self.unknown:
+            raise RequestError(
+                "There must be a prediction of at least one scene",
+                f"none of {len(self.missing)}, such as {self.missing[0]}",
+                "Name the rasters <frame>/<pair>.probability.tif",
+            )
+        raise WorkError(
+            "Scoring needs at least one scene whose masks are known",
+            f"none in {archive}",
+            "Run insar-seg mask on the archive, or draw masks",
         )
-    raise WorkError(
-        "Scoring needs at least one scene whose masks are known",
-        f"none in {archive}",
-        "Run insar-seg mask on the archive, or draw masks",
-    )
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x--result
-def _result(
-    scores, name, archive, opened, model, predictions, splits, split, missing, unknown, n_boot
-) -> dict:
+def _result(contest, scores, archive, n_boot) -> dict:
     "What scores.json holds."
-    made = Path(archive) / "provenance.json"
+    rival = contest.rival
+    rows = scores.of(rival.name)
+    every, order = scene_scores(scores, n_boot)
+    made = archive / "provenance.json"
     try:
         origin = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else {}
     except ValueError:
         origin = {}
-    rows = scores.of(name)
-    every = {n: scores_of(scores, n, n_boot) for n in scores.names}
-    ranked = (
-        ranking({n: scores.of(n)[COUNTS] for n in scores.names}, rows.unit, n_boot=n_boot).to_dict(
-            "index"
-        )
-        if (rows.tp + rows.fn).sum()
-        else {}
-    )
-    return to_json_ready(
-        {
-            "name": name,
-            "model": None if model is None else str(model),
-            "predictions": None if predictions is None else str(predictions),
-            "archive": str(archive),
-            "version": code_version(),
-            "masks": scores.target,
-            "threshold": scores.threshold,
-            "complete": not missing,
-            "benchmark": {
-                "origin": origin.get("origin", "unknown"),
-                "key": origin.get("key"),
-                "data": origin.get("data"),
-                "seed": origin.get("seed"),
-                "split": split if splits is not None else "all",
-                "scenes": len(rows),
-                "events": int(rows.event_id[rows.event_id != ""].nunique()),
-                "fingerprint": fingerprint(
-                    sorted(zip(rows.frame, rows["pair"], rows.tp + rows.fn, rows.fp + rows.tn))
-                ),
-            },
-            "missing": missing,
-            "without_masks": unknown,
-            "scores": every,
-            "ranking": ranked,
-        }
-    )
+    truth = zip(rows.frame, rows["pair"], rows.tp + rows.fn, rows.fp + rows.tn)
+    return {
+        "name": rival.name,
+        "model": rival.model,
+        "predictions": rival.predictions,
+        "archive": str(archive),
+        "version": code_version(),
+        "masks": scores.target,
+        "threshold": scores.threshold,
+        "complete": not contest.missing,
+        "benchmark": {
+            "origin": origin.get("origin", "unknown"),
+            "key": origin.get("key"),
+            "data": origin.get("data"),
+            "seed": origin.get("seed"),
+            "scenes": len(rows),
+            "events": int(rows.event_id[rows.event_id != ""].nunique()),
+            "fingerprint": fingerprint(sorted(truth)),
+        },
+        "missing": contest.missing,
+        "without_masks": contest.unknown,
+        "scores": every,
+        "ranking": order,
+    }
 
-
-def _write(folder, scores, result, name, archive, predictor):
-    "scores.json, scenes.csv, figures, report.html; the numbers first."
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-write-files
+def _write(folder, scores, result):
+    "scores.json, scenes.csv and the curves; the numbers first."
     write_text(folder / "scores.json", json.dumps(result, indent=1, allow_nan=False))
-    write_text(
-        folder / "scenes.csv",
-        scores.table.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
-    )
-    fig, axes = figure(1, 4, (13, 3.8))
-    plot_curves(axes[0], {LABELS.get(n, n): scores.pooled(n) for n in scores.names})
-    legend_below(fig, axes[0, 0])
-    save_figure(fig, folder / "figures/curves.png")
-    rows = scores.of(name)
-    shown = []
-    pairs = {x.key: x for x in archive.pairs}
-    for i, title in gallery_rows(rows):
-        pair = pairs[f"{rows.frame[i]}/{rows['pair'][i]}"]
-        scene = pair.read(unwrapped=True)
-        masks, _ = truth_masks(archive, pair, scene)
-        shown.append(
-            (
-                scene,
-                getattr(masks, scores.target),
-                predictor(pair, scene),
-                f"{title}\n{pair.frame} {pair.pair}",
-            )
-        )
-    figure_gallery(folder / "figures/gallery.png", shown, scores.threshold)
-    scores_page(folder / "report.html", result, folder / "figures")
+    write_scenes(folder / "scenes.csv", scores.table)
+    curves_figure(folder / "figures/curves.png", scores, scores.names)
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-leaderboard
-def leaderboard(
+def leaderboard_table(
     files: Iterable,  # paths of scores.json files
 ) -> dict:  # (benchmark fingerprint, masks) -> table, best micro IoU first
     """One table a benchmark; baselines are taken from the first file that has them. Raises
@@ -460,38 +380,34 @@ def leaderboard(
     tables: dict[tuple, dict] = {}
     for path in sorted(map(Path, files)):
         try:
-            r = json.loads(path.read_text(encoding="utf-8"))
-            key = (r["benchmark"]["fingerprint"], r["masks"])
-            rows = {r["name"]: _leader_row(r, r["name"])}
-            rows = {
-                n: _leader_row(r, n) for n in r["scores"] if n not in tables.get(key, {})
-            } | rows
+            result = json.loads(path.read_text(encoding="utf-8"))
+            key = (result["benchmark"]["fingerprint"], result["masks"])
+            rows = {n: _leader_row(result, n) for n in result["scores"]}
+            own = {result["name"]: rows[result["name"]]}
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise RequestError(
                 "A leaderboard is made of scores.json files",
                 f"{path} ({type(e).__name__})",
                 "Make one with insar-seg evaluate",
             ) from None
-        tables.setdefault(key, {}).update(rows)
+        tables[key] = rows | tables.get(key, {}) | own
     return {
-        k: (
-            pd.DataFrame.from_dict(v, orient="index").sort_values(
-                "micro IoU", ascending=False, kind="stable"
-            )
+        key: pd.DataFrame.from_dict(rows, orient="index").sort_values(
+            "micro IoU", ascending=False, kind="stable"
         )
-        for k, v in tables.items()
+        for key, rows in tables.items()
     }
 
-
+# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-leader-row
 def _leader_row(r, name):
     "What a leaderboard tells of one name."
     s = r["scores"][name]
     o = s["objects"]
-    low = s["interval_95"]["micro_iou"]
+    low, high = s["interval_95"]["micro_iou"]
     return {
         "micro IoU": s["micro"]["iou"],
-        "low": low[0],
-        "high": low[1],
+        "low": low,
+        "high": high,
         "Dice": s["micro"]["dice"],
         "per-event IoU": s["per_event"]["iou"],
         "boundary IoU": s["boundary_iou"],

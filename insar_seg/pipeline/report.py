@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['said', 'label', 'which_better', 'score_table', 'text_table', 'scene_table', 'object_table', 'calibration_table',
-           'ranking_table', 'figure', 'save_figure', 'legend_below', 'figure_scores', 'figure_curves', 'figure_patches',
-           'figure_scene', 'figure_gallery', 'figure_disagreement', 'scores_page', 'study_page']
+__all__ = ['with_interval', 'label', 'which_better', 'score_table', 'text_table', 'scene_table', 'object_table',
+           'calibration_table', 'ranking_table', 'figure', 'save_figure', 'legend_below', 'figure_scores',
+           'figure_curves', 'figure_patches', 'figure_scene', 'figure_gallery', 'figure_disagreement', 'scores_page',
+           'study_page']
 
 # %% ../../nbs/9_pipeline/91_report.ipynb #x-said
-def said(
+def with_interval(
     value: float | None,
     interval: list | tuple | None = None,  # (low, high), either may be None
     digits: int = 2,  # decimals
@@ -124,11 +125,11 @@ def _scene_row(s):
     micro = s["micro"]
     interval = s["interval_95"]
     row = {
-        "micro IoU [95 %]": said(micro["iou"], interval.get("micro_iou")),
+        "micro IoU [95 %]": with_interval(micro["iou"], interval.get("micro_iou")),
         "Dice": micro["dice"],
         "precision": micro["precision"],
         "recall": micro["recall"],
-        "per-event IoU": said(s["per_event"]["iou"], interval.get("per_event_iou")),
+        "per-event IoU": with_interval(s["per_event"]["iou"], interval.get("per_event_iou")),
         "per-scene IoU": s["per_image"]["iou"],
         "false alarm rate": s["false_alarm_rate"],
         "boundary IoU": s.get("boundary_iou"),
@@ -150,10 +151,10 @@ def object_table(
     def row(s):
         o = s["objects"]
         interval = o.get("interval_95", {})
-        quiet = said(o["quiet_scenes_marked"], interval.get("quiet_scenes_marked"))
+        quiet = with_interval(o["quiet_scenes_marked"], interval.get("quiet_scenes_marked"))
         return {
             "events found": f"{o['events_found']} of {o['events']}",
-            "scenes found [95 %]": said(o["found_share"], interval.get("found_share")),
+            "scenes found [95 %]": with_interval(o["found_share"], interval.get("found_share")),
             "recall, IoU 0.1": o["recall_10"],
             "recall, IoU 0.5": o["recall_50"],
             "precision, IoU 0.1": o["precision_10"],
@@ -188,7 +189,7 @@ def ranking_table(
 
     def row(r):
         best = r["text"] == "best"
-        gap = "" if best else said(r["difference"], [r["low"], r["high"]], 3)
+        gap = "" if best else with_interval(r["difference"], [r["low"], r["high"]], 3)
         return {"micro IoU": r["score"], "difference [95 %]": gap, "verdict": _relabel(r["text"])}
 
     return _by_label(ranking, row)
@@ -214,7 +215,9 @@ def _combination_table(ensemble):
     def row(name):
         rows = {key: ensemble[key][name] for key in _KEYS}
         return {
-            f"{key} minus intersection's [95 %]": said(r["difference"], [r["low"], r["high"]], 3)
+            f"{key} minus intersection's [95 %]": with_interval(
+                r["difference"], [r["low"], r["high"]], 3
+            )
             for key, r in rows.items()
         }
 
@@ -232,7 +235,7 @@ def _margin_table(questions):
     known = {k: v["per_event"] for k, v in compared.items() if v and v.get("per_event")}
 
     def row(v):
-        gap = said(v["difference"], v["interval_95"], 3)
+        gap = with_interval(v["difference"], v["interval_95"], 3)
         return {"network": v["network"], "control": v["rival"], "difference [95 %]": gap}
 
     return _by_label(known, row)
@@ -509,7 +512,7 @@ def scores_page(
 
 _TABLES = {  # what the templates call
     "label": label,
-    "said": said,
+    "with_interval": with_interval,
     "score_table": score_table,
     "scene_table": scene_table,
     "object_table": object_table,

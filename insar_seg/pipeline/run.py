@@ -5,26 +5,197 @@
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-imports
 from __future__ import annotations
 
+import ast
 import contextlib
+import copy
+import dataclasses
+import hashlib
+import importlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..core.base import WorkError, code_version, fingerprint, write_text
+from ..core.base import RequestError, WorkError, code_version, fingerprint, write_text
 from ..core.profile import Profile, load_profile, profile_from_dict, save_profile
+from ..interferograms.archive import Archive, Pair
+from ..interferograms.interferogram import Interferogram
+from ..masks.definitions import Masks
+from ..masks.truth import stored_masks, truth_masks, write_masks
 from ..patches.store import open_patches
 
 # %% auto #0
-__all__ = ['SMALLEST', 'Run', 'notebook_run', 'peak_memory_gb', 'open_run', 'read_splits', 'patch_rows', 'take', 'ignored',
-           'model_folder']
+__all__ = ['REGISTRIES', 'SMALLEST', 'code_parts', 'code_key', 'Run', 'open_profile', 'check_names', 'notebook_run',
+           'peak_memory_gb', 'masks_stage', 'file_marks', 'write_truth', 'read_truth', 'read_masks', 'open_run',
+           'read_splits', 'patch_rows', 'take', 'ignored', 'model_folder']
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-source
+# followed name by name; of other chapters, a module counts as a whole
+_GLUE = "pipeline."
+# what text must look like to be the name of a module, such as networks.unet:build or .unet
+_MODULE_NAME = re.compile(r"(?:insar_seg)?\.?(\w+(?:\.\w+)*)(?::\w+)?")
+
+
+class _Source:
+    "A module's statements, and where the names that it imports come from."
+
+    def __init__(self, root, module, text):
+        self.root, self.module = root, module
+        self.body = _syntax(text)
+        self.defined = {}
+        self.imports = {}
+        for statement in self.body:
+            for name in _names_of(statement):
+                self.defined.setdefault(name, []).append(statement)
+            self.imports |= self.imported(statement)
+
+    def imported(self, statement):
+        "Local name -> (module, name) of what a statement imports from the package."
+        found = {}
+        if isinstance(statement, ast.Import):
+            for alias in statement.names:
+                module = self.module_of(alias.name)
+                if module:
+                    found[alias.asname or alias.name] = (module, "")
+        elif isinstance(statement, ast.ImportFrom):
+            parts = self.module.split(".")[: -statement.level] if statement.level else []
+            base = ".".join([*parts, *filter(None, [statement.module])])
+            for alias in statement.names:
+                module = self.module_of(f"{base}.{alias.name}")
+                place = (module, "") if module else (self.module_of(base), alias.name)
+                if place[0]:
+                    found[alias.asname or alias.name] = place
+        return found
+
+    def module_of(self, text):
+        "The module of the package that a dotted name means; None if it means none."
+        name = text.removeprefix("insar_seg.")
+        return name if (self.root / f"{name.replace('.', '/')}.py").is_file() else None
+
+    def named_in(self, text):
+        "The module, or data file below the package, that a piece of text names; None if none."
+        match = _MODULE_NAME.fullmatch(text) if "." in text or ":" in text else None
+        chapter = self.module.rpartition(".")[0]
+        for name in (match[1], f"{chapter}.{match[1]}") if match else ():
+            if self.module_of(name):
+                return self.module_of(name), ""
+        return ("", text) if text in _data_files(self.root) else None
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-syntax
+def _syntax(text):
+    "The statements of a source, without docstrings."
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                del body[0]
+    return tree.body
+
+
+@lru_cache(4)
+def _data_files(root):
+    "Name -> path of the files that code reads; the weights of the pretrained network are none."
+    kinds = {".csv", ".j2", ".css", ".js"}
+    return {p.name: p for p in sorted(root.rglob("*")) if p.suffix in kinds}
+
+
+def _names_of(statement):
+    "The names that a statement of a module defines; `*` for one that only does something."
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return [statement.name]
+    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return []
+    return ["*"]
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-code-key
+def code_parts(
+    entry: str,  # where the work is done: module and function, such as pipeline.stages.run_study
+    root: str | Path | None = None,  # the package's folder; None: the one that is installed
+) -> dict[tuple[str, str], str]:  # (module, name) -> hash; an empty name: the whole module
+    "The code a function depends on. Raises `WorkError` for a function that does not exist."
+    root = Path(root or importlib.import_module("insar_seg").__path__[0]).resolve()
+    parts: dict[tuple[str, str], str] = {}
+    sources: dict[str, _Source] = {}
+    todo = [tuple(entry.rsplit(".", 1))]
+    while todo:
+        module, name = todo.pop()
+        if module and not module.startswith(_GLUE):
+            name = ""
+        if (module, name) in parts:
+            continue
+        if not module:
+            data = _data_files(root)[name].read_bytes()
+            parts[module, name] = hashlib.sha256(data).hexdigest()
+            continue
+        if module not in sources:
+            path = root / f"{module.replace('.', '/')}.py"
+            sources[module] = _source(root, module, path.read_text(encoding="utf-8"))
+        parts[module, name], uses = _part(sources[module], name)
+        todo += uses
+    return parts
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-part
+# a source is parsed, and a part of it followed, once in a process as long as its text stays
+@lru_cache(512)
+def _source(root, module, text):
+    return _Source(root, module, text)
+
+
+@lru_cache(4096)
+def _part(source, name):
+    "(hash, (module, name) of all it uses) of a definition; without a name: of the whole module."
+    nodes = source.defined.get(name) if name else source.body
+    if nodes is None:
+        raise WorkError("Code must exist", f"{source.module}.{name}", "Correct the stage's entry")
+    text = "".join(ast.dump(n) for n in nodes if "__all__" not in _names_of(n))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return digest, tuple(dict.fromkeys(_uses(source, nodes, whole=not name)))
+
+
+def _uses(source, nodes, whole):
+    "(module, name) of everything that some statements of a module use."
+    for node in (n for statement in nodes for n in ast.walk(statement)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from source.imported(node).values()
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            place = source.named_in(node.value)
+            if place:
+                yield place
+        elif isinstance(node, ast.Attribute) and not whole:
+            # a name of a module that was imported as a whole
+            module, name = source.imports.get(getattr(node.value, "id", ""), ("", ""))
+            if module and not name:
+                yield module, node.attr
+        elif isinstance(node, ast.Name) and not whole:
+            module, name = source.imports.get(node.id, ("", ""))
+            if name:
+                yield module, name
+            elif node.id in source.defined:
+                yield source.module, node.id
+    if not whole and "*" in source.defined:
+        yield source.module, "*"
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-code-sum
+def code_key(
+    entry: str,  # as `code_parts`
+    root: str | Path | None = None,
+) -> str:  # 16 hexadecimal digits
+    "A short hash of the code a function depends on. Raises as `code_parts`."
+    return fingerprint(sorted(code_parts(entry, root).items()))
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-run
 @dataclass
@@ -53,31 +224,28 @@ class Run:
     def stage(
         self,
         name: str,  # unique within the run
-        key: tuple,  # everything the result depends on
+        key: tuple,  # inputs and part of the profile that the result depends on
         outputs: list,  # paths that must exist for the stage to be skipped
         work: Callable,  # function without arguments
+        code: str = "",  # entry of `code_key` for the work; empty: the whole package
     ) -> str:  # the stage's fingerprint, for the keys of later stages
-        "Do the work unless it was done with the same key."
+        "Do the work unless it was done with the same key and code."
         if not self.shared:
-            return self._stage(name, key, outputs, work)
+            return self._stage(name, key, outputs, work, code)
         from filelock import FileLock
 
         (self.folder / "stages").mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "stages" / f"{name}.lock"):
-            return self._stage(name, key, outputs, work)
+            return self._stage(name, key, outputs, work, code)
 
-    def _stage(self, name, key, outputs, work):
-        mark = fingerprint(name, key, code_version())
+    def _stage(self, name, key, outputs, work, code):
+        mark = fingerprint(name, key, code_key(code) if code else code_version())
         record = self.folder / "stages" / f"{name}.json"
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            if (
-                not self.fresh
-                and json.loads(record.read_text(encoding="utf-8"))["fingerprint"] == mark
-                and all(Path(o).exists() for o in outputs)
-            ):
-                self.say(f"  {name}: done before")
-                self.done.append((name, None))
-                return mark
+        present = all(Path(o).exists() for o in outputs)
+        if present and not self.fresh and self.fingerprint(name) == mark:
+            self.say(f"  {name}: done before")
+            self.done.append((name, None))
+            return mark
         record.unlink(missing_ok=True)
         start = time.monotonic()
         work()
@@ -86,6 +254,48 @@ class Run:
         self.say(f"  {name}: {seconds:.0f} s")
         self.done.append((name, seconds))
         return mark
+
+    def fingerprint(self, name: str) -> str | None:  # of a stage
+        "What a finished stage depended on; None for one that is not finished."
+        record = self.folder / "stages" / f"{name}.json"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return json.loads(record.read_text(encoding="utf-8"))["fingerprint"]
+        return None
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-open-profile
+# key of a profile -> module and name of the list that its values are out of
+REGISTRIES = {
+    "models.names": "networks.build:STUDY_NETWORKS",
+    "models.visible_names": "networks.build:STUDY_NETWORKS",
+    "models.channels": "patches.encoding:ENCODINGS",
+    "training.augment": "patches.augmentation:AUGMENTATIONS",
+    "training.loss": "networks.build:LOSSES",
+    "evaluation.test_time": "maps.ensemble:TEST_TIME",
+}
+
+
+def open_profile(
+    name_or_path: str | Path,  # quick, twin, paper, or a .toml file
+) -> Profile:
+    "A profile whose names are all known. Raises as `load_profile` and `check_names`."
+    return check_names(load_profile(name_or_path))
+
+
+def check_names(profile: Profile) -> Profile:  # the same
+    "Raises `RequestError` for a network, encoding, loss or the like that has no code."
+    for key, place in REGISTRIES.items():
+        module, registry = place.split(":")
+        known = list(getattr(importlib.import_module(f"insar_seg.{module}"), registry))
+        part, name = key.split(".")
+        value = getattr(getattr(profile, part), name)
+        unknown = [v for v in ([value] if isinstance(value, str) else value) if v not in known]
+        if unknown:
+            raise RequestError(
+                f"Profile: {key} must be out of {', '.join(known)}",
+                ", ".join(unknown),
+                "Correct the profile file",
+            )
+    return profile
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-notebook-run
 SMALLEST = {
@@ -106,15 +316,13 @@ def notebook_run(quiet: bool = True) -> Iterator[Run]:  # no messages, no progre
     """
     from filelock import FileLock
 
-    testing = bool(os.environ.get("IN_TEST"))
-    profile = (
-        profile_from_dict(SMALLEST) if testing else load_profile(os.environ.get("PROFILE", "quick"))
-    )
-    folder = (
-        Path(tempfile.gettempdir()) / f"insar_seg-test-{os.getppid()}"
-        if testing
-        else Path("run") / profile.name
-    )
+    if os.environ.get("IN_TEST"):
+        profile = profile_from_dict(SMALLEST)
+        # notebooks that are tested together have one parent
+        folder = Path(tempfile.gettempdir()) / f"insar_seg-test-{os.getppid()}"
+    else:
+        profile = open_profile(os.environ.get("PROFILE", "quick"))
+        folder = Path("run") / profile.name
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         save_profile(folder / "profile.toml", profile)
@@ -127,8 +335,112 @@ def peak_memory_gb() -> float:
         import resource
     except ModuleNotFoundError:
         return 0.0
+    # the unit is the kilobyte, but on macOS the byte
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-masks
+def masks_stage(
+    run: Run,
+    archive: Archive,
+    folder: Path | None = None,  # holds masks/ and masks.csv; None: the run's own
+    pairs: list[Pair] | None = None,  # of the archive; None: all
+    name: str = "masks",  # of the stage
+) -> str:  # the stage's fingerprint
+    "Make the masks of every pair; the key holds name, size and time of every file of the archive."
+    folder = folder or run.folder
+    pairs = archive.pairs if pairs is None else pairs
+    return run.stage(
+        name,
+        (file_marks(archive.files(), archive.root), [x.key for x in pairs]),
+        [folder / "masks.csv"],
+        lambda: write_truth(folder, archive, run.bar(pairs)),
+        "pipeline.run.write_truth",
+    )
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-file-marks
+def file_marks(
+    files: Iterable[Path],
+    root: Path,  # that their names are relative to
+) -> list[tuple]:  # (name, bytes, time in nanoseconds) of each
+    "What tells whether files have changed, without reading them."
+    marks = []
+    for path in files:
+        found = path.stat()
+        marks.append((path.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns))
+    return marks
+
+
+def write_truth(
+    folder: Path,  # masks/ and masks.csv are written here
+    archive: Archive,
+    pairs: Iterable[Pair],
+) -> None:
+    "Read every scene once: its masks, where the archive stores none, and a row of masks.csv."
+    rows = []
+    for pair in pairs:
+        scene = pair.read(unwrapped=True)
+        masks, source = truth_masks(archive, pair, scene)
+        if masks is not None and source != "stored":
+            write_masks(folder, pair, scene, masks, source)
+        elif folder.resolve() != archive.root.resolve():
+            # what an earlier state of the archive left would be read first
+            for kind in ("visible", "margin", "ignore"):
+                path = folder / "masks" / pair.frame / f"{pair.pair}.{kind}.tif"
+                path.unlink(missing_ok=True)
+        rows.append(_scene_row(pair, scene, masks, source))
+    table = pd.DataFrame(rows)
+    write_text(folder / "masks.csv", table.to_csv(index=False, lineterminator="\n"))
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-truth-table
+def _scene_row(pair, scene, masks, source):
+    "What masks.csv says of a scene."
+    return {
+        "event_id": pair.event_id,
+        "frame": pair.frame,
+        "pair": pair.pair,
+        "masks": source,
+        "known": masks is not None,
+        "hidden": masks is not None and masks.hidden,
+        "pixel_m": round(float(np.mean(scene.pixel_m)), 2),
+        **_footprint(scene),
+    }
+
+
+def _footprint(scene):
+    "West, south, east, north in degrees of the smallest box that holds the scene's data."
+    rows, columns = (np.flatnonzero(scene.valid.any(a)) for a in (1, 0))
+    part = dataclasses.replace(
+        scene,
+        phase=scene.phase[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
+        coherence=None,
+        unwrapped=None,
+        transform=scene.transform * scene.transform.translation(columns[0], rows[0]),
+    )
+    return dict(zip(("west", "south", "east", "north"), part.bounds_lonlat))
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-read-truth
+def read_truth(folder: str | Path) -> pd.DataFrame:  # of `masks_stage`  # a row a pair
+    "masks.csv: event_id, frame, pair, masks (their source), known, hidden, pixel_m, footprint."
+    return pd.read_csv(
+        Path(folder) / "masks.csv",
+        dtype={"event_id": str, "pair": str, "masks": str},
+        keep_default_na=False,
+    )
+
+
+def read_masks(
+    folder: str | Path,  # of `masks_stage`
+    archive: Archive,
+    pair: Pair,
+    scene: Interferogram,  # the pair, read
+) -> Masks | None:  # None: nobody knows them
+    "The stored masks of a pair: the run's, else the archive's. Raises as `stored_masks`."
+    # an archive is looked into by its root alone
+    kept = copy.copy(archive)
+    kept.root = Path(folder)
+    own = stored_masks(kept, pair, scene)
+    return stored_masks(archive, pair, scene) if own is None else own
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-open-run
 def open_run(
@@ -138,16 +450,9 @@ def open_run(
     "Store, patch index with split and unit, and the scenes."
     store, index = open_patches(run.folder)
     scenes = read_splits(run)
-    return (
-        store,
-        index.merge(
-            scenes[["frame", "pair", "split", "unit"]],
-            on=["frame", "pair"],
-            how="left",
-            validate="many_to_one",
-        ),
-        scenes,
-    )
+    sides = scenes[["frame", "pair", "split", "unit"]]
+    index = index.merge(sides, on=["frame", "pair"], how="left", validate="many_to_one")
+    return store, index, scenes
 
 
 def read_splits(
@@ -160,7 +465,7 @@ def read_splits(
         keep_default_na=False,
     )
 
-
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-patch-rows
 def patch_rows(
     index: pd.DataFrame,  # of `open_run`
     experiment: str,  # margin or visible
@@ -169,10 +474,10 @@ def patch_rows(
     """Patches of one split, for visible masks without those of hidden earthquakes. Raises
     `WorkError` if there are none.
     """
-    keep = index.split == split
+    chosen = index.split == split
     if experiment == "visible":
-        keep &= ~index.hidden.astype(bool)
-    rows = index.patch[keep].to_numpy()
+        chosen &= ~index.hidden.astype(bool)
+    rows = index.patch[chosen].to_numpy()
     if len(rows) == 0:
         raise WorkError(
             f"The {split} split must hold patches",
@@ -181,10 +486,10 @@ def patch_rows(
         )
     return rows
 
-
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-take
 def take(
-    array: Sequence,
-    rows: Iterable,  # read by whole numbers: an array of the store  # N numbers
+    array: Sequence,  # read by whole numbers: an array of the store
+    rows: Iterable,  # N numbers
 ) -> np.ndarray:  # (N, ...) in memory
     "Some rows of an array that is read piece by piece."
     return np.stack([np.asarray(array[int(r)]) for r in rows])
@@ -201,10 +506,9 @@ def ignored(
 
 def model_folder(
     run_folder: str | Path,
-    name: str,
-    experiment: str,  # network  # margin or visible
+    name: str,  # network
+    experiment: str,  # margin or visible
 ) -> Path:
     "`models/<name>` for the margin masks, `models/<name>_visible` for the visible ones."
-    return (
-        Path(run_folder) / "models" / (name if experiment == "margin" else f"{name}_{experiment}")
-    )
+    folder = name if experiment == "margin" else f"{name}_{experiment}"
+    return Path(run_folder) / "models" / folder

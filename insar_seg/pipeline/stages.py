@@ -9,6 +9,7 @@ import dataclasses
 import json
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,128 +24,111 @@ from insar_seg.core.base import (
     working_in,
     write_text,
 )
-from ..core.profile import Profile, save_profile
-from ..evaluation.pixels import counts, summary, to_json_ready
+from ..core.profile import Profile, TrainingProfile, save_profile
+from ..evaluation.benchmark import SceneScores
+from ..evaluation.pixels import COUNTS, summary, to_json_ready
 from ..interferograms.archive import Archive
-from ..maps.windows import coarsen, map_scene, write_map
-from ..masks.truth import truth_masks, write_masks
+from ..interferograms.interferogram import Interferogram, multilook, multilook_mask
+from ..maps.predictor import load_predictor, mapping_of
+from ..masks.definitions import Masks
 from ..masks.twin import simulate_archive
 from ..patches.splits import scene_groups, split_scenes
 from ..patches.store import cut_patches
-from .leaderboard import baseline_maps
-from insar_seg.pipeline.report import (
-    figure_curves,
-    figure_scene,
-    figure_scores,
-    score_table,
-    study_page,
-    text_table,
+from . import report, scoring
+from insar_seg.pipeline.run import (
+    Run,
+    file_marks,
+    masks_stage,
+    model_folder,
+    open_run,
+    patch_rows,
+    peak_memory_gb,
+    read_masks,
+    read_splits,
+    read_truth,
+    take,
 )
-from .run import Run, model_folder, open_run, patch_rows, peak_memory_gb, take
-from insar_seg.pipeline.scoring import (
-    evaluate_stage,
-    keep_predictions,
-    map_scenes,
-    scene_results,
-    study_references,
-)
+from .scoring import evaluate_stage, predictions_path, scene_results
 
 # %% auto #0
-__all__ = ['archive_stage', 'patches_stage', 'train_stage', 'run_study', 'score_run', 'train_one']
+__all__ = ['archive_stage', 'patches_stage', 'cut_scenes', 'averaged', 'train_stage', 'train_network', 'transfer_stage',
+           'score_transfer', 'run_study', 'study_plan', 'score_run', 'score_networks', 'finish_run', 'train_one']
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x--coarse
-def _footprint(scene):
-    "West, south, east, north in degrees of the smallest box that holds the scene's data."
-    rows, columns = (np.flatnonzero(scene.valid.any(a)) for a in (1, 0))
-    part = dataclasses.replace(
-        scene,
-        phase=scene.phase[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
-        coherence=None,
-        unwrapped=None,
-        transform=scene.transform * scene.transform.translation(columns[0], rows[0]),
-    )
-    return dict(zip(("west", "south", "east", "north"), part.bounds_lonlat))
-
-
-def _patches(run: Run, archive: Archive):
-    """Read every scene once for its footprint and masks, cut patches, split by event; writes
-    patches.zarr, patches.csv and splits.csv.
-    """
-    p = run.profile
-    rows = []
-    pairs = []
-    for pair in run.bar(archive.pairs):
-        scene = pair.read(unwrapped=True)
-        masks, source = truth_masks(archive, pair, scene)
-        if masks is None:
-            continue
-        if source not in ("stored", "no earthquake"):
-            write_masks(run.folder, pair, scene, masks, source)
-        pairs.append(pair)
-        pixel = round(float(np.mean(scene.pixel_m)), 2)
-        rows.append(
-            dict(
-                event_id=pair.event_id,
-                frame=pair.frame,
-                pair=pair.pair,
-                masks=source,
-                pixel_m=pixel,
-                **_footprint(scene),
-            )
-        )
-    if not rows:
-        raise WorkError(
-            "A study needs pairs whose masks are known",
-            f"none of {len(archive.pairs)} in {archive.root}",
-            "Run insar-seg mask, or draw masks",
-        )
-    scenes = pd.DataFrame(rows)
-    scenes["group"] = scene_groups(scenes)
-    scenes["unit"] = _units(scenes)
-    # refuses an archive that cannot be split, before the long work
-    split_scenes(scenes.assign(patches=1), p.split, p.seed)
-
-    def load(i):
-        scene = pairs[i].read(unwrapped=True)
-        return coarsen(scene, truth_masks(archive, pairs[i], scene)[0], p.patches.multilook)
-
-    index = cut_patches(scenes, load, p.patches, p.seed, run.folder, run.bar)
-    scenes["patches"] = (
-        index.groupby(["frame", "pair"])
-        .size()
-        .reindex(pd.MultiIndex.from_frame(scenes[["frame", "pair"]]), fill_value=0)
-        .to_numpy()
-    )
-    write_text(
-        run.folder / "splits.csv",
-        split_scenes(scenes, p.split, p.seed).to_csv(index=False, lineterminator="\n"),
-    )
-
-
 def archive_stage(run: Run) -> Archive:
     "The simulated archive inside the run's folder."
-    made = run.folder / "archive"
+    folder = run.folder / "archive"
     p = run.profile
 
     def work():
         if run.fresh:
-            shutil.rmtree(made, ignore_errors=True)
-        simulate_archive(made, p.data, p.seed, progress=run.bar, replace=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        simulate_archive(folder, p.data, p.seed, progress=run.bar, replace=True)
 
-    run.stage("archive", (p.data, p.seed), [made / "pairs.csv"], work)
-    return Archive(made)
+    code = "masks.twin.simulate_archive"
+    run.stage("archive", (p.data, p.seed), [folder / "pairs.csv"], work, code)
+    return Archive(folder)
 
 
 def patches_stage(run: Run, source: Archive) -> str:  # the stage's fingerprint
-    "The stage of `_patches`; its key holds the name, size and time of every file of the archive."
+    "Masks, if they are not made yet, then patches.zarr, patches.csv and splits.csv."
     p = run.profile
-    inputs = [
-        (str(f.relative_to(source.root)), f.stat().st_size, f.stat().st_mtime_ns)
-        for f in source.files()
-    ]
-    outputs = [run.folder / n for n in ("patches.zarr", "patches.csv", "splits.csv")]
+    truth = masks_stage(run, source)
     return run.stage(
-        "patches", (inputs, p.patches, p.split, p.seed), outputs, lambda: _patches(run, source)
+        "patches",
+        (truth, p.patches, p.split, p.seed),
+        [run.folder / n for n in ("patches.zarr", "patches.csv", "splits.csv")],
+        lambda: cut_scenes(run, source),
+        "pipeline.stages.cut_scenes",
+    )
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-cut-scenes
+def cut_scenes(run: Run, archive: Archive) -> None:
+    "Cut patches from the scenes whose masks are known, split them by event, and write both."
+    p = run.profile
+    truth = read_truth(run.folder)
+    scenes = truth[truth.known].drop(columns=["known", "hidden"]).reset_index(drop=True)
+    if scenes.empty:
+        raise WorkError(
+            "A study needs pairs whose masks are known",
+            f"none of {len(truth)} in {archive.root}",
+            "Run insar-seg mask, or draw masks",
+        )
+    scenes["group"] = scene_groups(scenes)
+    scenes["unit"] = _units(scenes)
+    # refuses an archive that cannot be split, before the long work
+    split_scenes(scenes.assign(patches=1), p.split, p.seed)
+    pairs = {(x.frame, x.pair): x for x in archive.pairs}
+
+    def load(i):
+        pair = pairs[scenes.frame[i], scenes["pair"][i]]
+        scene = pair.read()
+        masks = read_masks(run.folder, archive, pair, scene)
+        return averaged(scene, masks, p.patches.multilook)
+
+    index = cut_patches(scenes, load, p.patches, p.seed, run.folder, run.bar)
+    sizes = index.groupby(["frame", "pair"]).size()
+    keys = pd.MultiIndex.from_frame(scenes[["frame", "pair"]])
+    scenes["patches"] = sizes.reindex(keys, fill_value=0).to_numpy()
+    table = split_scenes(scenes, p.split, p.seed)
+    write_text(run.folder / "splits.csv", table.to_csv(index=False, lineterminator="\n"))
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-averaged
+def averaged(
+    scene: Interferogram,  # at full resolution
+    masks: Masks,
+    n: int,  # pixels a side that become one; 1 changes nothing
+) -> tuple[Interferogram, Masks]:  # on the coarse grid
+    """Scene and masks as patches are cut from them: complex average, and masks where at least half
+    of a block is 1.
+    """
+    if n == 1:
+        return multilook(scene, n), masks
+    return multilook(scene, n), dataclasses.replace(
+        masks,
+        visible=multilook_mask(masks.visible, n),
+        margin=multilook_mask(masks.margin, n),
+        ignore=multilook_mask(masks.ignore, n),
     )
 
 
@@ -153,9 +137,8 @@ def _units(scenes):
     group, else the group.
     """
     first = scenes[scenes.event_id != ""].groupby("group").event_id.first()
-    return np.where(
-        scenes.event_id != "", scenes.event_id, scenes.group.map(first).fillna(scenes.group)
-    )
+    of_group = scenes.group.map(first).fillna(scenes.group)
+    return np.where(scenes.event_id != "", scenes.event_id, of_group)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-model-folder
 def train_stage(
@@ -163,282 +146,222 @@ def train_stage(
     name: str,  # network
     experiment: str,  # margin or visible: the masks to learn
     patches_key: str,  # of `patches_stage`
-    # archive whose validation and test scenes are mapped; None: none
-    source: Archive | None = None,
 ) -> None:
-    """Train one network, predict the validation and test patches, map whole scenes. A training that
-    was killed goes on from its last state.
-    """
+    "Train one network and predict the validation and test patches."
     with silent_start():
-        import keras
-
-        from insar_seg.networks.build import build_network, computing, network_of
-        from insar_seg.networks.training import predict, train
-        from insar_seg.networks.weights import model_card, write_card
+        from insar_seg.networks.build import network_of
 
     p = run.profile
     folder = model_folder(run.folder, name, experiment)
-    t = run.profile.training
+    training = p.training
     if p.models.encoder_weights == "none":
-        t = dataclasses.replace(t, frozen_epochs=0)
-    predicted = {
-        s: run.folder / "predictions" / experiment / f"{name}{end}.npy"
-        for s, end in (("validation", ".validation"), ("test", ""))
-    }
-    key = (patches_key, p.models, t, p.seed)
-
-    def work():
-        if run.fresh:
-            shutil.rmtree(folder, ignore_errors=True)
-        keras.backend.clear_session()
-        store, index, scenes = open_run(run)
-        network = network_of(p.models, name)
-        run.say(f"  {name}, {experiment} masks")
-        with computing(t.precision, t.devices):
-            model = build_network(network, p.models.encoder_weights, p.seed, t.devices)
-            training, validation = _sequences(run, store, index, scenes, experiment)
-            history = train(
-                model,
-                training,
-                validation,
-                folder,
-                t,
-                p.seed,
-                not run.quiet,
-                network=network,
-                key=str(key),
-            )
-            answers = {}
-            for split in ("validation", "test"):
-                rows = patch_rows(index, experiment, split)
-                answers[split] = predict(
-                    model,
-                    take(store["phase"], rows),
-                    take(store["coherence"], rows),
-                    p.models.channels,
-                    t.batch_size,
-                )
-        events = sorted(set(scenes[scenes.split == "train"].event_id) - {""})
-        data = {
-            "masks": experiment,
-            "patches": dataclasses.asdict(p.patches),
-            "train_patches": len(training.rows),
-            "train_events": events,
-        }
-        best = {
-            "best_epoch": int(history.epoch[history.val_iou.idxmax()]),
-            "best_validation_iou": round(float(history.val_iou.max()), 4),
-        }
-        write_card(
-            folder,
-            model_card(
-                network,
-                data,
-                {
-                    "profile": p.name,
-                    "seed": p.seed,
-                    "encoder_weights": p.models.encoder_weights,
-                    **dataclasses.asdict(t),
-                    "epochs_done": len(history),
-                    **best,
-                },
-            ),
-        )
-        for split, path in predicted.items():
-            keep_predictions(path, answers[split])
-        if source is not None:
-            map_scenes(run, source, experiment, name, model)
-        (folder / "state.npz").unlink(missing_ok=True)
-
+        training = dataclasses.replace(training, frozen_epochs=0)
+    key = (patches_key, network_of(p.models, name), p.models.encoder_weights, training, p.seed)
+    outputs = [folder / f for f in ("best.weights.h5", "card.json", "history.csv")]
+    outputs += [predictions_path(run, name, experiment, s) for s in ("validation", "test")]
     run.stage(
         f"train-{experiment}-{name}",
         key,
-        [
-            folder / "best.weights.h5",
-            folder / "card.json",
-            folder / "history.csv",
-            *predicted.values(),
-        ],
-        work,
+        outputs,
+        lambda: train_network(run, name, experiment, training, str(key)),
+        "pipeline.stages.train_network",
     )
 
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-train-network
+def train_network(
+    run: Run,
+    name: str,  # network
+    experiment: str,  # margin or visible: the masks to learn
+    training: TrainingProfile,  # the profile's, without frozen epochs for random weights
+    key: str,  # of the stage: a training that was killed under another begins anew
+) -> None:
+    "The work of `train_stage`."
+    import keras
 
-def _sequences(run: Run, store, index, scenes, experiment: str):
+    from insar_seg.networks.build import build_network, computing, network_of
+    from insar_seg.networks.training import predict, train
+    from insar_seg.networks.weights import write_card
+
+    models = run.profile.models
+    folder = model_folder(run.folder, name, experiment)
+    if run.fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    keras.backend.clear_session()
+    store, index, _ = open_run(run)
+    network = network_of(models, name)
+    run.say(f"  {name}, {experiment} masks")
+    predictions = {}
+    with computing(training.precision, training.devices):
+        seed = run.profile.seed
+        model = build_network(network, models.encoder_weights, seed, training.devices)
+        batches, validation = _sequences(run, training, experiment)
+        history = train(
+            model,
+            batches,
+            validation,
+            folder,
+            training,
+            seed,
+            not run.quiet,
+            network=network,
+            key=key,
+        )
+        for split in ("validation", "test"):
+            rows = patch_rows(index, experiment, split)
+            layers = take(store["phase"], rows), take(store["coherence"], rows)
+            predictions[split] = predict(model, *layers, models.channels, training.batch_size)
+    write_card(folder, _card(run, network, experiment, training, history, len(batches.rows)))
+    for split, probability in predictions.items():
+        scoring.keep_predictions(predictions_path(run, name, experiment, split), probability)
+    (folder / "state.npz").unlink(missing_ok=True)
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-card
+def _card(run, network, experiment, training, history, patches):
+    "What is to be said about a trained network."
+    from insar_seg.networks.weights import model_card
+
+    p = run.profile
+    scenes = read_splits(run)
+    data = {
+        "masks": experiment,
+        "patches": dataclasses.asdict(p.patches),
+        "train_patches": patches,
+        "train_events": sorted(set(scenes[scenes.split == "train"].event_id) - {""}),
+    }
+    done = {
+        "profile": p.name,
+        "seed": p.seed,
+        "encoder_weights": p.models.encoder_weights,
+        **dataclasses.asdict(training),
+        "epochs_done": len(history),
+        "best_epoch": int(history.epoch[history.val_iou.idxmax()]),
+        "best_validation_iou": round(float(history.val_iou.max()), 4),
+    }
+    mapping = mapping_of(p.patches, float(scenes.pixel_m.median()))
+    return model_card(network, data, done) | {"mapping": mapping}
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-sequences
+def _sequences(run, training, experiment):
     "Training and validation batches as the profile wants them."
     from insar_seg.patches.augmentation import simulated_signals
     from insar_seg.patches.batches import PatchSequence
 
     p = run.profile
-    t = run.profile.training
+    store, index, scenes = open_run(run)
+    # signals are simulated for pixels from 20 m to 1 km
     pixel_m = float(np.clip(scenes.pixel_m.median() * p.patches.multilook, 20, 1000))
-    signals = simulated_signals(200, p.patches.size_px, pixel_m, p.seed) if t.paste_share else None
+    signals = None
+    if training.paste_share:
+        signals = simulated_signals(200, p.patches.size_px, pixel_m, p.seed)
     rows = {s: patch_rows(index, experiment, s) for s in ("train", "validation")}
-    positive = index.set_index("patch").margin.loc[rows["train"]].to_numpy() > 0
-    training = PatchSequence(
+    common = (experiment, p.models.channels, training.batch_size)
+    alike = {"seed": p.seed, "ignore_ring": training.ignore_ring}
+    batches = PatchSequence(
         store,
         rows["train"],
-        experiment,
-        p.models.channels,
-        t.batch_size,
-        augment=t.augment,
-        seed=p.seed,
+        *common,
+        augment=training.augment,
         shuffle=True,
-        positive=positive,
-        positive_share=t.positive_share,
-        ignore_ring=t.ignore_ring,
+        positive=index.set_index("patch").margin.loc[rows["train"]].to_numpy() > 0,
+        positive_share=training.positive_share,
         signals=signals,
-        paste_share=t.paste_share,
+        paste_share=training.paste_share,
+        **alike,
     )
-    return training, PatchSequence(
-        store,
-        rows["validation"],
-        experiment,
-        p.models.channels,
-        t.batch_size,
-        seed=p.seed,
-        ignore_ring=t.ignore_ring,
-    )
+    return batches, PatchSequence(store, rows["validation"], *common, **alike)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x--transfer
-def _transfer(run: Run, test: Archive, patches_key: str):
-    """Map every scene of the test archive with every network of the margin experiment; rasters, a
-    figure and counts a scene.
-    """
-    with silent_start():
-        from insar_seg.networks.training import predict
-        from insar_seg.networks.weights import load_network
-
+def transfer_stage(run: Run, test: Archive) -> dict:  # scores: name -> scores; scenes: rows
+    "Map, draw and score every scene of the test archive with the margin experiment's networks."
     p = run.profile
-    models = {}
-    tables = []
-    references = None
-    for pair in run.bar(test.pairs):
-        stem = run.folder / "predictions" / "transfer" / pair.frame / pair.pair
-        scored = stem.with_name(f"{pair.pair}.counts.json")
-        figure = run.folder / "figures" / f"transfer_{pair.frame}_{pair.pair}.png"
+    folder = run.folder / "transfer"
+    truth = masks_stage(run, test, folder, name="masks-transfer")
+    trained = [run.fingerprint(f"train-margin-{n}") for n in p.models.names]
+    made = folder / "transfer.json"
 
-        def work():
-            nonlocal references
-            if references is None:
-                references = study_references(run, "margin")
-            for name in p.models.names:
-                if name not in models:
-                    models[name], _ = load_network(model_folder(run.folder, name, "margin"))
-            scene = pair.read(unwrapped=True)
-            masks, source = truth_masks(test, pair, scene)
-            networks = {
-                n: map_scene(
-                    scene,
-                    lambda a, b: predict(m, a, b, p.models.channels, p.training.batch_size),
-                    p.patches,
-                )
-                for n, m in models.items()
-            }
-            simple = baseline_maps(
-                references.baselines, scene, p.patches.multilook * float(np.mean(scene.pixel_m))
-            )
-            maps = {**networks, **references.combiner.maps(networks), **simple}
-            for n in (*networks, "intersection"):
-                write_map(
-                    stem.with_name(f"{pair.pair}.{n}"),
-                    scene,
-                    np.where(scene.valid, maps[n], np.nan),
-                    p.evaluation.threshold,
-                    model=n,
-                    version=code_version(),
-                )
-            table = None
-            if masks is not None:
-                write_masks(run.folder, pair, scene, masks, source)
-                ignored = (masks.ignore > 0) | ~scene.valid
-                table = {
-                    n: (
-                        counts(
-                            [masks.margin], [np.nan_to_num(m)], [ignored], p.evaluation.threshold
-                        )
-                        .iloc[0]
-                        .to_dict()
-                    )
-                    for n, m in maps.items()
-                }
-            event = (
-                test.events.name.get(pair.event_id, "no earthquake")
-                if pair.event_id
-                else "no earthquake"
-            )
-            figure_scene(
-                figure,
-                scene,
-                None if masks is None else masks.margin,
-                {n: maps[n] for n in ("unet_inceptionv3", "unet_vgg19", "intersection")},
-                p.evaluation.threshold,
-                f"{event}, {pair.frame} {pair.pair} (truth: {source})",
-            )
-            write_text(scored, json.dumps({"masks": source, "counts": to_json_ready(table)}))
+    def work():
+        results = to_json_ready(score_transfer(run, test, folder))
+        write_text(made, json.dumps(results, allow_nan=False))
 
-        inputs = [
-            (f.name, f.stat().st_size, f.stat().st_mtime_ns)
-            for f in sorted(
-                [
-                    *pair.path.parent.glob("*.tif"),
-                    *(test.root / "masks" / pair.frame).glob(f"{pair.pair}.*"),
-                ]
-            )
-        ]
-        keys = [
-            json.loads(
-                (run.folder / "stages" / f"train-margin-{n}.json").read_text(encoding="utf-8")
-            )["fingerprint"]
-            for n in p.models.names
-        ]
-        run.stage(
-            f"transfer-{pair.frame}-{pair.pair}",
-            (patches_key, keys, inputs, test.events.to_csv(), p.evaluation),
-            [scored, figure],
-            work,
-        )
-        tables.append(
-            {
-                "frame": pair.frame,
-                "pair": pair.pair,
-                "event_id": pair.event_id,
-                **json.loads(scored.read_text(encoding="utf-8")),
-            }
-        )
-    return tables
+    key = (truth, trained, test.events.to_csv(), p.evaluation, p.seed)
+    run.stage("transfer", key, [made], work, "pipeline.stages.score_transfer")
+    return json.loads(made.read_text(encoding="utf-8"))
 
-# %% ../../nbs/9_pipeline/94_stages.ipynb #x--transfer-scores
-def _transfer_scores(run: Run, tables: list):
-    "Scores over the scenes with truth, and a row a scene."
-    known = [t for t in tables if t["counts"]]
-    if not known:
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-transfer
+def score_transfer(
+    run: Run,
+    test: Archive,
+    folder: Path,  # of its masks
+) -> dict:  # as `transfer_stage`
+    "The work of `transfer_stage`. Raises `WorkError` where no scene's masks are known."
+    e = run.profile.evaluation
+    predictors = {
+        n: load_predictor(model_folder(run.folder, n, "margin"), threshold=e.threshold)
+        for n in run.profile.models.names
+    }
+    maps_of = partial(
+        _transfer_maps, run, test, predictors, scoring.study_references(run, "margin")
+    )
+    units = {x.key: x.event_id or x.frame for x in test.pairs}
+    scenes = scoring.known_scenes(folder, test, units, run.bar)
+    scores = scoring.score_maps(scenes, {"margin": maps_of}, e.threshold)["margin"]
+    if not scores.rows:
         raise WorkError(
             "Scoring a test archive needs at least one scene whose masks are known",
-            f"none of {len(tables)}",
+            f"none of {len(test.pairs)}",
             "Add masks or unwrapped phase",
         )
-    units = [t["event_id"] or t["frame"] for t in known]
-    e = run.profile.evaluation
-    scores = {
-        n: summary(
-            pd.DataFrame([t["counts"][n] for t in known]), units, 1, e.bootstrap, run.profile.seed
-        )
-        for n in known[0]["counts"]
+    tables = {n: scores.of(n) for n in scores.names}
+    seed = run.profile.seed
+    return {
+        "scores": {n: summary(t[COUNTS], t.unit, 1, e.bootstrap, seed) for n, t in tables.items()},
+        "scenes": _transfer_rows(run, read_truth(folder), scores),
     }
-    scenes = []
-    for t in tables:
-        row = {k: t[k] for k in ("frame", "pair", "event_id", "masks")}
-        for n, c in (t["counts"] or {}).items():
-            if n not in (*run.profile.models.names, "intersection", "all_positive"):
-                continue
-            union = c["tp"] + c["fp"] + c["fn"]
-            row[n] = c["tp"] / union if c["tp"] + c["fn"] else None
-            if n == "intersection":
-                row["marked share"] = (c["tp"] + c["fp"]) / max(
-                    sum(c[k] for k in ("tp", "fp", "fn", "tn")), 1
-                )
-        scenes.append(row)
-    return scores, scenes
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-transfer-maps
+def _transfer_maps(run, test, predictors, references, s):
+    "Everything that is scored of a scene, left as rasters, and a figure."
+    stem = run.folder / "predictions" / "transfer" / s.pair.frame / s.pair.pair
+    networks = {
+        n: scoring.raster_map(f"{stem}.{n}", s.pair, s.scene, p) for n, p in predictors.items()
+    }
+    pixel_m = next(iter(predictors.values())).pixel_m
+    simple = scoring.baseline_maps(references.baselines, s.scene, pixel_m)
+    maps = references.maps(networks, simple)
+    threshold = run.profile.evaluation.threshold
+    both = (f"{stem}.intersection", s.scene, maps["intersection"], threshold)
+    scoring.write_map(*both, model="intersection", version=code_version())
+    event = "no earthquake"
+    if s.pair.event_id:
+        event = test.events.name.get(s.pair.event_id, event)
+    report.figure_scene(
+        run.folder / "figures" / f"transfer_{s.pair.frame}_{s.pair.pair}.png",
+        s.scene,
+        None if s.masks is None else s.masks.margin,
+        {n: maps[n] for n in ("unet_inceptionv3", "unet_vgg19", "intersection")},
+        threshold,
+        f"{event}, {s.pair.frame} {s.pair.pair} (truth: {s.about['masks']})",
+    )
+    return maps
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x--transfer-scores
+def _transfer_rows(run: Run, truth: pd.DataFrame, scores: SceneScores) -> list[dict]:
+    "A row a scene: source of its masks, IoU by name, and how much the intersection marks."
+    rows = {}
+    for r in truth.to_dict("records"):
+        about = {k: r[k] for k in ("frame", "pair", "event_id", "masks")}
+        rows[r["frame"], r["pair"]] = about
+    shown = (*run.profile.models.names, "intersection", "all_positive")
+    for r in scores.table.to_dict("records"):
+        name = r["name"]
+        if name not in shown:
+            continue
+        row = rows[r["frame"], r["pair"]]
+        union = r["tp"] + r["fp"] + r["fn"]
+        row[name] = r["tp"] / union if r["tp"] + r["fn"] else None
+        if name == "intersection":
+            row["marked share"] = (r["tp"] + r["fp"]) / max(sum(r[k] for k in COUNTS), 1)
+    return list(rows.values())
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-run-study
 def run_study(
@@ -461,76 +384,33 @@ def run_study(
         save_profile(folder / "profile.toml", profile)
         run.say(f"Study '{profile.name}' in {folder}")
         _weights_first(profile)
-        if source is None:
-            source = archive_stage(run)
+        source = source or archive_stage(run)
         key = patches_stage(run, source)
-        plan = {"margin": profile.models.names, "visible": profile.models.visible_names}
+        plan = study_plan(profile)
         for experiment, names in plan.items():
             for name in names:
-                train_stage(run, name, experiment, key, source)
+                train_stage(run, name, experiment, key)
         results = score_run(run, source, plan, archive)
         if test is not None:
-            tables = _transfer(run, test, key)
-            results["experiments"]["transfer"], results["transfer_scenes"] = _transfer_scores(
-                run, tables
-            )
+            transfer = transfer_stage(run, test)
+            results["experiments"]["transfer"] = transfer["scores"]
+            results["transfer_scenes"] = transfer["scenes"]
             results["test_archive"] = str(test_archive)
-            results["shared_events"] = sorted(
-                set(source.events.event_id) & set(test.events.event_id)
-            )
-        results["run"] = {
-            "seconds": round(time.monotonic() - start, 1),
-            "peak_memory_gb": peak_memory_gb(),
-            "stages": dict(run.done),
-        }
-        results = to_json_ready(results)
-        write_text(folder / "results.json", json.dumps(results, indent=1, allow_nan=False))
-        _report(run, source, results, plan)
-        _cards(run, source, results, plan)
+            shared = set(source.events.event_id) & set(test.events.event_id)
+            results["shared_events"] = sorted(shared)
+        finish_run(run, source, results, plan, start)
         for experiment, scores in results["experiments"].items():
-            run.say(f"\n{experiment}\n{text_table(score_table(scores))}")
+            run.say(f"\n{experiment}\n{report.text_table(report.score_table(scores))}")
         run.say(
             f"\n{results['run']['seconds']:.0f} s, peak memory"
             f" {results['run']['peak_memory_gb']:.1f} GB. Open {folder / 'report.html'}"
         )
-    return results
+    return to_json_ready(results)
 
-
-def score_run(
-    run: Run,
-    source: Archive,
-    plan: dict,  # experiment -> names of its networks
-    archive: str | Path | None = None,  # what results.json calls the archive; None: simulated
-) -> dict:  # results.json, but for what `run_study` adds
-    """Every score of a run whose networks are trained: patches, then whole scenes; kept in the run,
-    and made again only if a network, a mask or the code has changed.
-    """
-    results = _results(run, source, archive)
-    made = run.folder / "scores.json"
-    weights = [
-        (model_folder(run.folder, n, e) / "best.weights.h5").stat()
-        for e, names in plan.items()
-        for n in names
-    ]
-    key = fingerprint(
-        plan, [(w.st_size, w.st_mtime_ns) for w in weights], run.profile, code_version()
-    )
-
-    def work():
-        scores = {e: evaluate_stage(run, e, names) for e, names in plan.items()}
-        try:
-            scenes = scene_results(run, source, plan)
-        # too few scenes, say: the tables of patches are not lost for it
-        except (RequestError, WorkError) as e:
-            scenes = None
-            run.say(f"  whole scenes are not scored. {e}")
-        write_text(
-            made,
-            json.dumps(to_json_ready({"experiments": scores, "scenes": scenes}), allow_nan=False),
-        )
-
-    run.stage("scores", (key,), [made], work)
-    return results | json.loads(made.read_text(encoding="utf-8"))
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-study-plan
+def study_plan(profile: Profile) -> dict[str, tuple]:  # experiment -> names of its networks
+    "Which networks learn which masks."
+    return {"margin": profile.models.names, "visible": profile.models.visible_names}
 
 
 def _weights_first(profile: Profile):
@@ -540,15 +420,54 @@ def _weights_first(profile: Profile):
     if profile.models.encoder_weights == "none":
         return
     with silent_start():
-        from insar_seg.networks.unet import encoder_weights_path
+        from insar_seg.networks.layers import encoder_weights_path
     for name in dict.fromkeys(profile.models.names + profile.models.visible_names):
-        encoder_weights_path(
-            "dilated_resnet50" if name == "dual_attention_resnet50" else name[5:],
-            profile.models.encoder_weights,
-        )
+        encoder = name.removeprefix("unet_")
+        if name == "dual_attention_resnet50":
+            encoder = "dilated_resnet50"
+        encoder_weights_path(encoder, profile.models.encoder_weights)
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-run
+def score_run(
+    run: Run,
+    source: Archive,
+    plan: dict,  # experiment -> names of its networks
+    archive: str | Path | None = None,  # what results.json calls the archive; None: simulated
+) -> dict:  # results.json, but for what `run_study` adds
+    """Every score of a run whose networks are trained: patches, then whole scenes; kept in the run,
+    and made again only if a network, a mask, the profile or the code has changed.
+    """
+    p = run.profile
+    truth = masks_stage(run, source)
+    folders = [model_folder(run.folder, n, x) for x, names in plan.items() for n in names]
+    weights = file_marks([f / "best.weights.h5" for f in folders], run.folder)
+    splits = (run.folder / "splits.csv").read_text(encoding="utf-8")
+    parts = (p.models, p.patches, p.evaluation, p.training.batch_size, p.seed)
+    run.stage(
+        "scores",
+        (plan, truth, fingerprint(splits), weights, parts),
+        [run.folder / "scores.json"],
+        lambda: score_networks(run, source, plan),
+        "pipeline.stages.score_networks",
+    )
+    scores = json.loads((run.folder / "scores.json").read_text(encoding="utf-8"))
+    return _head(run, source, archive) | scores
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-networks
+def score_networks(run: Run, source: Archive, plan: dict) -> None:
+    "Write scores.json: the tables of patches, and of whole scenes where they can be scored."
+    experiments = {x: evaluate_stage(run, x, names) for x, names in plan.items()}
+    try:
+        scenes = scene_results(run, source, plan)
+    # too few scenes, say: the tables of patches are not lost for it
+    except (RequestError, WorkError) as e:
+        scenes = None
+        run.say(f"  whole scenes are not scored. {e}")
+    scores = to_json_ready({"experiments": experiments, "scenes": scenes})
+    write_text(run.folder / "scores.json", json.dumps(scores, allow_nan=False))
 
 
-def _results(run, source, archive) -> dict:
+def _head(run, source, archive) -> dict:
     "The head of results.json."
     _, index, scenes = open_run(run)
     patches = {s: int((index.split == s).sum()) for s in ("train", "validation", "test")}
@@ -570,48 +489,64 @@ def _results(run, source, archive) -> dict:
     }
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x--report
-def _report(run: Run, source: Archive, results: dict, plan: dict):
-    "Figures and report.html."
+def finish_run(
+    run: Run,
+    source: Archive,
+    results: dict,  # of `score_run`, and of what came after
+    plan: dict,  # experiment -> names of its networks
+    start: float,  # `time.monotonic()` when the work began
+) -> None:
+    "Write results.json, the figures, report.html and the cards; adds `run` to the results."
+    results["run"] = {
+        "seconds": round(time.monotonic() - start, 1),
+        "peak_memory_gb": peak_memory_gb(),
+        "stages": dict(run.done),
+    }
+    ready = to_json_ready(results)
+    write_text(run.folder / "results.json", json.dumps(ready, indent=1, allow_nan=False))
     folder = run.folder / "figures"
-    figure_scores(folder / "scores.png", results["experiments"])
+    report.figure_scores(folder / "scores.png", ready["experiments"])
     models = [model_folder(run.folder, n, e) for e, names in plan.items() for n in names]
-    figure_curves(
-        folder / "training_curves.png", {m.name: pd.read_csv(m / "history.csv") for m in models}
-    )
+    histories = {m.name: pd.read_csv(m / "history.csv") for m in models}
+    report.figure_curves(folder / "training_curves.png", histories)
     simulated = all(p.origin == "simulated" for p in source.pairs)
     profile = (run.folder / "profile.toml").read_text(encoding="utf-8")
-    study_page(run.folder / "report.html", results, folder, simulated, profile)
-
-
-def _cards(run: Run, source: Archive, results: dict, plan: dict):
-    "The cards of all models, now with their scores: card.json, and card.md for reading."
-    from insar_seg.networks.weights import read_card, write_card
-
+    report.study_page(run.folder / "report.html", ready, folder, simulated, profile)
     origin = sorted({x.origin for x in source.pairs})
     for experiment, names in plan.items():
         for name in names:
-            folder = model_folder(run.folder, name, experiment)
-            card = read_card(folder)
-            card["data"] |= {"archive": results["archive"], "origin": origin}
-            card["scores"] = {"test": to_json_ready(results["experiments"][experiment][name])}
-            write_card(folder, card)
-            t = card["training"]
-            d = card["data"]
-            cut = d["patches"]
-            tested = json.dumps(card["scores"]["test"])
-            text = (
-                f"# {name}, {experiment} masks\n\n- trained on: {'/'.join(origin)} interferograms,"
-                f" {d['train_patches']} patches of {cut['size_px']} pixels after {cut['multilook']}"
-                f" x {cut['multilook']} multilook, split by event\n- channels:"
-                f" {', '.join(card['channels'])}; {card['normalisation']}; encoder weights:"
-                f" {t['encoder_weights']}\n- epochs: {t['epochs_done']}, best {t['best_epoch']}"
-                f" with validation IoU {t['best_validation_iou']:.3f}\n- test scores (threshold"
-                f" {run.profile.evaluation.threshold}): {tested}\n- made by insar_seg"
-                f" {card['version']}, profile {t['profile']}, seed {t['seed']}, Keras"
-                f" {card['keras']} on {card['backend']}\n- licence: {card['licence']}\n- limits:"
-                f" {card['limits']}\n"
-            )
-            write_text(folder / "card.md", text)
+            tested = ready["experiments"][experiment][name]
+            _score_card(run, name, experiment, ready["archive"], origin, tested)
+
+# %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-card
+def _score_card(run, name, experiment, archive, origin, tested):
+    "The card of a model, now with its scores: card.json, and card.md for reading."
+    from insar_seg.networks.weights import read_card, write_card
+
+    folder = model_folder(run.folder, name, experiment)
+    card = read_card(folder)
+    card["data"] |= {"archive": archive, "origin": origin}
+    card["scores"] = {"test": tested}
+    write_card(folder, card)
+    t = card["training"]
+    cut = card["data"]["patches"]
+    n = cut["multilook"]
+    text = f"""\
+# {name}, {experiment} masks
+
+- trained on: {"/".join(origin)} interferograms, {card["data"]["train_patches"]} patches of
+  {cut["size_px"]} pixels after {n} x {n} multilook, split by event
+- channels: {", ".join(card["channels"])}; {card["normalisation"]}; encoder weights:
+  {t["encoder_weights"]}
+- epochs: {t["epochs_done"]}, best {t["best_epoch"]} with validation IoU
+  {t["best_validation_iou"]:.3f}
+- test scores (threshold {run.profile.evaluation.threshold}): {json.dumps(tested)}
+- made by insar_seg {card["version"]}, profile {t["profile"]}, seed {t["seed"]}, Keras
+  {card["keras"]} on {card["backend"]}
+- licence: {card["licence"]}
+- limits: {card["limits"]}
+"""
+    write_text(folder / "card.md", text)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-train-one
 def train_one(

@@ -47,7 +47,8 @@ from insar_seg.simulation.ground import (
 )
 
 # %% auto #0
-__all__ = ['LAYERS', 'check_layers', 'View', 'SeedPath', 'Seeds', 'Source', 'compose', 'Simulated', 'Scene', 'simulate_scene']
+__all__ = ['LAYERS', 'check_layers', 'View', 'SeedPath', 'Seeds', 'GroundMotion', 'compose', 'Simulated', 'Scene',
+           'simulate_scene']
 
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-check-layers
 _MOTION = ("coseismic", "postseismic", "aftershock")  # metres toward the satellite
@@ -130,7 +131,7 @@ class Seeds:
 
 
 @dataclass(frozen=True)
-class Source:
+class GroundMotion:
     "What the ground did between the two dates."
 
     faults: tuple = ()  # of Fault, from the view's centre
@@ -216,7 +217,7 @@ def _motion(view, source, wanted, look):
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-compose
 def compose(
     view: View,  # grid and direction of the look
-    source: Source,  # what the ground did; `Source()`: nothing
+    source: GroundMotion,  # what the ground did; `GroundMotion()`: nothing
     seeds: Seeds,  # where the random numbers come from
     days: int = 12,  # between the two dates
     kind: str | None = None,  # distractor to add, one of `distractors.DISTRACTORS`
@@ -390,7 +391,7 @@ def _view(event, pass_, scene_px):
 def _source(event, seeds, kind, dates, away):
     "What the ground did between the dates of a pair of this kind."
     if kind not in ("coseismic", "postseismic"):
-        return Source()
+        return GroundMotion()
 
     def moved(faults):
         east, north = away
@@ -402,10 +403,10 @@ def _source(event, seeds, kind, dates, away):
     day = datetime.date.fromisoformat(event.time_utc[:10])
     growth = afterslip_growth(*((date - day).days for date in dates), tau)
     if kind == "postseismic":
-        return Source((), moved(after), growth)
+        return GroundMotion((), moved(after), growth)
     rng = seeds("aftershock")
     shock = aftershock(rng, faults, event.magnitude, event.mechanism, event.mu_pa)
-    return Source(moved(faults), moved(after), growth, moved(shock))
+    return GroundMotion(moved(faults), moved(after), growth, moved(shock))
 
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-simulate-scene
 def simulate_scene(
