@@ -50,7 +50,9 @@ archive = Archive(root)
 archive.pairs = archive.pairs * times
 import insar_seg.pipeline.stages as s
 s.split_scenes = lambda scenes, *a: scenes.assign(split="train")
-profile = dataclasses.replace(PROFILES["quick"], patches=dataclasses.replace(PROFILES["quick"].patches, multilook=1, size_px=64))
+quick = PROFILES["quick"]
+patches = dataclasses.replace(quick.patches, multilook=1, size_px=64)
+profile = dataclasses.replace(quick, patches=patches)
 with tempfile.TemporaryDirectory() as d:
     write_truth(Path(d), archive, archive.pairs)
     s.cut_scenes(Run(Path(d), profile, quiet=True), archive)

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Measure how fast whole scenes are scored, and that memory does not grow with their number; writes nbs/findings/results/evaluation_speed.json.
+"""Measure how fast whole scenes are scored, and that memory does not grow with their number; writes
+nbs/findings/results/evaluation_speed.json.
 
 usage: benchmark_evaluation.py [SCENES]
 
-A scene has the size of a LiCSAR frame (2,000 x 2,500 pixels). One thread. SCENES (default 469) are streamed through counts and histograms; objects and edges are timed on one scene.
+A scene has the size of a LiCSAR frame (2,000 x 2,500 pixels). One thread. SCENES (default 469) are
+streamed through counts and histograms; objects and edges are timed on one scene.
 """
 
 import json

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Measure `insar-seg map` from file to files, start-up included, and write nbs/findings/results/mapping.json. Run it on an idle machine; about fifteen minutes, 1 GB of disk.
+"""Measure `insar-seg map` from file to files, start-up included, and write
+nbs/findings/results/mapping.json. Run it on an idle machine; about fifteen minutes, 1 GB of disk.
 
 usage: benchmark_mapping.py [--sides 1000 3000 10000]
 """

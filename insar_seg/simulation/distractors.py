@@ -302,7 +302,7 @@ def _irrigation(g, rng):
 
 # %% ../../nbs/3_simulation/32_distractors.ipynb #x--snow
 def _snow(g, rng):
-    "Above a snow line, 0.5 to 4 fringes at the top in proportion to height, coherence x 0.1 to 0.4."
+    "Above a snow line, 0.5 to 4 fringes at the top, growing with height; coherence x 0.1 to 0.4."
     line, top = _height_at(g, (rng.uniform(0.4, 0.85), 1))
     if g.water.all() or top - line < 50:
         raise _NoPlace

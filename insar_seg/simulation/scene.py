@@ -276,7 +276,7 @@ class Simulated:
 
     @property
     def los(self) -> np.ndarray:
-        "(H, W) float32: motion by the earthquake and what followed it, metres toward the satellite."
+        "(H, W) float32: motion by the earthquake and its aftermath, metres toward the satellite."
         return self._sum(_MOTION)
 
     @property
