@@ -139,7 +139,7 @@ def pipeline(size):
             store[k][:] = a
         for label, names in (
             ("default augmentation", TrainingProfile().augment),
-            ("every augmentation", AUGMENTATIONS),
+            ("every augmentation", tuple(AUGMENTATIONS)),
         ):
             batches = PatchSequence(store, np.arange(n), augment=names, shuffle=True)
             start = time.perf_counter()

@@ -73,7 +73,7 @@ def _augmentation():
     changes |= {name: {"augment": (name,)} for name in AUGMENTATIONS}
     changes |= {
         "turn, sign, offset": {},
-        "all eight": {"augment": AUGMENTATIONS},
+        "all eight": {"augment": tuple(AUGMENTATIONS)},
         "paste": {"augment": (), "paste_share": 0.5},
     }
     return [Setting("augmentation", n, training=_fit(**c)) for n, c in changes.items()]

@@ -95,14 +95,3 @@ def test_patches_and_run():
     counted = (small["ignore"] == 0) & np.isfinite(small["phase"])
     np.testing.assert_array_equal(np.array(first["counts"]).sum(1), counted.sum((1, 2)))
     np.testing.assert_allclose(marking_everything(small), small["margin"][counted].mean())
-
-
-if __name__ == "__main__":
-    for test in (
-        test_settings,
-        test_intervals_by_hand,
-        test_intervals_of_noise,
-        test_patches_and_run,
-    ):
-        test()
-        print(test.__name__, "ok")
