@@ -669,7 +669,7 @@ def scene_verdict(
     threshold = None if scene_model is None else _model_threshold(scene_model)
     score = float(areas.peak_probability.max()) if len(areas) else 0.0
     deformation = bool(len(areas))
-    if deformation and threshold is not None:
+    if deformation and scene_model is not None and threshold is not None:
         features = scene_features(areas)
         terms = zip(scene_model["names"], scene_model["coefficients"])
         score = float(expit(scene_model["intercept"] + sum(c * features[n] for n, c in terms)))

@@ -185,7 +185,8 @@ class Mapped:
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-map-interferogram
 def map_interferogram(
     scene: Interferogram | str | Path,  # in memory, or the path of a product
-    model: Predictor | str | Path = PRETRAINED,  # box, a path of a trained network, or a Predictor
+    # pretrained, a path of a trained network, or a Predictor
+    model: Predictor | str | Path = PRETRAINED,
     # path of coherence on the same grid, where `scene` is a path; None: the product's own
     coherence: str | Path | None = None,
     # probability above which a pixel counts as affected; None: the model's own
@@ -195,8 +196,9 @@ def map_interferogram(
     if not isinstance(scene, Interferogram):
         product = open_source(scene, None, coherence)
         scene = overview(product, max(product.shape))[0]  # every pixel
-    predictor = model
-    if not isinstance(model, Predictor):
+    if isinstance(model, Predictor):
+        predictor = model
+    else:
         predictor = predictor_of(MapOptions((str(model),), threshold=threshold))
     source = source_of(scene)
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ import io
 import textwrap
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import matplotlib.patheffects as effects
@@ -234,7 +234,7 @@ _TOP = 0.62  # for the titles
 _LINE = 0.17  # from one line of words to the next
 _INK = "#101018"
 _HALO = "white"
-_LOOK = {
+_LOOK: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 8,
     "text.usetex": False,
@@ -451,7 +451,7 @@ def show_map(
     from IPython.display import Image
     from PIL import Image as Pillow
 
-    fig = draw_map(scene, areas, verdict, model, dpi=dpi)
+    fig: Any = draw_map(scene, areas, verdict, model, dpi=dpi)
     fig.canvas.draw()
     picture = Pillow.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3])
     buffer = io.BytesIO()

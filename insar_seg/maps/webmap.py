@@ -115,7 +115,7 @@ def write_html(
     "A page to look into the map. Raises `RequestError` without Bokeh, or for another shape."
     embed, resources = _needed("bokeh.embed"), _needed("bokeh.resources")
     titles = title_lines(scene, model)
-    words = {"titles": titles, "lines": verdict_lines(areas, verdict)}
+    words: dict = {"titles": titles, "lines": verdict_lines(areas, verdict)}
     words["cycle_cm"] = 100 * scene.wavelength_m / 2
     there, chance = _on_degrees(scene, probability)
     templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True)
