@@ -176,7 +176,7 @@ def build_network(
     import keras
 
     if isinstance(network, str):
-        network = Network(network, pretrained=str(encoder_weights) != "none")
+        network = Network(network, pretrained=encoder_weights not in (None, "none"))
     kind = network.kind
     if network.pretrained and kind.encoder is None:
         raise RequestError(

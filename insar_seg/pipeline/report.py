@@ -21,6 +21,7 @@ from ..interferograms.interferogram import Interferogram, plot_phase
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+from ..evaluation.baselines import BASELINES
 
 # %% auto #0
 __all__ = ['with_interval', 'label', 'which_better', 'score_table', 'text_table', 'scene_table', 'object_table',
@@ -554,11 +555,7 @@ def study_page(
     )
 
 # %% ../../nbs/9_pipeline/91_report.ipynb #x-highest
-# what learns nothing, or little
-_BASELINES = ("all_positive", "all_negative", "fringe_rate", "low_coherence", "gradient_boosting")
-
-
 def _highest(experiment, baselines):
     "The baseline, or else what learned, with the highest micro IoU."
-    names = [n for n in experiment if (n in _BASELINES) == baselines]
+    names = [n for n in experiment if (n in BASELINES) == baselines]
     return max(names, key=lambda n: experiment[n]["micro"]["iou"] or 0)

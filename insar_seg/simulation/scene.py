@@ -47,7 +47,7 @@ from insar_seg.simulation.ground import (
 )
 
 # %% auto #0
-__all__ = ['LAYERS', 'check_layers', 'View', 'SeedPath', 'Seeds', 'GroundMotion', 'compose', 'Simulated', 'Scene',
+__all__ = ['LAYERS', 'check_layers', 'View', 'SeedPath', 'Seeds', 'GroundMotion', 'Simulated', 'compose', 'Scene',
            'simulate_scene']
 
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-check-layers
@@ -214,6 +214,41 @@ def _motion(view, source, wanted, look):
         layers["aftershock"] = seen(source.shock)
     return layers
 
+# %% ../../nbs/3_simulation/33_scene.ipynb #x-simulated
+@dataclass(frozen=True)
+class Simulated:
+    "An interferogram and its truth; arrays are (H, W), row 0 is north."
+
+    phase: np.ndarray  # float32, wrapped and filtered, NaN = no data
+    coherence: np.ndarray  # float32, as estimated, 0 = no data
+    valid: np.ndarray  # bool, where there is data
+    water: np.ndarray  # bool
+    height: np.ndarray  # float32, metres
+    layers: dict  # name -> float32 metres: motion toward the satellite, delays away, no gaps
+    true_coherence: np.ndarray  # float32
+    wavelength_m: float
+    distractor: str  # kind of the distractor in it; empty: none
+
+    def _sum(self, names):
+        zero = np.zeros(self.phase.shape, np.float32)
+        return sum((self.layers[n] for n in names if n in self.layers), zero)
+
+    @property
+    def los(self) -> np.ndarray:
+        "(H, W) float32: motion by the earthquake and its aftermath, metres toward the satellite."
+        return self._sum(_MOTION)
+
+    @property
+    def atmosphere(self) -> np.ndarray:
+        "(H, W) float32: everything else in the phase, metres away from the satellite."
+        return self._sum(_DELAYS)
+
+    @property
+    def unwrapped(self) -> np.ndarray:
+        "(H, W) float32, the phase without noise and wrapping, radians; NaN = no data."
+        phase = phase_from_los(self.los - self.atmosphere, self.wavelength_m)
+        return np.where(self.valid, phase, np.nan).astype(np.float32)
+
 # %% ../../nbs/3_simulation/33_scene.ipynb #x-compose
 def compose(
     view: View,  # grid and direction of the look
@@ -254,41 +289,6 @@ def compose(
         wavelength_m=view.wavelength_m,
         distractor=str(kind) if shows else "",
     )
-
-# %% ../../nbs/3_simulation/33_scene.ipynb #x-simulated
-@dataclass(frozen=True)
-class Simulated:
-    "An interferogram and its truth; arrays are (H, W), row 0 is north."
-
-    phase: np.ndarray  # float32, wrapped and filtered, NaN = no data
-    coherence: np.ndarray  # float32, as estimated, 0 = no data
-    valid: np.ndarray  # bool, where there is data
-    water: np.ndarray  # bool
-    height: np.ndarray  # float32, metres
-    layers: dict  # name -> float32 metres: motion toward the satellite, delays away, no gaps
-    true_coherence: np.ndarray  # float32
-    wavelength_m: float
-    distractor: str  # kind of the distractor in it; empty: none
-
-    def _sum(self, names):
-        zero = np.zeros(self.phase.shape, np.float32)
-        return sum((self.layers[n] for n in names if n in self.layers), zero)
-
-    @property
-    def los(self) -> np.ndarray:
-        "(H, W) float32: motion by the earthquake and its aftermath, metres toward the satellite."
-        return self._sum(_MOTION)
-
-    @property
-    def atmosphere(self) -> np.ndarray:
-        "(H, W) float32: everything else in the phase, metres away from the satellite."
-        return self._sum(_DELAYS)
-
-    @property
-    def unwrapped(self) -> np.ndarray:
-        "(H, W) float32, the phase without noise and wrapping, radians; NaN = no data."
-        phase = phase_from_los(self.los - self.atmosphere, self.wavelength_m)
-        return np.where(self.valid, phase, np.nan).astype(np.float32)
 
 # %% ../../nbs/3_simulation/33_scene.ipynb #x--ground-of
 def _ground_of(view, seeds, days):
