@@ -106,7 +106,7 @@ def main():
             "peak_memory_gb": round(memory, 2),
             "stages": results["run"]["stages"],
         }
-        # the page of step 14 makes them anew
+        # the page findings/whole_scenes makes them anew
         results.pop("scenes", None)
         (TARGET.parent / "quick.json").write_text(json.dumps(results, indent=1) + "\n")
     TARGET.write_text(json.dumps(info, indent=1) + "\n")

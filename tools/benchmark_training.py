@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Measure training throughput and the input pipeline; write results/training_speed.json.
+"""Measure training throughput and the input pipeline; write
+nbs/findings/results/training_speed.json.
 
 usage: benchmark_training.py [--yardstick PYTHON] [--batch 4] [--size 256] [--steps 4]
 
 PYTHON: an interpreter of an environment that has segmentation_models_pytorch; its U-nets are then
 measured in turn with ours, in processes of two threads each. On a quiet machine of two cores this
-takes about ten minutes. The benchmark page shows the results, which are in nbs/findings/results.
+takes about ten minutes. The benchmark page shows the results.
 """
 
 import argparse

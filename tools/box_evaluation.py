@@ -6,7 +6,7 @@ usage: box_evaluation.py ARCHIVE REAL [--splits nbs/findings/leaderboard/twin_sp
     [--model pretrained]
 
 Writes nbs/findings/results/box.json, nbs/findings/images/box_twin.jpg and
-nbs/findings/images/box_real.jpg, and the scores into the card of the network in the box. REAL
+nbs/findings/images/box_real.jpg, and the scores into the card of the pretrained network. REAL
 holds archive/, other/ and masks/ as for real_evaluation.py. Every scene is
 scored on its own grid, by the loop of `insar-seg evaluate`; a pixel is marked where it belongs
 to an area of the map.

@@ -4,7 +4,7 @@ it and nothing else.
 
 usage: check_package.py dist/NAME.whl dist/NAME.tar.gz [--tag v1.2.3]
 
-Compared with the working tree: every module, table and file of the network in the box is inside,
+Compared with the working tree: every module, table and file of the pretrained network is inside,
 unchanged; no notebook, test's leftover or module that is no longer there; sizes; name, version,
 requirements and command of the
 metadata as settings.ini says. With --tag also: the tag is the version, and CHANGELOG.md gives it a

@@ -168,7 +168,7 @@ class Held:
 
 # What the network learns from
 def halve(phase, coherence, truth=None):
-    "The scene averaged over 2 x 2 pixels, as `interferogram.multilook` does it."
+    "The scene averaged over 2 x 2 pixels, as `multilook` of interferograms does it."
     h, w = (n // 2 * 2 for n in phase.shape)
 
     def total(a):

@@ -190,7 +190,7 @@ def _patiently(connection: _Connection, attempt: Callable, url: str, furthest=la
                 "Try again later: what is there already is kept",
             )
         backoff_s = min(connection.backoff_s * 2 ** (tries - 1), _LONGEST_WAIT_S)
-        # not core.rng_for: no two clients should draw the same
+        # not core.base.rng_for: no two clients should draw the same
         connection.wait(max(backoff_s * random.uniform(0.5, 1), failure.wait_s))
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-get

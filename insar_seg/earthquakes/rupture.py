@@ -364,7 +364,7 @@ def simulate_event(
 def catalogue_event(
     seed: int,  # of the archive, 0 or more
     event_index: int,  # number within the archive
-    row: pd.Series,  # of `catalogue.study_events` or `catalogue.candidates`
+    row: pd.Series,  # of `study_events` or `candidates` of the catalogue
     visible_m: float = 0.03,  # as in `simulate_event`
     scaling: str = "thingbaijam2017",  # one of `SCALING`
 ) -> SimulatedEvent:  # the same for the same arguments

@@ -328,7 +328,7 @@ def _check_request(layers, frames, numbers) -> None:
 
 # %% ../../nbs/2_interferograms/25_plan.ipynb #x-plan-download
 def plan_download(
-    events: pd.DataFrame,  # as `comcat.event_table` or archive.read_events
+    events: pd.DataFrame,  # as `event_table` or `read_events` gives it
     client: Client | None = None,  # None: a new one
     roots: str | Iterable[str] = ROOTS,  # addresses of the folders that hold the tracks
     layers: tuple[str, ...] = LAYERS,  # a pair without the first one is passed over

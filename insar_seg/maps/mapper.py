@@ -53,10 +53,10 @@ class MapOptions:
 
     models: tuple = (PRETRAINED,)  # names or paths, see `load_predictor`; several are combined
     rule: str = "mean"  # how: mean, intersection or union
-    test_time: tuple = ()  # sets out of `ensemble.TEST_TIME`
+    test_time: tuple = ()  # sets out of `TEST_TIME`
     threshold: float | None = None  # None: the model's own
     min_km2: float | None = None  # smallest area, km²; None: the model's own
-    kind: str | None = None  # of the product, one of `products.PRODUCTS`; None: detected
+    kind: str | None = None  # of the product, one of `PRODUCTS`; None: detected
     html: bool = False  # an interactive page too
     geopackage: bool = False  # a GeoPackage too
     stac: bool = False  # a STAC item too
@@ -172,9 +172,9 @@ class Mapped:
     scene: Interferogram
     probability: np.ndarray  # (H, W) float32, 0 to 1, NaN = no data
     mask: np.ndarray  # (H, W) bool: belongs to an affected area
-    # see `areas.find_areas`; and `sure`: its mean probability reaches what the model asks for
+    # see `find_areas`; and `sure`: its mean probability reaches what the model asks for
     areas: GeoDataFrame
-    verdict: dict  # see `areas.scene_verdict`; and doubtful_areas
+    verdict: dict  # see `scene_verdict`; and doubtful_areas
     model: str  # the model's name
 
     def _repr_png_(self):

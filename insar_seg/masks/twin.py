@@ -74,7 +74,7 @@ class Task:
 
     event: int
     pair: int  # number of the pair
-    kind: str  # one of `rupture.KINDS`
+    kind: str  # one of `KINDS`
     distractor: str | None  # for the kind "distractor"
     describes_frame: bool  # the first pair of its frame writes the frame's heights and look vectors
 

@@ -31,7 +31,7 @@ class NetworkKind:
     label: str  # in tables and figures
     builder: str  # "module.function" of this chapter; imported when a network is built
     options: tuple[str, ...]  # what the builder takes, beside channels: see `_settings`
-    encoder: str | None = None  # a key of `layers.ENCODERS`; None: nothing is published for it
+    encoder: str | None = None  # a key of `ENCODERS`; None: nothing is published for it
     in_study: bool = True  # False: not compared in a study
 
 
@@ -50,7 +50,7 @@ NETWORKS = {
 }
 STUDY_NETWORKS = tuple(name for name, kind in NETWORKS.items() if kind.in_study)
 
-# names of losses that a profile may ask for; `layers.loss_of` makes them
+# names of losses that a profile may ask for; `loss_of` makes them
 LOSSES = ("bce_dice", "bce", "dice", "jaccard", "bce_jaccard", "focal", "focal_dice", "tversky")
 
 # %% ../../nbs/6_networks/63_build.ipynb #x-network
@@ -59,7 +59,7 @@ class Network:
     "What has to be known to build a network again."
 
     name: str  # a key of NETWORKS
-    encoding: str = "cos_sin_coherence"  # a key of `encoding.ENCODINGS`
+    encoding: str = "cos_sin_coherence"  # a key of `ENCODINGS`
     # the encoder started from published weights, so its input is scaled as it expects
     pretrained: bool = False
     width: float = 1.0  # share of the filters of every layer

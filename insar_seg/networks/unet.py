@@ -128,7 +128,7 @@ def _conv(x, filters, size, name, number="", strides=1):
         kernel_initializer="he_normal",
         name=f"{name}_conv{number}",
     )(x)
-    # trainings are short: see `build.momentum_for`
+    # trainings are short: see `momentum_for` in networks.build
     x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm{number}")(x)
     return layers.Activation("relu", name=f"{name}_relu{number}")(x)
 

@@ -99,11 +99,11 @@ class PatchSequence(keras.utils.PyDataset):
         store: Mapping[str, Any],
         rows: np.ndarray | Sequence[int],  # (n,) which patches
         target: str = "margin",  # the mask to learn: visible or margin
-        encoding: str = "cos_sin_coherence",  # a name out of `encoding.ENCODINGS`
+        encoding: str = "cos_sin_coherence",  # a name out of `ENCODINGS`
         batch_size: int = 8,  # patches; the last batch may be smaller
         # how many times a batch repeats the truth, one for each output of the network
         outputs: int = 1,
-        augment: Collection[str] = (),  # names out of `augmentation.AUGMENTATIONS`
+        augment: Collection[str] = (),  # names out of `AUGMENTATIONS`
         seed: int = 0,  # 0 or more
         shuffle: bool = False,  # another order in every epoch; False: the order of the rows
         # (n,) boolean: which of the rows hold deformation; needed by positive_share and paste_share

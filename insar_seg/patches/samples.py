@@ -57,7 +57,7 @@ class StreamOptions(Checked):
     positive_share: _Share = 0.5  # samples with an earthquake
     # of the samples without one, those with a distractor; a fifth of the others has one in any case
     distractor_share: _Share = 0.5
-    # names out of `scene.LAYERS`; None: all
+    # names out of `LAYERS`; None: all
     layers: Annotated[tuple[str, ...], _LIST] | None = None
     # side of the adaptive filter's windows, metres, to the nearest of 8, 16, 32 and 64 pixels;
     # None: 32 pixels

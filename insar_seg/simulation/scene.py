@@ -255,7 +255,7 @@ def compose(
     source: GroundMotion,  # what the ground did; `GroundMotion()`: nothing
     seeds: Seeds,  # where the random numbers come from
     days: int = 12,  # between the two dates
-    kind: str | None = None,  # distractor to add, one of `distractors.DISTRACTORS`
+    kind: str | None = None,  # distractor to add, one of `DISTRACTORS`
     layers: str | Iterable[str] | None = None,  # names out of `LAYERS`; None: all
     filters: dict | None = None,  # options of `goldstein_filter`
 ) -> Simulated:  # on the view's grid
