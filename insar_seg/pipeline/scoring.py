@@ -51,10 +51,10 @@ from insar_seg.pipeline.run import (
 )
 
 # %% auto #0
-__all__ = ['COMBINED', 'MAPPING_CODE', 'HARD', 'LIMITS', 'predictions_path', 'keep_predictions', 'baseline_maps', 'References',
-           'study_references', 'patch_scores', 'evaluate_stage', 'read_maps', 'map_scenes', 'write_map', 'raster_map',
-           'KnownScene', 'known_scenes', 'scenes_of', 'score_maps', 'scene_scores', 'write_scenes', 'curves_figure',
-           'gallery_figure', 'Fitted', 'scene_results']
+__all__ = ['COMBINED', 'MAPPING_CODE', 'HARD', 'LIMITS', 'predictions_path', 'keep_predictions', 'predict_patches',
+           'baseline_maps', 'References', 'study_references', 'patch_scores', 'evaluate_stage', 'read_maps',
+           'map_scenes', 'write_map', 'raster_map', 'KnownScene', 'known_scenes', 'scenes_of', 'score_maps',
+           'scene_scores', 'write_scenes', 'curves_figure', 'gallery_figure', 'Fitted', 'scene_results']
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-patch-predictions
 def predictions_path(
@@ -63,7 +63,7 @@ def predictions_path(
     experiment: str,  # margin or visible
     split: str,  # validation or test
 ) -> Path:
-    "Where a network's probabilities of a split's patches are kept."
+    "Where the probabilities of a split's patches by a network lie."
     ending = ".npy" if split == "test" else f".{split}.npy"
     return run.folder / "predictions" / experiment / f"{name}{ending}"
 
@@ -77,26 +77,41 @@ def keep_predictions(
         np.save(f, probability.astype(np.float16), allow_pickle=False)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-patch-predictions-read
+def predict_patches(
+    run: Run,
+    model: object,  # Keras network
+    name: str,  # how it is called
+    experiment: str,  # margin or visible
+    split: str,  # validation or test
+) -> None:
+    "Predict the patches of a split, and write what comes out."
+    from insar_seg.networks.training import predict
+
+    store, index, _ = open_run(run)
+    rows = patch_rows(index, experiment, split)
+    layers = take(store["phase"], rows), take(store["coherence"], rows)
+    p = run.profile
+    probability = predict(model, *layers, p.models.channels, p.training.batch_size)
+    keep_predictions(predictions_path(run, name, experiment, split), probability)
+
+
 def _patch_predictions(run, name, experiment, split):
     """(N, S, S) float32: a network's probabilities of a split's patches; predicted with its stored
     weights where they are not there yet. Raises `WorkError` for another number of patches.
     """
     path = predictions_path(run, name, experiment, split)
-    store, index, _ = open_run(run)
-    rows = patch_rows(index, experiment, split)
     if not path.is_file():
         with silent_start():
-            from insar_seg.networks.training import predict
             from insar_seg.networks.weights import load_network
         model, _ = load_network(model_folder(run.folder, name, experiment))
-        layers = take(store["phase"], rows), take(store["coherence"], rows)
-        p = run.profile
-        keep_predictions(path, predict(model, *layers, p.models.channels, p.training.batch_size))
+        predict_patches(run, model, name, experiment, split)
     found = np.load(path, allow_pickle=False).astype(np.float32)
-    if len(found) != len(rows):
+    _, index, _ = open_run(run)
+    patches = len(patch_rows(index, experiment, split))
+    if len(found) != patches:
         raise WorkError(
             "Stored predictions must belong to the patches",
-            f"{path}: {len(found)} for {len(rows)} patches",
+            f"{path}: {len(found)} for {patches} patches",
             "Run the study again with --fresh",
         )
     return found
@@ -597,20 +612,17 @@ def _margin_question(run, archive, plan):
     for s in scenes_of(run, archive, "test"):
         if not s.pair.event_id or not s.masks.visible.any():
             continue
+        truth = (s.masks.visible, s.masks.margin, s.ignored)
+        margin, visible = (read_maps(run, x, s.pair, s.scene, both) for x in ("margin", "visible"))
         quiet = _quiet_maps(run, archive, s, both)
-        margin = read_maps(run, "margin", s.pair, s.scene, both)
-        visible = read_maps(run, "visible", s.pair, s.scene, both)
+        about = {k: s.about[k] for k in ("event_id", "frame", "pair")}
         for m in both:
-            truth = (s.masks.visible, s.masks.margin, s.ignored)
-            found = (margin[m], visible[m], s.scene.pixel_m, factors[m], quiet.get(m))
-            row = margin_row(*truth, *found, e.threshold)
-            about = {k: s.about[k] for k in ("event_id", "frame", "pair")}
-            rows[m].append(about | row)
-    answered = {m: r for m, r in rows.items() if any(x["ring"] for x in r)}
-    resamples = (e.bootstrap, run.profile.seed)
+            maps = (margin[m], visible[m], s.scene.pixel_m, factors[m], quiet.get(m))
+            rows[m].append(about | margin_row(*truth, *maps, e.threshold))
     return {
-        m: {"dilation_factor": factors[m], **margin_summary(pd.DataFrame(r), *resamples)}
-        for m, r in answered.items()
+        m: {"dilation_factor": factors[m], **margin_summary(r, e.bootstrap, run.profile.seed)}
+        for m, r in rows.items()
+        if any(x["ring"] for x in r)
     }
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-growth-factor
@@ -626,18 +638,18 @@ def _growth_factor(run, archive, name):
             found.append((marked, s.masks.margin > 0, s.ignored, s.scene.pixel_m))
     if not any(marked.any() for marked, *_ in found):
         return 0.0
-    visible, margins, skips, pixels = zip(*found)
-    return dilation_radius(list(visible), list(margins), list(skips), pixels[-1])
+    *layers, pixels_m = zip(*found)
+    return dilation_radius(*map(list, layers), pixels_m[-1])
 
 
 def _quiet_maps(run, archive, s, names):
     "The margin networks' maps of a test scene of the same frame and grid without an earthquake."
     rows = read_splits(run)
     rows = rows[(rows.split == "test") & (rows.event_id == "") & (rows.frame == s.pair.frame)]
-    pairs = {x.key: x for x in archive.pairs}
     if rows.empty:
         return {}
-    pair = pairs[f"{s.pair.frame}/{rows['pair'].iloc[-1]}"]
+    key = f"{s.pair.frame}/{rows['pair'].iloc[-1]}"
+    pair = next(x for x in archive.pairs if x.key == key)
     scene = pair.read()
     return read_maps(run, "margin", pair, scene, names) if scene.shape == s.scene.shape else {}
 
