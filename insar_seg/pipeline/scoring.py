@@ -554,12 +554,6 @@ class Fitted:
     validation_iou: dict  # name -> that IoU
     calibrators: dict  # name -> {temperature, isotonic}
 
-    @property
-    def leader(self) -> str:
-        "The network or ensemble with the best validation IoU."
-        names = [n for n in self.thresholds if n not in BASELINES]
-        return max(names, key=lambda n: self.validation_iou[n])
-
     def maps(self, run: Run, experiment: str, s: KnownScene) -> dict:  # name -> (H, W)
         "Everything that is scored of a scene."
         simple = baseline_maps(self.references.baselines, s.scene, self.pixel_m)
@@ -822,6 +816,8 @@ def _experiment_results(scores, fitted, profile):
     tables = {n: scores.of(n) for n in (*MEMBERS, *COMBINED)}
     unit = tables["intersection"].unit
     against = partial(pixels.paired_differences, tables, unit, "intersection", **resamples)
+    candidates = [n for n in fitted.validation_iou if n not in BASELINES]
+    leader = max(candidates, key=fitted.validation_iou.__getitem__)
     return {
         "experiments": every,
         "ranking": order,
@@ -834,7 +830,7 @@ def _experiment_results(scores, fitted, profile):
                 for n, kinds in fitted.calibrators.items()
             },
         },
-        "leader": fitted.leader,
+        "leader": leader,
         "ensembles": {k: against(g).to_dict("index") for k, g in pixels.SCORES.items()},
-        **_hardness(scores.of(fitted.leader), **resamples),
+        **_hardness(scores.of(leader), **resamples),
     }
