@@ -49,20 +49,7 @@ class Predictor:
     card: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        rules = {
-            "size_px must be a multiple of 32": self.size_px > 0 and self.size_px % 32 == 0,
-            "overlap must be 0 to 0.9": 0 <= self.overlap <= 0.9,
-            "pixel_m must be above 0": self.pixel_m is None or self.pixel_m > 0,
-            "batch must be 1 or more": self.batch >= 1,
-            "threshold must be 0 to 1": 0 <= self.threshold <= 1,
-            "peak must be 0 to 1": 0 <= self.peak <= 1,
-            "mean must be 0 to 1": 0 <= self.mean <= 1,
-            "min_km2 must be 0 or more": self.min_km2 >= 0,
-        }
-        for rule, holds in rules.items():
-            if not holds:
-                value = getattr(self, rule.split()[0])
-                raise RequestError(f"A predictor's {rule}", value, "Mend the model's description")
+        _check_values(self)
 
     def __call__(
         self,
@@ -71,17 +58,39 @@ class Predictor:
     ) -> np.ndarray:  # (N, S, S) float32, 0 to 1
         "Probability of a batch. Raises `WorkError` unless the function keeps what it promises."
         probability = np.asarray(self.predict(phase, coherence), np.float32)
-        low = np.min(probability, initial=np.inf)
-        high = np.max(probability, initial=-np.inf)
-        # written so that NaN fails too; the margin is for rounding in half precision
-        if probability.shape != phase.shape or not (low >= -1e-3 and high <= 1.001):
-            raise WorkError(
-                f"The model {self.name} must answer {phase.shape} windows with as many"
-                " probabilities from 0 to 1",
-                f"{probability.shape}, from {low:.3g} to {high:.3g}",
-                "Check the weights and the precision",
-            )
+        _check_probability(self.name, probability, phase.shape)
         return probability
+
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-predictor-checks
+def _check_values(p):
+    "Raises `RequestError` for values of a predictor that cannot be."
+    rules = {
+        "size_px must be a multiple of 32": p.size_px > 0 and p.size_px % 32 == 0,
+        "overlap must be 0 to 0.9": 0 <= p.overlap <= 0.9,
+        "pixel_m must be above 0": p.pixel_m is None or p.pixel_m > 0,
+        "batch must be 1 or more": p.batch >= 1,
+        "threshold must be 0 to 1": 0 <= p.threshold <= 1,
+        "peak must be 0 to 1": 0 <= p.peak <= 1,
+        "mean must be 0 to 1": 0 <= p.mean <= 1,
+        "min_km2 must be 0 or more": p.min_km2 >= 0,
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            value = getattr(p, rule.split()[0])
+            raise RequestError(f"A predictor's {rule}", value, "Mend the model's description")
+
+
+def _check_probability(name, probability, shape):
+    "Raises `WorkError` for another shape, or values that are no probabilities."
+    low = np.min(probability, initial=np.inf)
+    high = np.max(probability, initial=-np.inf)
+    # written so that NaN fails too; the margin is for rounding in half precision
+    if probability.shape != shape or not (low >= -1e-3 and high <= 1.001):
+        raise WorkError(
+            f"The model {name} must answer {shape} windows with as many probabilities from 0 to 1",
+            f"{probability.shape}, from {low:.3g} to {high:.3g}",
+            "Check the weights and the precision",
+        )
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-box-folder
 PRETRAINED = "pretrained"  # the name of the network that comes with the package
@@ -171,6 +180,28 @@ def predictor_from_card(
     """A predictor as a card describes it. Raises `RequestError` for a card that does not say how
     scenes are cut.
     """
+    use = _use_of(name, card)
+    looks = at_scales(predict, tuple(use.get("scales", (1,))))
+    if test_time_sets:
+        version += f" test-time {'+'.join(test_time_sets)}"
+    keys = ("calibrator", "calibrator_without_coherence")
+    calibrators = [calibrator_from_dict(use[k]) if use.get(k) else None for k in keys]
+    return Predictor(
+        name,
+        calibrated(_at_test_time(looks, test_time_sets), *calibrators),
+        use["size_px"],
+        use["pixel_m"],
+        use["overlap"],
+        batch_of(use["size_px"]),
+        use.get("threshold", 0.5) if threshold is None else threshold,
+        version=version,
+        card=card,
+        **{k: use[k] for k in ("min_km2", "peak", "mean") if k in use},
+    )
+
+# %% ../../nbs/8_maps/82_predictor.ipynb #x-batch
+def _use_of(name, card):
+    "The card's entry for mapping. Raises `RequestError` where it says nothing of patches."
     patches = card["data"].get("patches")
     if patches is None:
         raise RequestError(
@@ -178,35 +209,14 @@ def predictor_from_card(
             f"that of {name} does not",
             "Train it with insar-seg train or study",
         )
-    use = {
+    of_patches = {
         "pixel_m": 100.0 * patches["multilook"],
         "size_px": patches["size_px"],
         "overlap": patches.get("overlap", 0.5),
-    } | card.get("mapping", {})
-    looks = at_scales(predict, tuple(use.get("scales", (1,))))
-    if test_time_sets:
-        turned = _at_test_time(looks, test_time_sets)
-        version += f" test-time {'+'.join(test_time_sets)}"
-    else:
-        turned = looks
-    keys = ("calibrator", "calibrator_without_coherence")
-    calibrators = [calibrator_from_dict(use[k]) if use.get(k) else None for k in keys]
-    return Predictor(
-        name,
-        calibrated(turned, *calibrators),
-        use["size_px"],
-        use["pixel_m"],
-        use["overlap"],
-        batch_of(use["size_px"]),
-        use.get("threshold", 0.5) if threshold is None else threshold,
-        use.get("min_km2", 1.0),
-        use.get("peak", 0.0),
-        use.get("mean", 0.0),
-        version,
-        card,
-    )
+    }
+    return of_patches | card.get("mapping", {})
 
-# %% ../../nbs/8_maps/82_predictor.ipynb #x-batch
+
 def batch_of(size_px: int) -> int:  # side of a window, pixels
     "How many windows are predicted at once: half a million pixels, one window at least."
     return max(1, 2**19 // size_px**2)
@@ -214,6 +224,8 @@ def batch_of(size_px: int) -> int:  # side of a window, pixels
 
 def _at_test_time(predict, sets):
     "The same function, averaged over turned, shifted, scaled or mirrored versions of its input."
+    if not sets:
+        return predict
 
     def mean_of_versions(phase, coherence):
         return test_time(predict, phase, coherence, sets)

@@ -64,36 +64,16 @@ class Grid:
     target_m: float | None = None  # size of the model's pixels, metres; None: the scene's own
 
     def __post_init__(self):
-        sizes = [*self.shape, *self.pixel_m, 1 if self.target_m is None else self.target_m]
-        if not all(np.isfinite(s) and s > 0 for s in sizes) or min(self.shape) < 1:
-            raise RequestError(
-                "A grid needs a shape and sizes of pixels above 0",
-                f"{self.shape}, {self.pixel_m} m, target {self.target_m} m",
-                "Check the transform",
-            )
-        if self.coarse[0] * self.coarse[1] > MAX_PIXELS:
-            raise WorkError(
-                f"A scene may have {MAX_PIXELS:,} pixels at most on the model's grid",
-                f"{self.coarse} of {self.target_m:g} m",
-                "Cut it into pieces",
-            )
+        _check_grid(self)
 
     @cached_property
     def coarse(self) -> tuple:
         "(h, w) of the model's grid."
-        if self.target_m is None:
-            return tuple(self.shape)
-        ratios = [pixel / self.target_m for pixel in self.pixel_m]
-        return tuple(
-            n if abs(ratio - 1) <= 0.01 else max(1, round(n * ratio))
-            for n, ratio in zip(self.shape, ratios)
-        )
+        return tuple(_cells(n, p, self.target_m) for n, p in zip(self.shape, self.pixel_m))
 
     @property
     def coarse_m(self) -> tuple:
-        """(row, column) size of the model's pixels, metres: close to `target_m`, and such that
-        whole pixels cover the scene.
-        """
+        "(row, column) size of the model's pixels, metres: whole ones cover the scene."
         return tuple(n * p / m for n, p, m in zip(self.shape, self.pixel_m, self.coarse))
 
     # the matrices along rows and columns, into the model's grid and out of it
@@ -106,26 +86,36 @@ class Grid:
         return tuple(_axis(m, n) for n, m in zip(self.shape, self.coarse))
 
     def fine_rows(self, first: int, last: int) -> tuple:
-        """(first, last) rows of the scene that the model's rows first to last (excluded) are made
-        of.
-        """
+        "(first, last) rows of the scene behind the model's rows first to last (excluded)."
         return _needs(self._in[0], first, last)
 
     def coarse_rows(self, first: int, last: int) -> tuple:
-        """(first, last) rows of the model's grid that the scene's rows first to last (excluded) are
-        interpolated from.
-        """
+        "(first, last) rows of the model's grid behind the scene's rows first to last (excluded)."
         return _needs(self._out[0], first, last)
 
-    def ready(self, last: int) -> int:
-        """How many rows of the scene can be interpolated once the model's rows up to `last`
-        (excluded) are known.
-        """
-        if self._out[0] is None:
-            return last
-        # indices are sorted, so the last of each row is the furthest that it needs
-        furthest = self._out[0].indices[self._out[0].indptr[1:] - 1]
-        return int(np.searchsorted(furthest, last))
+# %% ../../nbs/8_maps/81_windows.ipynb #x-grid-sizes
+def _check_grid(grid):
+    "Raises `RequestError` for sizes that cannot be, `WorkError` for a grid that is too large."
+    target = 1 if grid.target_m is None else grid.target_m
+    sizes = [*grid.shape, *grid.pixel_m, target]
+    if not all(np.isfinite(s) and s > 0 for s in sizes) or min(grid.shape) < 1:
+        raise RequestError(
+            "A grid needs a shape and sizes of pixels above 0",
+            f"{grid.shape}, {grid.pixel_m} m, target {grid.target_m} m",
+            "Check the transform",
+        )
+    if grid.coarse[0] * grid.coarse[1] > MAX_PIXELS:
+        raise WorkError(
+            f"A scene may have {MAX_PIXELS:,} pixels at most on the model's grid",
+            f"{grid.coarse} of {target:g} m",
+            "Cut it into pieces",
+        )
+
+
+def _cells(n, pixel_m, target_m):
+    "How many cells of the model cover n pixels; as many if they differ by 1 % at most."
+    ratio = 1 if target_m is None else pixel_m / target_m
+    return n if abs(ratio - 1) <= 0.01 else max(1, round(n * ratio))
 
 # %% ../../nbs/8_maps/81_windows.ipynb #x-apply
 def _needs(matrix, first, last):
@@ -134,6 +124,14 @@ def _needs(matrix, first, last):
         return first, last
     used = matrix.indices[matrix.indptr[first] : matrix.indptr[last]]
     return int(used.min()), int(used.max()) + 1
+
+
+def _ready(matrix, last):
+    "How many rows of a banded matrix use nothing but columns up to `last` (excluded)."
+    if matrix is None:
+        return last
+    # indices are sorted, so the last of each row is the furthest that it needs
+    return int(np.searchsorted(matrix.indices[matrix.indptr[1:] - 1], last))
 
 
 def _apply(matrices, layer, rows, inner):
@@ -384,7 +382,7 @@ def map_source(
 def _hand_over(feed, done, first, sink, strip_px):
     "Bring finished rows back to the scene's grid. Returns the next row to hand over."
     grid = feed.grid
-    ready = grid.ready(done.last)
+    ready = _ready(grid._out[0], done.last)
     step = max(1, strip_px // grid.shape[1])
     for a in range(first, ready, step):
         b = min(a + step, ready)

@@ -5,11 +5,12 @@
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,10 @@ from insar_seg.core.base import (
 )
 from ..core.profile import profile_from_dict
 from ..evaluation.baselines import Baselines, fit_baselines
-from ..evaluation.benchmark import TRUTHS, SceneScores
+from ..evaluation.benchmark import TRUTHS
 from ..evaluation.pixels import to_json_ready
-from ..interferograms.archive import Archive, Pair
-from ..interferograms.interferogram import Interferogram, read_band
+from ..interferograms.archive import Archive
+from ..interferograms.interferogram import read_band
 from ..maps.predictor import load_predictor
 from ..patches.samples import StreamOptions, sample
 from .report import scores_page
@@ -46,7 +47,7 @@ from insar_seg.pipeline.scoring import (
 )
 
 # %% auto #0
-__all__ = ['simulated_baselines', 'Contestant', 'select_pairs', 'evaluate_predictions', 'Contest', 'leaderboard_table']
+__all__ = ['simulated_baselines', 'Contest', 'select_pairs', 'evaluate_predictions', 'leaderboard_table']
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-find-prediction
 def _find_prediction(folder, pair, dates_once):
@@ -119,44 +120,64 @@ def simulated_baselines(
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-contestant
 @dataclass(frozen=True)
-class Contestant:
-    "Someone's model: what it is called, and what it says of a scene."
+class Contest:
+    "Someone's model against the baselines, and what could not be scored."
 
     name: str
-    target: str  # the mask it was trained on, margin or visible
+    target: str  # the mask that counts as truth, margin or visible
     threshold: float  # probability above which a pixel counts as affected
-    # function of (pair, scene) -> (H, W) float32 probability, NaN = none; None: no prediction
-    predict: Callable[[Pair, Interferogram], np.ndarray | None]
+    # function of a scene -> (H, W) float32 probability, NaN = none; None: no prediction
+    predict: Callable[[KnownScene], np.ndarray | None]
     model: str | None = None  # the network, as it was asked for
     predictions: str | None = None  # or the folder of rasters
+    missing: list = field(default_factory=list)  # frame/pair without prediction
+    unknown: list = field(default_factory=list)  # frame/pair whose masks nobody knows
+
+    def maps(self, s: KnownScene) -> dict | None:  # name -> (H, W) probability
+        "The model's map and the baselines'; None where one cannot be scored."
+        probability = self.predict(s)
+        if probability is None or not np.isfinite(probability[s.scene.valid]).any():
+            self.missing.append(s.pair.key)
+        elif s.masks is None:
+            self.unknown.append(s.pair.key)
+        else:
+            # a model may have a baseline's name, and takes its place
+            own = {self.name: probability}
+            return own | baseline_maps(simulated_baselines(self.target), s.scene) | own
+        return None
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-contestants
-def _model_contestant(model, folder, threshold):
-    "A trained network, which leaves its maps in `folder`. Raises as `load_predictor`."
+def _contest(archive, folder, model, predictions, threshold):
+    """A network, whose maps are left in `folder`, or a folder of predictions. Raises as
+    `load_predictor`, and `RequestError` for a folder that does not exist.
+    """
+    if predictions is not None:
+        name = Path(predictions).resolve().name
+        predict = _raster_reader(archive, Path(predictions))
+        cut = 0.5 if threshold is None else threshold
+        return Contest(name, "margin", cut, predict, predictions=str(predictions))
     predictor = load_predictor(model, threshold=threshold)
 
-    def predict(pair, scene):
-        return raster_map(folder / "maps" / pair.frame / pair.pair, pair, scene, predictor)
+    def predict(s):
+        return raster_map(folder / "maps" / s.pair.frame / s.pair.pair, s.pair, s.scene, predictor)
 
     target = predictor.card["data"].get("masks", "margin")
-    return Contestant(predictor.name, target, predictor.threshold, predict, model=str(model))
+    return Contest(predictor.name, target, predictor.threshold, predict, model=str(model))
 
 
-def _raster_contestant(predictions, archive, threshold):
-    "A folder of predictions. Raises `RequestError` if it does not exist."
-    if not Path(predictions).is_dir():
+def _raster_reader(archive, predictions):
+    "A function that reads what a folder holds of a scene."
+    if not predictions.is_dir():
         raise RequestError(
             "Predictions must be a folder that exists", predictions, "Check the path"
         )
     dates = pd.Series([x.pair for x in archive.pairs]).value_counts()
 
-    def predict(pair, scene):
-        path = _find_prediction(predictions, pair, dates[pair.pair] == 1)
-        return None if path is None else _read_prediction(path, scene)
+    def predict(s):
+        path = _find_prediction(predictions, s.pair, dates[s.pair.pair] == 1)
+        return None if path is None else _read_prediction(path, s.scene)
 
-    name = Path(predictions).resolve().name
-    cut = 0.5 if threshold is None else threshold
-    return Contestant(name, "margin", cut, predict, predictions=str(predictions))
+    return predict
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-select-pairs
 def select_pairs(
@@ -238,34 +259,19 @@ def evaluate_predictions(
     source = Archive(archive)
     pairs, units = select_pairs(source, splits, split)
     with working_in(out) as folder:
-        profile = profile_from_dict({"base": "quick", "name": "evaluate"})
-        run = Run(folder, profile, quiet=quiet)
-        if predictions is None:
-            contestant = _model_contestant(model, folder, threshold)
-        else:
-            contestant = _raster_contestant(predictions, source, threshold)
+        run = Run(folder, profile_from_dict({"base": "quick", "name": "evaluate"}), quiet=quiet)
+        own = _contest(source, folder, model, predictions, threshold)
+        contest = dataclasses.replace(own, name=name or own.name, target=target or own.target)
         masks_stage(run, source, pairs=pairs)
-        rival = dataclasses.replace(
-            contestant, name=name or contestant.name, target=target or contestant.target
-        )
-        contest = Contest(rival, simulated_baselines(rival.target))
         scenes = known_scenes(folder, source, units, run.bar)
-        scores = score_maps(scenes, {rival.target: contest.maps}, rival.threshold)[rival.target]
-        contest.check_scored(scores, archive)
-        result = _result(contest, scores, Path(archive), n_boot)
+        maps_of = {contest.target: contest.maps}
+        scores = score_maps(scenes, maps_of, contest.threshold)[contest.target]
+        _check_scored(contest, scores, archive)
+        result = _result(contest, scores, source, n_boot)
         result["benchmark"]["split"] = "all" if splits is None else split
         result = to_json_ready(result)
-        _write(folder, scores, result)
-        known = partial(_known, folder, source, units)
-        gallery = folder / "figures/gallery.png"
-        gallery_figure(gallery, scores, rival.name, known, contest.probability)
-        scores_page(folder / "report.html", result, folder / "figures")
+        _write(folder, source, contest, scores, result)
     return result
-
-
-def _known(folder, archive, units, key):
-    "One scene, read again."
-    return next(known_scenes(folder, archive, {key: units[key]}))
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-check-request
 def _check_request(model, predictions, target, threshold):
@@ -281,78 +287,40 @@ def _check_request(model, predictions, target, threshold):
     if target is not None and target not in TRUTHS:
         raise RequestError("The target must be margin or visible", target, "Choose one of them")
 
-# %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-contest
-@dataclass(frozen=True)
-class Contest:
-    "A model beside the baselines, and what could not be scored."
 
-    rival: Contestant
-    baselines: Baselines
-    missing: list = field(default_factory=list)  # frame/pair without prediction
-    unknown: list = field(default_factory=list)  # frame/pair whose masks nobody knows
-
-    def probability(self, s: KnownScene) -> np.ndarray | None:  # (H, W)
-        "What the model says of a scene; None if it says nothing."
-        return self.rival.predict(s.pair, s.scene)
-
-    def maps(self, s: KnownScene) -> dict | None:  # name -> (H, W) probability
-        "The model's map and the baselines'; None where one cannot be scored."
-        probability = self.probability(s)
-        if probability is None or not np.isfinite(probability[s.scene.valid]).any():
-            self.missing.append(s.pair.key)
-        elif s.masks is None:
-            self.unknown.append(s.pair.key)
-        else:
-            # a model may have a baseline's name, and takes its place
-            return {self.rival.name: probability} | {
-                k: m
-                for k, m in baseline_maps(self.baselines, s.scene).items()
-                if k != self.rival.name
-            }
-        return None
-
-    def check_scored(self, scores: SceneScores, archive: str | Path) -> None:
-        "Raises `RequestError` or `WorkError` if no scene could be scored."
-        if scores.rows:
-            return
-        if self.missing and not self.unknown:
-            raise RequestError(
-                "There must be a prediction of at least one scene",
-                f"none of {len(self.missing)}, such as {self.missing[0]}",
-                "Name the rasters <frame>/<pair>.probability.tif",
-            )
-        raise WorkError(
-            "Scoring needs at least one scene whose masks are known",
-            f"none in {archive}",
-            "Run insar-seg mask on the archive, or draw masks",
+def _check_scored(contest, scores, archive):
+    "Raises `RequestError` or `WorkError` if no scene could be scored."
+    if scores.rows:
+        return
+    if contest.missing and not contest.unknown:
+        raise RequestError(
+            "There must be a prediction of at least one scene",
+            f"none of {len(contest.missing)}, such as {contest.missing[0]}",
+            "Name the rasters <frame>/<pair>.probability.tif",
         )
+    raise WorkError(
+        "Scoring needs at least one scene whose masks are known",
+        f"none in {archive}",
+        "Run insar-seg mask on the archive, or draw masks",
+    )
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x--result
-def _result(contest, scores, archive, n_boot) -> dict:
+def _result(contest, scores, archive, n_boot):
     "What scores.json holds."
-    rival = contest.rival
-    rows = scores.of(rival.name)
+    rows = scores.of(contest.name)
     every, order = scene_scores(scores, n_boot)
-    made = archive / "provenance.json"
-    try:
-        origin = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else {}
-    except ValueError:
-        origin = {}
     truth = zip(rows.frame, rows["pair"], rows.tp + rows.fn, rows.fp + rows.tn)
     return {
-        "name": rival.name,
-        "model": rival.model,
-        "predictions": rival.predictions,
-        "archive": str(archive),
+        "name": contest.name,
+        "model": contest.model,
+        "predictions": contest.predictions,
+        "archive": str(archive.root),
         "version": code_version(),
         "masks": scores.target,
         "threshold": scores.threshold,
         "complete": not contest.missing,
         "benchmark": {
-            "origin": origin.get("origin", "unknown"),
-            "key": origin.get("key"),
-            "data": origin.get("data"),
-            "seed": origin.get("seed"),
+            **_provenance(archive),
             "scenes": len(rows),
             "events": int(rows.event_id[rows.event_id != ""].nunique()),
             "fingerprint": fingerprint(sorted(truth)),
@@ -363,12 +331,25 @@ def _result(contest, scores, archive, n_boot) -> dict:
         "ranking": order,
     }
 
+
+def _provenance(archive):
+    "How an archive came to be, as far as its provenance.json says."
+    known = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        known = json.loads((archive.root / "provenance.json").read_text(encoding="utf-8"))
+    unknown = {"origin": "unknown", "key": None, "data": None, "seed": None}
+    return {k: known.get(k, v) for k, v in unknown.items()}
+
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-write-files
-def _write(folder, scores, result):
-    "scores.json, scenes.csv and the curves; the numbers first."
+def _write(folder, archive, contest, scores, result):
+    "scores.json, scenes.csv, the figures and the page; the numbers first."
     write_text(folder / "scores.json", json.dumps(result, indent=1, allow_nan=False))
     write_scenes(folder / "scenes.csv", scores.table)
-    curves_figure(folder / "figures/curves.png", scores, scores.names)
+    figures = folder / "figures"
+    curves_figure(figures / "curves.png", scores, scores.names)
+    gallery = figures / "gallery.png"
+    gallery_figure(gallery, scores, contest.name, folder, archive, contest.predict)
+    scores_page(folder / "report.html", result, figures)
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-leaderboard
 def leaderboard_table(

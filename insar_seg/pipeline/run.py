@@ -24,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
+from tqdm import tqdm
 
 from ..core.base import RequestError, WorkError, code_version, fingerprint, write_text
 from ..core.profile import Profile, load_profile, profile_from_dict, save_profile
@@ -41,8 +43,6 @@ __all__ = ['REGISTRIES', 'SMALLEST', 'code_parts', 'code_key', 'Run', 'open_prof
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-source
 # followed name by name; of other chapters, a module counts as a whole
 _GLUE = "pipeline."
-# what text must look like to be the name of a module, such as networks.unet:build or .unet
-_MODULE_NAME = re.compile(r"(?:insar_seg)?\.?(\w+(?:\.\w+)*)(?::\w+)?")
 
 
 class _Source:
@@ -81,14 +81,19 @@ class _Source:
         name = text.removeprefix("insar_seg.")
         return name if (self.root / f"{name.replace('.', '/')}.py").is_file() else None
 
-    def named_in(self, text):
-        "The module, or data file below the package, that a piece of text names; None if none."
-        match = _MODULE_NAME.fullmatch(text) if "." in text or ":" in text else None
-        chapter = self.module.rpartition(".")[0]
-        for name in (match[1], f"{chapter}.{match[1]}") if match else ():
-            if self.module_of(name):
-                return self.module_of(name), ""
-        return ("", text) if text in _data_files(self.root) else None
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-named
+# what text must look like to be the name of a module, such as networks.unet:build or .unet
+_MODULE_NAME = re.compile(r"(?:insar_seg)?\.?(\w+(?:\.\w+)*)(?::\w+)?")
+
+
+def _named_in(source, text):
+    "The module, or data file below the package, that a piece of text names; None if none."
+    match = _MODULE_NAME.fullmatch(text) if "." in text or ":" in text else None
+    chapter = source.module.rpartition(".")[0]
+    for name in (match[1], f"{chapter}.{match[1]}") if match else ():
+        if source.module_of(name):
+            return source.module_of(name), ""
+    return ("", text) if text in _data_files(source.root) else None
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-syntax
 def _syntax(text):
@@ -172,7 +177,7 @@ def _uses(source, nodes, whole):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from source.imported(node).values()
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            place = source.named_in(node.value)
+            place = _named_in(source, node.value)
             if place:
                 yield place
         elif isinstance(node, ast.Attribute) and not whole:
@@ -206,8 +211,7 @@ class Run:
     profile: Profile
     fresh: bool = False  # do every stage again
     quiet: bool = False  # no messages, no progress bars
-    # other processes may work in the folder: each stage is done by one, and the others wait for it
-    shared: bool = False
+    shared: bool = False  # other processes work in the folder: a stage is done by one of them
     done: list = field(default_factory=list)  # (stage, seconds or None when skipped)
 
     def say(self, text: str) -> None:  # a line, or several
@@ -217,8 +221,6 @@ class Run:
 
     def bar(self, items: Iterable) -> Iterable:  # the same items
         "A progress bar over `items`, shown in a terminal only."
-        from tqdm import tqdm
-
         return tqdm(items, disable=True if self.quiet else None, leave=False, file=sys.stderr)
 
     def stage(
@@ -230,29 +232,9 @@ class Run:
         code: str = "",  # entry of `code_key` for the work; empty: the whole package
     ) -> str:  # the stage's fingerprint, for the keys of later stages
         "Do the work unless it was done with the same key and code."
-        if not self.shared:
-            return self._stage(name, key, outputs, work, code)
-        from filelock import FileLock
-
-        (self.folder / "stages").mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / "stages" / f"{name}.lock"):
-            return self._stage(name, key, outputs, work, code)
-
-    def _stage(self, name, key, outputs, work, code):
         mark = fingerprint(name, key, code_key(code) if code else code_version())
-        record = self.folder / "stages" / f"{name}.json"
-        present = all(Path(o).exists() for o in outputs)
-        if present and not self.fresh and self.fingerprint(name) == mark:
-            self.say(f"  {name}: done before")
-            self.done.append((name, None))
-            return mark
-        record.unlink(missing_ok=True)
-        start = time.monotonic()
-        work()
-        seconds = round(time.monotonic() - start, 1)
-        write_text(record, json.dumps({"fingerprint": mark, "seconds": seconds}))
-        self.say(f"  {name}: {seconds:.0f} s")
-        self.done.append((name, seconds))
+        with _only_here(self, name):
+            _do_stage(self, name, mark, outputs, work)
         return mark
 
     def fingerprint(self, name: str) -> str | None:  # of a stage
@@ -261,6 +243,31 @@ class Run:
         with contextlib.suppress(OSError, ValueError, KeyError):
             return json.loads(record.read_text(encoding="utf-8"))["fingerprint"]
         return None
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-do-stage
+def _do_stage(run, name, mark, outputs, work):
+    "Work, and a record of it, unless there is one with the same mark."
+    record = run.folder / "stages" / f"{name}.json"
+    present = all(Path(o).exists() for o in outputs)
+    if present and not run.fresh and run.fingerprint(name) == mark:
+        run.say(f"  {name}: done before")
+        run.done.append((name, None))
+        return
+    record.unlink(missing_ok=True)
+    start = time.monotonic()
+    work()
+    seconds = round(time.monotonic() - start, 1)
+    write_text(record, json.dumps({"fingerprint": mark, "seconds": seconds}))
+    run.say(f"  {name}: {seconds:.0f} s")
+    run.done.append((name, seconds))
+
+
+def _only_here(run, name):
+    "A lock on a stage of a shared folder."
+    if not run.shared:
+        return contextlib.nullcontext()
+    (run.folder / "stages").mkdir(parents=True, exist_ok=True)
+    return FileLock(run.folder / "stages" / f"{name}.lock")
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-open-profile
 # key of a profile -> module and name of the list that its values are out of
@@ -314,8 +321,6 @@ def notebook_run(quiet: bool = True) -> Iterator[Run]:  # no messages, no progre
     """Yields the `Run` that the study's notebooks share; another notebook that wants the same stage
     waits for it.
     """
-    from filelock import FileLock
-
     if os.environ.get("IN_TEST"):
         profile = profile_from_dict(SMALLEST)
         # notebooks that are tested together have one parent
@@ -437,9 +442,9 @@ def read_masks(
 ) -> Masks | None:  # None: nobody knows them
     "The stored masks of a pair: the run's, else the archive's. Raises as `stored_masks`."
     # an archive is looked into by its root alone
-    kept = copy.copy(archive)
-    kept.root = Path(folder)
-    own = stored_masks(kept, pair, scene)
+    of_run = copy.copy(archive)
+    of_run.root = Path(folder)
+    own = stored_masks(of_run, pair, scene)
     return stored_masks(archive, pair, scene) if own is None else own
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-open-run

@@ -5,7 +5,6 @@
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-imports
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -52,10 +51,10 @@ from insar_seg.pipeline.run import (
 )
 
 # %% auto #0
-__all__ = ['COMBINED', 'MAPPING_CODE', 'HARD', 'LIMITS', 'predictions_path', 'keep_predictions', 'baseline_maps', 'References',
-           'study_references', 'Scored', 'patch_scores', 'evaluate_stage', 'read_maps', 'map_scenes', 'write_map',
-           'raster_map', 'KnownScene', 'known_scenes', 'scenes_of', 'score_maps', 'scene_scores', 'write_scenes',
-           'curves_figure', 'gallery_figure', 'Fitted', 'scene_results']
+__all__ = ['COMBINED', 'MAPPING_CODE', 'HARD', 'LIMITS', 'predictions_path', 'keep_predictions', 'predict_patches',
+           'baseline_maps', 'References', 'study_references', 'patch_scores', 'evaluate_stage', 'read_maps',
+           'map_scenes', 'write_map', 'raster_map', 'KnownScene', 'known_scenes', 'scenes_of', 'score_maps',
+           'scene_scores', 'write_scenes', 'curves_figure', 'gallery_figure', 'Fitted', 'scene_results']
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-patch-predictions
 def predictions_path(
@@ -64,7 +63,7 @@ def predictions_path(
     experiment: str,  # margin or visible
     split: str,  # validation or test
 ) -> Path:
-    "Where a network's probabilities of a split's patches are kept."
+    "Where the probabilities of a split's patches by a network lie."
     ending = ".npy" if split == "test" else f".{split}.npy"
     return run.folder / "predictions" / experiment / f"{name}{ending}"
 
@@ -78,26 +77,41 @@ def keep_predictions(
         np.save(f, probability.astype(np.float16), allow_pickle=False)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-patch-predictions-read
+def predict_patches(
+    run: Run,
+    model: object,  # Keras network
+    name: str,  # how it is called
+    experiment: str,  # margin or visible
+    split: str,  # validation or test
+) -> None:
+    "Predict the patches of a split, and write what comes out."
+    from insar_seg.networks.training import predict
+
+    store, index, _ = open_run(run)
+    rows = patch_rows(index, experiment, split)
+    layers = take(store["phase"], rows), take(store["coherence"], rows)
+    p = run.profile
+    probability = predict(model, *layers, p.models.channels, p.training.batch_size)
+    keep_predictions(predictions_path(run, name, experiment, split), probability)
+
+
 def _patch_predictions(run, name, experiment, split):
     """(N, S, S) float32: a network's probabilities of a split's patches; predicted with its stored
     weights where they are not there yet. Raises `WorkError` for another number of patches.
     """
     path = predictions_path(run, name, experiment, split)
-    store, index, _ = open_run(run)
-    rows = patch_rows(index, experiment, split)
     if not path.is_file():
         with silent_start():
-            from insar_seg.networks.training import predict
             from insar_seg.networks.weights import load_network
         model, _ = load_network(model_folder(run.folder, name, experiment))
-        layers = take(store["phase"], rows), take(store["coherence"], rows)
-        p = run.profile
-        keep_predictions(path, predict(model, *layers, p.models.channels, p.training.batch_size))
+        predict_patches(run, model, name, experiment, split)
     found = np.load(path, allow_pickle=False).astype(np.float32)
-    if len(found) != len(rows):
+    _, index, _ = open_run(run)
+    patches = len(patch_rows(index, experiment, split))
+    if len(found) != patches:
         raise WorkError(
             "Stored predictions must belong to the patches",
-            f"{path}: {len(found)} for {len(rows)} patches",
+            f"{path}: {len(found)} for {patches} patches",
             "Run the study again with --fresh",
         )
     return found
@@ -117,14 +131,11 @@ def baseline_maps(
     """
     target = pixel_m if pixel_m > max(scene.pixel_m) else None
     grid = Grid(scene.shape, scene.pixel_m, target)
-    maps = {}
-    for name, coarse in baselines.maps(*to_model(grid, scene.phase, scene.coherence)).items():
-        fine = to_scene(grid, np.asarray(coarse, np.float32))
-        maps[name] = np.where(scene.valid, np.nan_to_num(fine), np.float32(np.nan))
+    coarse = baselines.maps(*to_model(grid, scene.phase, scene.coherence))
+    fine = {n: np.nan_to_num(to_scene(grid, np.asarray(m, np.float32))) for n, m in coarse.items()}
     # the two that look at nothing but where data is have no other grid
-    maps["all_positive"] = np.where(scene.valid, np.float32(1), np.float32(np.nan))
-    maps["all_negative"] = np.where(scene.valid, np.float32(0), np.float32(np.nan))
-    return maps
+    fine |= {"all_positive": np.float32(1), "all_negative": np.float32(0)}
+    return {n: np.where(scene.valid, m, np.float32(np.nan)) for n, m in fine.items()}
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-references-class
 @dataclass(frozen=True)
@@ -151,10 +162,9 @@ def _thin(rows, most):
 def _patches(run, experiment, rows):
     "Phase, coherence (None: unknown everywhere), truth and what is not counted of some patches."
     store, _, _ = open_run(run)
-    phase = take(store["phase"], rows)
-    coherence = take(store["coherence"], rows)
+    phase, coherence, truth = (take(store[k], rows) for k in ("phase", "coherence", experiment))
     known = coherence if np.isfinite(coherence).any() else None
-    return phase, known, take(store[experiment], rows), ignored(store, rows, phase)
+    return phase, known, truth, ignored(store, rows, phase)
 
 
 def _study_baselines(run, experiment):
@@ -174,59 +184,42 @@ def study_references(
     rows = patch_rows(index, experiment, "validation")
     _, _, truth, skip = _patches(run, experiment, rows)
     validation = {m: _patch_predictions(run, m, experiment, "validation") for m in MEMBERS}
-    combiner = fitted_ensembles(validation, truth, skip, MEMBERS)
+    combiner = fitted_ensembles(validation, truth, skip)
     return References(combiner, _study_baselines(run, experiment))
-
-# %% ../../nbs/9_pipeline/92_scoring.ipynb #x-score-all
-@dataclass(frozen=True)
-class Scored:
-    "Images of one split with their truth and everything that is said of them."
-
-    maps: dict  # name -> N arrays (H, W), probability, or 0/1 of a baseline
-    truths: Sequence  # N arrays (H, W) 0/1
-    ignores: Sequence  # N arrays (H, W), nonzero = not counted
-
-    def counts(self, name: str, threshold: float) -> pd.DataFrame:  # a row an image
-        "True and false positives and negatives of a name at a threshold."
-        probability = [np.nan_to_num(m) for m in self.maps[name]]
-        return pixels.counts(list(self.truths), probability, list(self.ignores), threshold)
-
-    def histogram(self, name: str) -> np.ndarray:  # (2, BINS) int64: not affected, affected
-        "Histogram of a name's probabilities in all images together."
-        total = np.zeros((2, curves.BINS), np.int64)
-        for probability, truth, ignore in zip(self.maps[name], self.truths, self.ignores):
-            classes = np.where(np.asarray(ignore) > 0, 255, np.asarray(truth) > 0)
-            total += curves.histogram(probability, classes.astype(np.uint8), 2)
-        return total
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-patch-scores
 def patch_scores(
-    validation: Scored,
-    test: Scored,  # the same names
+    validation: dict,  # name -> (M, S, S) probability, or 0/1 of a baseline
+    validation_truth: np.ndarray,  # (M, S, S) uint8: 0 or 1, 255 = not counted
+    test: dict,  # of the same names -> (N, S, S)
+    test_truth: np.ndarray,  # (N, S, S)
     units: list,  # of the test images: what the bootstrap draws
     profile: Profile,
 ) -> dict:  # name -> scores, as in results.json
     "Scores at the profile's threshold, and what the validation images choose."
     e = profile.evaluation
-    tables = {n: test.counts(n, e.threshold) for n in test.maps}
+    tables = {n: _counts(p, test_truth, e.threshold) for n, p in test.items()}
     order = pixels.ranking(tables, units, n_boot=e.bootstrap, seed=profile.seed)
     scores = {}
     for n, table in tables.items():
-        negative, positive = validation.histogram(n)
-        threshold, value = curves.best_edge(negative, positive)
+        known = curves.histogram(validation[n], validation_truth, 2)
+        threshold, value = curves.best_edge(*known)
         scores[n] = pixels.summary(
             table, units, profile.training.batch_size, e.bootstrap, profile.seed
         )
         scores[n]["chosen"] = {
             "threshold": threshold,
             "validation_iou": value,
-            "micro_iou": float(pixels.iou(test.counts(n, threshold).sum())),
+            "micro_iou": float(pixels.iou(_counts(test[n], test_truth, threshold).sum())),
         }
-        scores[n]["ece"] = _calibration_errors(negative, positive, *test.histogram(n))
-        scores[n]["against_best"] = {
-            k: order.loc[n, k] for k in ("difference", "low", "high", "text")
-        }
+        scores[n]["ece"] = _calibration_errors(known, curves.histogram(test[n], test_truth, 2))
+        scores[n]["against_best"] = order.loc[n, ["difference", "low", "high", "text"]].to_dict()
     return scores
+
+
+def _counts(probability, truth, threshold):
+    "A row an image: true and false positives and negatives."
+    return pixels.counts(truth == 1, np.nan_to_num(probability), truth == 255, threshold)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-calibrators
 def _calibrators(negative, positive):
@@ -237,14 +230,10 @@ def _calibrators(negative, positive):
     }
 
 
-def _calibration_errors(negative, positive, test_negative, test_positive):
+def _calibration_errors(validation, test):
     "Expected calibration error of test images: raw, and after each calibrator."
-    errors = {"raw": float(curves.ece(test_negative, test_positive))}
-    for kind, calibrator in _calibrators(negative, positive).items():
-        errors[kind] = float(
-            curves.ece(*curves.recalibrated(test_negative, test_positive, calibrator))
-        )
-    return errors
+    after = {k: curves.recalibrated(*test, c) for k, c in _calibrators(*validation).items()}
+    return {k: float(curves.ece(*pair)) for k, pair in {"raw": test, **after}.items()}
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-evaluate-stage
 def evaluate_stage(
@@ -255,19 +244,19 @@ def evaluate_stage(
     "Scores of one experiment on its test patches, and a figure of some of them."
     _, index, _ = open_run(run)
     references = study_references(run, experiment)
-    sides = {}
+    sides: list = []
     for split in ("validation", "test"):
         rows = patch_rows(index, experiment, split)
         phase, coherence, truth, skip = _patches(run, experiment, rows)
         networks = {n: _patch_predictions(run, n, experiment, split) for n in names}
-        simple = references.baselines.maps(phase, coherence)
-        sides[split] = Scored(references.maps(networks, simple), truth, skip)
+        maps = references.maps(networks, references.baselines.maps(phase, coherence))
+        sides += [maps, np.where(skip, 255, truth > 0).astype(np.uint8)]
     table = index.set_index("patch").loc[rows]
-    _figure(run, experiment, names, table, phase, sides["test"])
-    return patch_scores(sides["validation"], sides["test"], table.unit.tolist(), run.profile)
+    _figure(run, experiment, table, phase, truth, {n: maps[n] for n in (*names, "intersection")})
+    return patch_scores(*sides, table.unit.tolist(), run.profile)
 
 
-def _figure(run, experiment, names, table, phase, test):
+def _figure(run, experiment, table, phase, truth, maps):
     "Seven test patches, evenly spread over those with fringes and those without."
     kinds = [np.flatnonzero(table.kind == k)[:n] for k, n in (("fringes", 24), ("background", 6))]
     shown = np.concatenate(kinds)
@@ -275,8 +264,8 @@ def _figure(run, experiment, names, table, phase, test):
     report.figure_patches(
         run.folder / "figures" / f"test_patches_{experiment}.png",
         phase[shown],
-        test.truths[shown],
-        {k: np.asarray(test.maps[k])[shown] for k in (*names, "intersection")},
+        truth[shown],
+        {n: np.asarray(m)[shown] for n, m in maps.items()},
         [f"{table.unit.iloc[i]} {table.kind.iloc[i]}" for i in shown],
     )
 
@@ -311,17 +300,18 @@ def read_maps(
         path = _scene_path(run, experiment, name, pair)
         try:
             with np.load(path, allow_pickle=False) as f:
-                stored = {k: f[k] for k in f.files if k not in ("key", "pixel_m")}
-                pixel = float(f["pixel_m"])
+                stored = dict(f)
+            pixel_m = float(stored.pop("pixel_m"))
         except (OSError, ValueError, KeyError) as e:
             raise WorkError(
                 "The maps of a scene must be readable",
                 f"{path} ({type(e).__name__})",
                 "Remove the file and run the study again",
             ) from None
+        del stored["key"]
         for version, values in stored.items():
             full = name if version == "map" else f"{name}+{version}"
-            maps[full] = bring_back(scene, values, pixel)
+            maps[full] = bring_back(scene, values, pixel_m)
     return maps
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-map-scenes
@@ -368,14 +358,11 @@ def map_scenes(
         import keras
 
     key = _maps_key(run, experiment, name)
-    pairs = {x.key: x for x in archive.pairs}
+    path_of = partial(_scene_path, run, experiment, name)
     scenes = read_splits(run)
-    todo = []
-    for row in scenes[scenes.split.isin(splits)].itertuples():
-        pair = pairs[f"{row.frame}/{row.pair}"]
-        path = _scene_path(run, experiment, name, pair)
-        if _key_of(path) != key:
-            todo.append((pair, path, row.split))
+    split_of = dict(zip(scenes.frame + "/" + scenes["pair"], scenes.split))
+    pairs = [x for x in archive.pairs if split_of.get(x.key) in splits]
+    todo = [x for x in pairs if _key_of(path_of(x)) != key]
     if not todo:
         return
     # the networks of before are not needed any more
@@ -385,12 +372,12 @@ def map_scenes(
     versions = {}
     if experiment == "margin" and name in MEMBERS and "test" in splits:
         versions = {kind: load((kind,)) for kind in run.profile.evaluation.test_time}
-    for pair, path, split in run.bar(todo):
+    for pair in run.bar(todo):
         scene = pair.read()
         maps = {"map": map_coarse(scene, plain)}
-        if split == "test":
+        if split_of[pair.key] == "test":
             maps |= {kind: map_coarse(scene, p) for kind, p in versions.items()}
-        _keep_maps(path, maps, plain.pixel_m, key)
+        _keep_maps(path_of(pair), maps, plain.pixel_m, key)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-write-map
 def write_map(
@@ -460,20 +447,13 @@ def known_scenes(
 ) -> Iterator[KnownScene]:
     "Scenes with their stored masks, one at a time."
     pairs = {x.key: x for x in archive.pairs}
-    truth = read_truth(folder)
-    sources = dict(zip(truth.frame + "/" + truth["pair"], truth.masks))
+    sources = read_truth(folder).set_index(["frame", "pair"]).masks
     for key in bar(list(units)):
         pair = pairs[key]
         scene = pair.read()
-        masks = read_masks(folder, archive, pair, scene)
-        about = {
-            "frame": pair.frame,
-            "pair": pair.pair,
-            "event_id": pair.event_id,
-            "unit": units[key],
-            "masks": sources[key],
-        }
-        yield KnownScene(pair, scene, masks, about)
+        about = {k: getattr(pair, k) for k in ("frame", "pair", "event_id")}
+        about |= {"unit": units[key], "masks": sources[pair.frame, pair.pair]}
+        yield KnownScene(pair, scene, read_masks(folder, archive, pair, scene), about)
 
 
 def scenes_of(
@@ -498,8 +478,9 @@ def score_maps(
 ) -> dict[str, SceneScores]:  # target -> scores
     "Score every scene with all its maps. Raises as `score_scene`."
     scores = {target: SceneScores(target, threshold) for target in maps_of}
+    known = {} if facts is None else facts.drop(columns="event_id").to_dict("index")
     for s in scenes:
-        about = s.about | _facts_of(facts, s.pair)
+        about = s.about | known.get((s.pair.frame, s.pair.pair), {})
         for target, maps in maps_of.items():
             found = maps(s)
             if found is not None and s.masks is not None:
@@ -507,14 +488,6 @@ def score_maps(
                 rows = benchmark.score_scene(s.masks, s.scene.valid, found, size, target, threshold)
                 scores[target].add(about, *rows)
     return scores
-
-
-def _facts_of(facts, pair):
-    "What is known of a scene, as plain values."
-    if facts is None or (pair.frame, pair.pair) not in facts.index:
-        return {}
-    row = facts.loc[(pair.frame, pair.pair)].drop(["event_id", "frame", "pair"], errors="ignore")
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()}
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-result-parts
 def scene_scores(
@@ -535,8 +508,7 @@ def scene_scores(
     first = tables[scores.names[0]]
     if not (first.tp + first.fn).sum():
         return every, {}
-    counted = {n: t[COUNTS] for n, t in tables.items()}
-    order = pixels.ranking(counted, first.unit, n_boot=n_boot, seed=seed)
+    order = pixels.ranking(tables, first.unit, n_boot=n_boot, seed=seed)
     return every, order.to_dict("index")
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-write-scenes
@@ -557,14 +529,16 @@ def gallery_figure(
     path: Path,  # PNG file to write
     scores: SceneScores,
     name: str,  # whose best, median and worst scenes are shown
-    known: Callable[[str], KnownScene],  # of frame/pair
+    folder: str | Path,  # of `masks_stage`
+    archive: Archive,
     probability: Callable[[KnownScene], np.ndarray | None],  # (H, W) by that name
 ) -> None:
     "The scenes that a score chooses, read once more."
-    rows = scores.of(name)
+    titles = dict(benchmark.gallery_rows(scores.of(name)))
+    rows = scores.of(name).loc[list(titles)]
+    units = dict(zip(rows.frame + "/" + rows["pair"], rows.unit))
     panels = []
-    for i, title in benchmark.gallery_rows(rows):
-        s = known(f"{rows.frame[i]}/{rows['pair'][i]}")
+    for s, title in zip(known_scenes(folder, archive, units), titles.values()):
         truth = getattr(s.masks, scores.target)
         panels.append((s.scene, truth, probability(s), f"{title}\n{s.pair.frame} {s.pair.pair}"))
     report.figure_gallery(path, panels, scores.threshold)
@@ -580,12 +554,6 @@ class Fitted:
     validation_iou: dict  # name -> that IoU
     calibrators: dict  # name -> {temperature, isotonic}
 
-    @property
-    def leader(self) -> str:
-        "The network or ensemble with the best validation IoU."
-        names = [n for n in self.thresholds if n not in BASELINES]
-        return max(names, key=lambda n: self.validation_iou[n])
-
     def maps(self, run: Run, experiment: str, s: KnownScene) -> dict:  # name -> (H, W)
         "Everything that is scored of a scene."
         simple = baseline_maps(self.references.baselines, s.scene, self.pixel_m)
@@ -593,7 +561,7 @@ class Fitted:
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-fit-scenes-work
 def _fit_scenes(run, archive, experiment):
-    "Fit on the validation scenes. Raises `WorkError` where they hold only one class."
+    "Fit on the validation scenes. Raises `RequestError` where they hold only one class."
     baselines = _study_baselines(run, experiment)
     pixel_m = mapping_of(run.profile.patches, read_splits(run).pixel_m.median())["pixel_m"]
     parts = []
@@ -601,37 +569,32 @@ def _fit_scenes(run, archive, experiment):
         maps = read_maps(run, experiment, s.pair, s.scene)
         maps |= baseline_maps(baselines, s.scene, pixel_m)
         parts.append(_drawn_pixels(run, s, maps, experiment))
-    truth = np.concatenate([t for _, t in parts])
-    if truth.all() or not truth.any():
-        raise WorkError(
-            "Validation scenes must hold affected and unaffected ground",
-            f"{truth.mean():.0%} affected",
-            "Add events",
-        )
-    samples = {n: np.concatenate([p[n] for p, _ in parts]) for n in parts[0][0]}
-    members = {m: samples[m] for m in MEMBERS}
-    combiner = fitted_ensembles(members, truth, np.zeros(truth.shape, bool), MEMBERS)
-    samples |= combiner.maps(members)
-    hists = {
-        n: curves.histogram(p[None], truth[None].astype(np.uint8), 2) for n, p in samples.items()
-    }
+    drawn = pd.concat(parts, ignore_index=True)
+    truth = drawn.pop("truth").to_numpy()
+    samples = {n: column.to_numpy() for n, column in drawn.items()}
+    combiner = fitted_ensembles(samples, truth)
+    samples |= combiner.maps(samples)
+    hists = {n: curves.histogram(p, truth, 2) for n, p in samples.items()}
     best = {n: curves.best_edge(*h) for n, h in hists.items()}
-    thresholds, values = ({n: b[i] for n, b in best.items()} for i in (0, 1))
-    calibrators = {n: _calibrators(*h) for n, h in hists.items()}
-    return Fitted(References(combiner, baselines), pixel_m, thresholds, values, calibrators)
+    return Fitted(
+        References(combiner, baselines),
+        pixel_m,
+        thresholds={n: threshold for n, (threshold, _) in best.items()},
+        validation_iou={n: value for n, (_, value) in best.items()},
+        calibrators={n: _calibrators(*h) for n, h in hists.items()},
+    )
 
 
 def _drawn_pixels(run, s, maps, experiment):
-    "(name -> (n,) probabilities, (n,) truth) of at most 4000 pixels of a scene that count."
+    "At most 4000 pixels of a scene that count: the probability by each name, and the truth."
     classes = benchmark.classes_of(s.masks, s.scene.valid)
     inside = np.flatnonzero(classes != 255)
     rng = rng_for(run.profile.seed, "scene pixels", s.pair.frame, s.pair.pair)
     at = rng.choice(inside, min(4000, len(inside)), replace=False)
-    probabilities = {
-        n: np.nan_to_num(np.asarray(m, np.float32)).ravel()[at] for n, m in maps.items()
-    }
+    columns = {n: np.nan_to_num(np.asarray(m, np.float32)).ravel()[at] for n, m in maps.items()}
     # the ring between visible and margin mask is class 1
-    return probabilities, classes.ravel()[at] >= (1 if experiment == "margin" else 2)
+    lowest = 1 if experiment == "margin" else 2
+    return pd.DataFrame(columns | {"truth": classes.ravel()[at] >= lowest})
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-margin-question
 def _margin_question(run, archive, plan):
@@ -643,20 +606,17 @@ def _margin_question(run, archive, plan):
     for s in scenes_of(run, archive, "test"):
         if not s.pair.event_id or not s.masks.visible.any():
             continue
+        truth = (s.masks.visible, s.masks.margin, s.ignored)
+        margin, visible = (read_maps(run, x, s.pair, s.scene, both) for x in ("margin", "visible"))
         quiet = _quiet_maps(run, archive, s, both)
-        margin = read_maps(run, "margin", s.pair, s.scene, both)
-        visible = read_maps(run, "visible", s.pair, s.scene, both)
+        about = {k: s.about[k] for k in ("event_id", "frame", "pair")}
         for m in both:
-            truth = (s.masks.visible, s.masks.margin, s.ignored)
-            found = (margin[m], visible[m], s.scene.pixel_m, factors[m], quiet.get(m))
-            row = margin_row(*truth, *found, e.threshold)
-            about = {k: s.about[k] for k in ("event_id", "frame", "pair")}
-            rows[m].append(about | row)
-    answered = {m: r for m, r in rows.items() if any(x["ring"] for x in r)}
-    resamples = (e.bootstrap, run.profile.seed)
+            maps = (margin[m], visible[m], s.scene.pixel_m, factors[m], quiet.get(m))
+            rows[m].append(about | margin_row(*truth, *maps, e.threshold))
     return {
-        m: {"dilation_factor": factors[m], **margin_summary(pd.DataFrame(r), *resamples)}
-        for m, r in answered.items()
+        m: {"dilation_factor": factors[m], **margin_summary(r, e.bootstrap, run.profile.seed)}
+        for m, r in rows.items()
+        if any(x["ring"] for x in r)
     }
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-growth-factor
@@ -672,18 +632,18 @@ def _growth_factor(run, archive, name):
             found.append((marked, s.masks.margin > 0, s.ignored, s.scene.pixel_m))
     if not any(marked.any() for marked, *_ in found):
         return 0.0
-    visible, margins, skips, pixels = zip(*found)
-    return dilation_radius(list(visible), list(margins), list(skips), pixels[-1])
+    *layers, pixels_m = zip(*found)
+    return dilation_radius(*map(list, layers), pixels_m[-1])
 
 
 def _quiet_maps(run, archive, s, names):
     "The margin networks' maps of a test scene of the same frame and grid without an earthquake."
     rows = read_splits(run)
     rows = rows[(rows.split == "test") & (rows.event_id == "") & (rows.frame == s.pair.frame)]
-    pairs = {x.key: x for x in archive.pairs}
     if rows.empty:
         return {}
-    pair = pairs[f"{s.pair.frame}/{rows['pair'].iloc[-1]}"]
+    key = f"{s.pair.frame}/{rows['pair'].iloc[-1]}"
+    pair = next(x for x in archive.pairs if x.key == key)
     scene = pair.read()
     return read_maps(run, "margin", pair, scene, names) if scene.shape == s.scene.shape else {}
 
@@ -703,26 +663,28 @@ HARD = (
 LIMITS = {"peak_los_mm": "largest displacement in line of sight, mm", "magnitude": "magnitude"}
 
 
-def _hardness(rows, n_boot, seed):
+def _hardness(rows, **resamples):
     """Scores of a name by what makes scenes hard, its detection limits, false alarms by kind of
     quiet scene, and its worst scenes, from its rows of the table.
     """
-    moved = rows[rows.tp + rows.fn > 0].reset_index(drop=True)
+    moved = _moved(rows)
+    limits = [fact for fact in LIMITS if fact in moved and moved[fact].notna().any()]
     return {
         "strata": {
             fact: difficulty.by_stratum(moved, fact).reset_index(names="group").to_dict("records")
             for fact in _known_facts(moved)
         },
-        "detection": {
-            fact: _limit(moved, fact, n_boot=n_boot, seed=seed)
-            for fact in LIMITS
-            if fact in moved and moved[fact].notna().any()
-        },
+        "detection": {fact: _limit(moved, fact, **resamples) for fact in limits},
         "false_alarms": _false_alarms(rows[rows.tp + rows.fn == 0]),
         "worst": _worst(moved),
     }
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-limit
+def _moved(rows):
+    "The rows of scenes with something to find."
+    return rows[rows.tp + rows.fn > 0].reset_index(drop=True)
+
+
 def _limit(moved, fact, **resamples):
     "From what size on scenes are found; displacement on a logarithmic axis."
     columns = (moved[fact].to_numpy(float), moved.found.to_numpy(), moved.event_id.to_numpy())
@@ -753,59 +715,47 @@ def _false_alarms(quiet):
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-worst
 def _worst(moved):
     "The eight scenes with the lowest IoU, with what is known of them."
-    ious = moved.tp / (moved.tp + moved.fp + moved.fn)
-    lowest = moved.assign(IoU=ious).sort_values("IoU", kind="stable")[:8]
+    lowest = moved.assign(IoU=pixels.iou(moved)).sort_values("IoU", kind="stable")[:8]
+    facts = [f for f in (*HARD, "hidden") if f in lowest and f != "pass"]
     listed = []
     for r in lowest.to_dict("records"):
         entry = {"scene": f"{r['frame']} {r['pair']}", "event": r["event_id"], "IoU": r["IoU"]}
-        for fact in (*HARD, "hidden"):
-            if fact in lowest and fact != "pass":
-                entry[fact] = None if pd.isna(r[fact]) else r[fact]
-        if entry.get("hidden") is not None:
-            entry["hidden"] = bool(entry["hidden"])
-        listed.append(entry)
+        listed.append(entry | {f: None if pd.isna(r[f]) else r[f] for f in facts})
     return listed
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-scene-figures
-def _scene_figures(run, archive, scores, fitted, detection):
+def _scene_figures(run, archive, scores, maps_of, results):
     "Write the PNG files of the report's sections on whole scenes."
     folder = run.folder / "figures"
-    rows = read_splits(run)
-    units = dict(zip(rows.frame + "/" + rows["pair"], rows.unit))
-
-    def known(key):
-        return next(known_scenes(run.folder, archive, {key: units[key]}))
-
     for x, s in scores.items():
-        leader = fitted[x].leader
+        leader = results["leader"][x]
         order = [leader, *MEMBERS, "intersection", "gradient_boosting", "fringe_rate"]
         drawn = [n for n in dict.fromkeys(order) if n in s.names]
         curves_figure(folder / f"curves_{x}.png", s, drawn)
         _strata_figure(folder / f"strata_{x}.png", s, drawn)
-        _detection_figure(folder / f"detection_{x}.png", s.of(leader), detection[x])
+        _detection_figure(folder / f"detection_{x}.png", s.of(leader), results["detection"][x])
 
-        def leaders_map(k, x=x, leader=leader):
-            return fitted[x].maps(run, x, k)[leader]
+        def leaders_map(known, maps=maps_of[x], leader=leader):
+            return maps(known)[leader]
 
-        gallery_figure(folder / f"gallery_{x}.png", s, leader, known, leaders_map)
+        gallery = folder / f"gallery_{x}.png"
+        gallery_figure(gallery, s, leader, run.folder, archive, leaders_map)
     if "margin" in scores:
         _disagreement_figure(folder / "disagreement.png", run, archive)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-strata-figure
 def _strata_figure(path, scores, names):
     "Scores of the first names by what makes scenes hard."
-    rows = scores.of(names[0])
-    moved = (rows.tp + rows.fn > 0).to_numpy()
-    facts = _known_facts(rows[moved])
+    moved = _moved(scores.of(names[0]))
+    facts = _known_facts(moved)
     if facts:
-        compared = {LABELS.get(n, n): scores.of(n)[moved].reset_index(drop=True) for n in names[:4]}
-        fig = difficulty.small_multiples(rows[moved].reset_index(drop=True), facts, compared)
-        report.save_figure(fig, path, 80)
+        compared = {LABELS.get(n, n): _moved(scores.of(n)) for n in names[:4]}
+        report.save_figure(difficulty.small_multiples(moved, facts, compared), path, 80)
 
 
 def _detection_figure(path, rows, detection):
     "Share of scenes that are found, against size."
-    moved = rows[rows.tp + rows.fn > 0]
+    moved = _moved(rows)
     drawn = {fact: r for fact, r in detection.items() if r["curve"]}
     if drawn:
         fig, axes = report.figure(1, len(drawn), (4.6 * len(drawn), 3.3))
@@ -848,29 +798,26 @@ def scene_results(
     scores = score_maps(test, maps_of, e.threshold, difficulty.scene_facts(archive))
     table = pd.concat([s.table.assign(target=x) for x, s in scores.items()], ignore_index=True)
     write_scenes(run.folder / "scenes.csv", table)
-    out: dict = {"grid": "on its own grid", "threshold": e.threshold}
     parts = {x: _experiment_results(s, fitted[x], run.profile) for x, s in scores.items()}
-    for key in parts["margin" if "margin" in parts else next(iter(parts))]:
+    out: dict = {"grid": "on its own grid", "threshold": e.threshold}
+    for key in next(iter(parts.values())):
         out[key] = {x: part[key] for x, part in parts.items()}
     out["margin_question"] = _margin_question(run, archive, plan)
-    _scene_figures(run, archive, scores, fitted, out["detection"])
+    _scene_figures(run, archive, scores, maps_of, out)
     return out
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-experiment-results
 def _experiment_results(scores, fitted, profile):
-    "What is told of one experiment, by key."
-    e = profile.evaluation
+    "Everything about one experiment, by key."
+    resamples = {"n_boot": profile.evaluation.bootstrap, "seed": profile.seed}
     every, order = scene_scores(
-        scores, e.bootstrap, profile.seed, fitted.thresholds, fitted.calibrators
+        scores, thresholds=fitted.thresholds, calibrators=fitted.calibrators, **resamples
     )
-    combined = [n for n in (*MEMBERS, *COMBINED) if n in scores.names]
-    parts = {n: scores.of(n)[COUNTS] for n in combined}
-    units = scores.of(combined[0]).unit
-    against = partial(pixels.paired_differences, parts, units, "intersection")
-    temperatures = {
-        n: {"temperature": kinds["temperature"].to_dict()}
-        for n, kinds in fitted.calibrators.items()
-    }
+    tables = {n: scores.of(n) for n in (*MEMBERS, *COMBINED)}
+    unit = tables["intersection"].unit
+    against = partial(pixels.paired_differences, tables, unit, "intersection", **resamples)
+    candidates = [n for n in fitted.validation_iou if n not in BASELINES]
+    leader = max(candidates, key=fitted.validation_iou.__getitem__)
     return {
         "experiments": every,
         "ranking": order,
@@ -878,12 +825,12 @@ def _experiment_results(scores, fitted, profile):
             "thresholds": fitted.thresholds,
             "validation_iou": fitted.validation_iou,
             "ensemble": fitted.references.combiner.to_dict(),
-            "calibrators": temperatures,
+            "calibrators": {
+                n: {"temperature": kinds["temperature"].to_dict()}
+                for n, kinds in fitted.calibrators.items()
+            },
         },
-        "leader": fitted.leader,
-        "ensembles": {
-            k: against(g, n_boot=e.bootstrap, seed=profile.seed).to_dict("index")
-            for k, g in pixels.SCORES.items()
-        },
-        **_hardness(scores.of(fitted.leader), e.bootstrap, profile.seed),
+        "leader": leader,
+        "ensembles": {k: against(g).to_dict("index") for k, g in pixels.SCORES.items()},
+        **_hardness(scores.of(leader), **resamples),
     }

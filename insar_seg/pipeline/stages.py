@@ -46,7 +46,6 @@ from insar_seg.pipeline.run import (
     read_masks,
     read_splits,
     read_truth,
-    take,
 )
 from .scoring import evaluate_stage, predictions_path, scene_results
 
@@ -122,14 +121,8 @@ def averaged(
     """Scene and masks as patches are cut from them: complex average, and masks where at least half
     of a block is 1.
     """
-    if n == 1:
-        return multilook(scene, n), masks
-    return multilook(scene, n), dataclasses.replace(
-        masks,
-        visible=multilook_mask(masks.visible, n),
-        margin=multilook_mask(masks.margin, n),
-        ignore=multilook_mask(masks.ignore, n),
-    )
+    layers = {k: multilook_mask(getattr(masks, k), n) for k in ("visible", "margin", "ignore")}
+    return multilook(scene, n), dataclasses.replace(masks, **layers)
 
 
 def _units(scenes):
@@ -138,7 +131,7 @@ def _units(scenes):
     """
     first = scenes[scenes.event_id != ""].groupby("group").event_id.first()
     of_group = scenes.group.map(first).fillna(scenes.group)
-    return np.where(scenes.event_id != "", scenes.event_id, of_group)
+    return scenes.event_id.where(scenes.event_id != "", of_group)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-model-folder
 def train_stage(
@@ -179,40 +172,25 @@ def train_network(
     import keras
 
     from insar_seg.networks.build import build_network, computing, network_of
-    from insar_seg.networks.training import predict, train
+    from insar_seg.networks.training import train
     from insar_seg.networks.weights import write_card
 
     models = run.profile.models
+    seed = run.profile.seed
     folder = model_folder(run.folder, name, experiment)
     if run.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     keras.backend.clear_session()
-    store, index, _ = open_run(run)
     network = network_of(models, name)
     run.say(f"  {name}, {experiment} masks")
-    predictions = {}
     with computing(training.precision, training.devices):
-        seed = run.profile.seed
         model = build_network(network, models.encoder_weights, seed, training.devices)
-        batches, validation = _sequences(run, training, experiment)
-        history = train(
-            model,
-            batches,
-            validation,
-            folder,
-            training,
-            seed,
-            not run.quiet,
-            network=network,
-            key=key,
-        )
+        data = _sequences(run, training, experiment)
+        how = {"seed": seed, "verbose": not run.quiet, "network": network, "key": key}
+        history = train(model, *data, folder, training, **how)
         for split in ("validation", "test"):
-            rows = patch_rows(index, experiment, split)
-            layers = take(store["phase"], rows), take(store["coherence"], rows)
-            predictions[split] = predict(model, *layers, models.channels, training.batch_size)
-    write_card(folder, _card(run, network, experiment, training, history, len(batches.rows)))
-    for split, probability in predictions.items():
-        scoring.keep_predictions(predictions_path(run, name, experiment, split), probability)
+            scoring.predict_patches(run, model, name, experiment, split)
+    write_card(folder, _card(run, network, experiment, training, history, len(data[0].rows)))
     (folder / "state.npz").unlink(missing_ok=True)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-card
@@ -277,15 +255,15 @@ def transfer_stage(run: Run, test: Archive) -> dict:  # scores: name -> scores; 
     folder = run.folder / "transfer"
     truth = masks_stage(run, test, folder, name="masks-transfer")
     trained = [run.fingerprint(f"train-margin-{n}") for n in p.models.names]
-    made = folder / "transfer.json"
+    path = folder / "transfer.json"
 
     def work():
         results = to_json_ready(score_transfer(run, test, folder))
-        write_text(made, json.dumps(results, allow_nan=False))
+        write_text(path, json.dumps(results, allow_nan=False))
 
     key = (truth, trained, test.events.to_csv(), p.evaluation, p.seed)
-    run.stage("transfer", key, [made], work, "pipeline.stages.score_transfer")
-    return json.loads(made.read_text(encoding="utf-8"))
+    run.stage("transfer", key, [path], work, "pipeline.stages.score_transfer")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-transfer
 def score_transfer(
@@ -347,20 +325,15 @@ def _transfer_maps(run, test, predictors, references, s):
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x--transfer-scores
 def _transfer_rows(run: Run, truth: pd.DataFrame, scores: SceneScores) -> list[dict]:
     "A row a scene: source of its masks, IoU by name, and how much the intersection marks."
-    rows = {}
-    for r in truth.to_dict("records"):
-        about = {k: r[k] for k in ("frame", "pair", "event_id", "masks")}
-        rows[r["frame"], r["pair"]] = about
-    shown = (*run.profile.models.names, "intersection", "all_positive")
-    for r in scores.table.to_dict("records"):
-        name = r["name"]
-        if name not in shown:
-            continue
-        row = rows[r["frame"], r["pair"]]
-        union = r["tp"] + r["fp"] + r["fn"]
-        row[name] = r["tp"] / union if r["tp"] + r["fn"] else None
-        if name == "intersection":
-            row["marked share"] = (r["tp"] + r["fp"]) / max(sum(r[k] for k in COUNTS), 1)
+    about = truth[["frame", "pair", "event_id", "masks"]].to_dict("records")
+    rows = {(r["frame"], r["pair"]): r for r in about}
+    for name in (*run.profile.models.names, "intersection", "all_positive"):
+        for r in scores.of(name).to_dict("records"):
+            row = rows[r["frame"], r["pair"]]
+            union = r["tp"] + r["fp"] + r["fn"]
+            row[name] = r["tp"] / union if r["tp"] + r["fn"] else None
+            if name == "intersection":
+                row["marked share"] = (r["tp"] + r["fp"]) / max(sum(r[k] for k in COUNTS), 1)
     return list(rows.values())
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-run-study
@@ -399,12 +372,7 @@ def run_study(
             shared = set(source.events.event_id) & set(test.events.event_id)
             results["shared_events"] = sorted(shared)
         finish_run(run, source, results, plan, start)
-        for experiment, scores in results["experiments"].items():
-            run.say(f"\n{experiment}\n{report.text_table(report.score_table(scores))}")
-        run.say(
-            f"\n{results['run']['seconds']:.0f} s, peak memory"
-            f" {results['run']['peak_memory_gb']:.1f} GB. Open {folder / 'report.html'}"
-        )
+        _say_scores(run, results)
     return to_json_ready(results)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-study-plan
@@ -426,6 +394,15 @@ def _weights_first(profile: Profile):
         if name == "dual_attention_resnet50":
             encoder = "dilated_resnet50"
         encoder_weights_path(encoder, profile.models.encoder_weights)
+
+
+def _say_scores(run, results):
+    "The tables, time and memory of a study."
+    for experiment, scores in results["experiments"].items():
+        run.say(f"\n{experiment}\n{report.text_table(report.score_table(scores))}")
+    seconds, memory = (results["run"][k] for k in ("seconds", "peak_memory_gb"))
+    page = run.folder / "report.html"
+    run.say(f"\n{seconds:.0f} s, peak memory {memory:.1f} GB. Open {page}")
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-run
 def score_run(
