@@ -103,8 +103,7 @@ def atomic_path(
     folder: bool = False,  # True: yields an existing empty folder instead of the name of a file
 ) -> Iterator[Path]:  # where to write meanwhile
     """Yields a temporary path beside `path`; on success it replaces `path`, on an error it is
-    removed and `path` stays as it was.
-    """
+    removed and `path` stays as it was."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -139,8 +138,7 @@ def working_in(
     folder: str | Path,  # the output folder; made if absent
 ) -> Iterator[Path]:  # the folder
     """Makes `folder` and holds it for this process. Raises `RequestError` if it is a file or
-    another process holds it.
-    """
+    another process holds it."""
     from filelock import FileLock, Timeout
 
     folder = Path(folder)

@@ -168,8 +168,7 @@ _CHUNK = 1 << 14  # bytes of a body that are read at a time
 
 def _patiently(connection: _Connection, attempt: Callable, url: str, furthest=lambda: 0) -> Any:
     """What `attempt()` returns, when it no longer raises `_Again`; `furthest()`: most bytes of a
-    file that were ever there. Raises `ServerTrouble` when patience ends.
-    """
+    file that were ever there. Raises `ServerTrouble` when patience ends."""
     tries = 0
     single_chances = 0
     best = 0
@@ -184,11 +183,9 @@ def _patiently(connection: _Connection, attempt: Callable, url: str, furthest=la
         tries += 1
         single_chances += failure.once
         if tries > connection.retries or single_chances > 1:
-            raise ServerTrouble(
-                f"A server must deliver at attempt {tries} at the latest",
-                f"{shown_url(url)} ({failure.reason})",
-                "Try again later: what is there already is kept",
-            )
+            rule = f"A server must deliver at attempt {tries} at the latest"
+            cure = "Try again later: what is there already is kept"
+            raise ServerTrouble(rule, f"{shown_url(url)} ({failure.reason})", cure)
         backoff_s = min(connection.backoff_s * 2 ** (tries - 1), _LONGEST_WAIT_S)
         # not core.base.rng_for: no two clients should draw the same
         connection.wait(max(backoff_s * random.uniform(0.5, 1), failure.wait_s))
@@ -226,8 +223,7 @@ _MAY_PASS = (408, 416, 425, 429)  # and every 5xx
 
 def _open(connection: _Connection, url: str, headers=None, params=None) -> requests.Response:
     """The answer at the end of the redirects, its body not yet read. Raises `_Again`, `NotFound`,
-    `ServerTrouble`, `RequestError`.
-    """
+    `ServerTrouble`, `RequestError`."""
     r = _get(connection, url, headers, params)
     for _ in range(_MAX_REDIRECTS):
         if not r.is_redirect:
@@ -263,8 +259,7 @@ def _body(
     r: requests.Response, max_bytes: int, timeout_s: float, start: int = 0
 ) -> Iterator[bytes]:
     """The body in pieces, where `start` bytes are there already. Raises `_Again` if it is cut, has
-    the wrong length or hardly moves, `ServerTrouble` if it is too large.
-    """
+    the wrong length or hardly moves, `ServerTrouble` if it is too large."""
     text = r.headers.get("content-length", "")
     length = int(text) if text.isdigit() else None
     received = 0
@@ -382,8 +377,7 @@ class _Transfer:
 
     def judge(self) -> None:
         """Nothing if the whole part is good. Otherwise it is thrown away and asked for once more;
-        the second time its fault is raised.
-        """
+        the second time its fault is raised."""
         try:
             if self.part.size() == 0:
                 rule = "A file must hold something"
@@ -509,8 +503,7 @@ class _Reader(_Connection):
 # %% ../../nbs/0_core/02_fetching.ipynb #x-whole-client
 class Client(_Reader):
     """Asks allowed hosts politely and patiently; the options are those of `_Connection`. One client
-    may serve several threads.
-    """
+    may serve several threads."""
 
     def download(
         self,
@@ -523,8 +516,7 @@ class Client(_Reader):
         progress: Callable[[int], object] | None = None,
     ) -> Fetched:
         """A file, whole or not at all. Raises `NotFound`, `ServerTrouble`, `RequestError`, or the
-        second `WorkError` of `check`.
-        """
+        second `WorkError` of `check`."""
         path = Path(path)
         transfer = _Transfer(url, path, check, progress)
 

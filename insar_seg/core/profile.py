@@ -283,8 +283,7 @@ def profile_from_dict(
     values: dict,
 ) -> Profile:
     """A profile from plain values. Raises `RequestError` for an unknown key, a wrong type or a
-    value out of range.
-    """
+    value out of range."""
     changes = dict(values)
     base = changes.pop("base", None)
     if base is not None and base not in [*PROFILES]:
@@ -301,8 +300,7 @@ def load_profile(
     name_or_path: str | Path,  # quick, twin, paper, or a .toml file
 ) -> Profile:
     """A profile by name or from a TOML file. Raises `RequestError` if there is none, or if it does
-    not hold.
-    """
+    not hold."""
     if name_or_path in PROFILES:
         return PROFILES[str(name_or_path)]
     path = Path(name_or_path)

@@ -13,18 +13,23 @@ import pandas as pd
 from ..core.base import RequestError, rng_for
 
 # %% auto #0
-__all__ = ['MECHANISMS', 'candidates', 'licsar_limits', 'removed_by', 'study_events', 'mechanism_of', 'check_mechanism',
-           'truncated_normal', 'draw_plane', 'nodal_plane', 'auxiliary_plane']
+__all__ = ['EVENT_NUMBERS', 'EVENT_COLUMNS', 'MECHANISMS', 'candidates', 'licsar_limits', 'removed_by', 'study_events',
+           'mechanism_of', 'check_mechanism', 'truncated_normal', 'draw_plane', 'nodal_plane', 'auxiliary_plane']
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-candidates
-_NUMBERS = ("latitude", "longitude", "depth_km", "magnitude", "strike_deg", "dip_deg", "rake_deg")
+# columns of numbers, and all columns, of a table of earthquakes
+EVENT_NUMBERS = (
+    *("latitude", "longitude", "depth_km", "magnitude"),
+    *("strike_deg", "dip_deg", "rake_deg"),
+)
+EVENT_COLUMNS = ("event_id", "name", "time_utc", *EVENT_NUMBERS, "source")
 
 
 def candidates() -> pd.DataFrame:  # indexed by event_id; numbers float, NaN where not known
     "The 64 candidate earthquakes (M 5.5 and above, 2019 to 2021), by time; each call a new table."
-    dtypes = dict.fromkeys(_NUMBERS, float)
+    dtypes = dict.fromkeys(EVENT_NUMBERS, float)
     # text stays "" where nothing is known, so only numbers may be read as missing
-    missing = dict.fromkeys(_NUMBERS, [""])
+    missing = dict.fromkeys(EVENT_NUMBERS, [""])
     with files("insar_seg").joinpath("candidates.csv").open(encoding="utf-8") as f:
         table = pd.read_csv(f, dtype=dtypes, keep_default_na=False, na_values=missing)
     return table.set_index(table.event_id.rename(None))

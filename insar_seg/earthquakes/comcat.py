@@ -18,29 +18,21 @@ import pandas as pd
 
 from ..core.base import RequestError, WorkError, write_text
 from ..core.fetching import Client, NotFound, ServerTrouble
-from .catalogue import auxiliary_plane, candidates, licsar_limits, study_events
+from insar_seg.earthquakes.catalogue import (
+    EVENT_COLUMNS,
+    EVENT_NUMBERS,
+    auxiliary_plane,
+    candidates,
+    licsar_limits,
+    study_events,
+)
 
 # %% auto #0
-__all__ = ['EVENT_COLUMNS', 'COMCAT', 'MAX_ROWS', 'check_event_id', 'event_table', 'built_in_events', 'write_events', 'event_row',
-           'parse_utc', 'query_events', 'NodalPlane', 'planes_of', 'nodal_planes', 'with_planes', 'search_box',
-           'in_licsar_rule']
+__all__ = ['COMCAT', 'MAX_ROWS', 'check_event_id', 'event_table', 'built_in_events', 'write_events', 'event_row', 'parse_utc',
+           'query_events', 'NodalPlane', 'planes_of', 'nodal_planes', 'with_planes', 'search_box', 'in_licsar_rule']
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-check-event-id
-EVENT_COLUMNS = (
-    "event_id",
-    "name",
-    "time_utc",
-    "latitude",
-    "longitude",
-    "depth_km",
-    "magnitude",
-    "strike_deg",
-    "dip_deg",
-    "rake_deg",
-    "source",
-)
-_NUMBERS = EVENT_COLUMNS[3:10]
-_ANGLES = list(EVENT_COLUMNS[7:10])
+_ANGLES = list(EVENT_NUMBERS[4:])
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,63}")
 
 
@@ -58,7 +50,7 @@ def event_table(
     "The package's table of earthquakes. Raises `WorkError` for a bad id or an id given twice."
     table = pd.DataFrame(list(rows), columns=list(EVENT_COLUMNS))
     for column in EVENT_COLUMNS:
-        if column in _NUMBERS:
+        if column in EVENT_NUMBERS:
             table[column] = table[column].astype(float)
         else:
             table[column] = (
@@ -75,8 +67,7 @@ def built_in_events(
     n: int | None = 29,  # how many of the study's; None: all 64 candidates
 ) -> pd.DataFrame:  # as `event_table`
     """The earthquakes that come with the package; published planes are kept, unknown angles stay
-    blank. Raises `RequestError` as `study_events`.
-    """
+    blank. Raises `RequestError` as `study_events`."""
     table = candidates() if n is None else study_events(n)
     known = table[_ANGLES].notna().any(axis=1) & (table.mechanism_source != "")
     source = table.source + ("; plane: " + table.mechanism_source).where(known, "")
@@ -285,8 +276,7 @@ def query_events(
     client: Client | None = None,
 ) -> pd.DataFrame:  # as `event_table`, oldest first; angles blank
     """Ask ComCat for earthquakes. Raises `RequestError` for bad arguments; `NotFound`,
-    `ServerTrouble` as the client; `WorkError` for a bad id.
-    """
+    `ServerTrouble` as the client; `WorkError` for a bad id."""
     begin = parse_utc(start, "start")
     stop = parse_utc(end, "end", last=True)
     if begin >= stop:
@@ -352,8 +342,7 @@ def planes_of(
     detail: dict,  # ComCat's detail record
 ) -> list[NodalPlane]:  # both planes of the preferred product first
     """Every nodal plane in a record: moment tensors before focal mechanisms, greater preferred
-    weight first; [] if there is none.
-    """
+    weight first; [] if there is none."""
     groups = _dict(_dict(_dict(detail).get("properties")).get("products"))
     planes = []
     for kind in ("moment-tensor", "focal-mechanism"):
@@ -371,8 +360,7 @@ def nodal_planes(
     root: str = COMCAT,  # address of the service
 ) -> list[NodalPlane]:  # as `planes_of`
     """The nodal planes of one earthquake. Raises `WorkError` for a bad id; `NotFound`,
-    `ServerTrouble` as the client.
-    """
+    `ServerTrouble` as the client."""
     params = {"eventid": check_event_id(event_id), "format": "geojson"}
     client = client or Client(pause_s=0.6)
     return planes_of(client.json(f"{root.rstrip('/')}/query", params=params))
@@ -385,8 +373,7 @@ def with_planes(
     root: str = COMCAT,  # address of the service
 ) -> pd.DataFrame:  # a new table
     """Fill strike, dip and rake where one of them is blank. Raises `ServerTrouble` if the server
-    fails for three earthquakes in a row.
-    """
+    fails for three earthquakes in a row."""
     table = table.copy()
     client = client or Client(pause_s=0.6)
     failures = 0
@@ -420,8 +407,7 @@ def search_box(
     # (west, south, east, north) in degrees; west below -180 or east above 180 near the date line
 ) -> tuple[float, float, float, float]:
     """The box around an earthquake within which COMET processes frames. Raises `RequestError` below
-    magnitude 5.5.
-    """
+    magnitude 5.5."""
     half_width = licsar_limits(event["magnitude"], since_2023)[0] * 360 / _MERIDIAN_KM
     center = np.array([event["longitude"], event["latitude"]], float)
     return (*(center - half_width).tolist(), *(center + half_width).tolist())

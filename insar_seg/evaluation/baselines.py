@@ -45,8 +45,7 @@ def best_threshold(
     levels: int = 1000,
 ) -> tuple[float, float]:  # (threshold, its micro IoU)
     """The threshold with the highest micro IoU; choose it on training or validation images, never
-    on test images.
-    """
+    on test images."""
     known = [_counted(s, None if ignores is None else ignores[i]) for i, s in enumerate(scores)]
     s = np.concatenate([np.asarray(a)[k] for a, k in zip(scores, known)])
     affected = np.concatenate([np.asarray(t)[k] for t, k in zip(truths, known)]) > 0
@@ -144,8 +143,7 @@ def low_coherence(
     # coherence in the window
 ) -> np.ndarray:
     """1 - coherence, averaged. Without coherence it is 1 - `phase_coherence`. Raises `RequestError`
-    for coherence out of range or on another grid.
-    """
+    for coherence out of range or on another grid."""
     if coherence is None:
         return 1 - phase_coherence(phase, window)
     coherence = _checked(phase, coherence)

@@ -142,8 +142,7 @@ def scores_of(
     calibrators: dict[str, Calibrator] | None = None,  # kind -> `Calibrator` from validation scenes
 ) -> dict[str, Any]:  # plain values
     """Everything about one name, as the table above lists it. Raises `RequestError` for a name
-    without scenes.
-    """
+    without scenes."""
     if name not in scores.histograms:
         known = f"Scored: {', '.join(scores.names) or 'none'}"
         raise RequestError("Scores are of a name that was scored", repr(name), known)
@@ -190,8 +189,7 @@ def gallery_rows(
     rows: pd.DataFrame,  # counts, a row a scene: tp, fp, fn, tn
 ) -> list[tuple[int, str]]:  # (row number, title)
     """Two best, two median and two worst scenes by IoU, and two quiet scenes with most marked;
-    fewer where there are fewer.
-    """
+    fewer where there are fewer."""
     quiet = rows.tp + rows.fn == 0
     order = pd.Series(iou(rows), rows.index)[~quiet].sort_values(ascending=False, kind="stable")
     n = len(order)

@@ -42,8 +42,7 @@ def histogram(
     # (n_classes, bins) int64 pixels; bin k holds k/bins < p <= (k + 1)/bins, and bin 0 also p = 0
 ) -> np.ndarray:
     """Pixels by class and probability. Raises `RequestError` for two shapes, for classes that are
-    no whole numbers from 0, and for values outside 0 to 1.
-    """
+    no whole numbers from 0, and for values outside 0 to 1."""
     p = np.asarray(probability, np.float32)
     c = np.asarray(classes)
     edges = _edges(bins)
@@ -69,8 +68,7 @@ def _edges(bins):
 
 def _bin_of(p, edges):
     """Bin of each float32 p: the floor of p x bins is at most one off, and two comparisons with the
-    edges mend that.
-    """
+    edges mend that."""
     guess = np.minimum((p * np.float32(len(edges) - 1)).astype(np.intp), len(edges) - 2)
     # bin 0 is closed on both sides
     return np.maximum(guess - (p <= edges[guess]) + (p > edges[guess + 1]), 0)
@@ -155,8 +153,7 @@ def best_edge(
     score: Callable = iou,  # function of counts
 ) -> tuple[float, float]:  # (threshold, value there)
     """The threshold between 0 and 1, both excluded, with the highest score, the lowest of equals.
-    Raises `RequestError` if no score is defined.
-    """
+    Raises `RequestError` if no score is defined."""
     values = score(counts_over(negative, positive))
     inner = pd.Series(values[1:-1])
     if inner.isna().all():
@@ -344,8 +341,7 @@ def fit_temperature(
     """The temperature from 0.05 to 20 with the lowest log loss (Guo et al. 2017, eq. 9). A
     network that ranks no better than chance gets the upper end; where nothing overlaps, the fit
     stops near the lower end. Raises `RequestError` without pixels of both kinds, `WorkError` if the
-    search fails.
-    """
+    search fails."""
     negative, positive = _both(negative, positive)
     z = logit(_centres(len(negative)))
     n = negative + positive
@@ -424,8 +420,7 @@ def plot_curves(
     n: int = 15,  # groups of the reliability diagram
 ) -> Sequence[Axes] | np.ndarray:  # the axes
     """Precision over recall, ROC, IoU over threshold and reliability. Dotted: the share of
-    positives as precision's floor, chance, perfect calibration.
-    """
+    positives as precision's floor, chance, perfect calibration."""
     import matplotlib.pyplot as plt
 
     four = plt.subplots(1, 4, figsize=(11, 3.1), layout="constrained")[1] if axes is None else axes

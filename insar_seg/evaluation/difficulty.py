@@ -131,8 +131,7 @@ def strata(
     # ordered categorical on the index of `scenes`, only groups that hold a scene, `UNKNOWN` last
 ) -> pd.Series:
     """The group of every scene, in words. Raises `RequestError` for a column that is absent or
-    edges that do not ascend.
-    """
+    edges that do not ascend."""
     if column not in scenes:
         given = f"Given: {', '.join(map(str, scenes.columns))}"
         raise RequestError("Scenes can be grouped by a column they have", column, given)
@@ -304,8 +303,7 @@ def detection_limit(
 
     `separable` says that no missed scene lies above a found one: then the slope, and with it every
     level but 0.5, rests on the penalty. Raises `RequestError` for lengths that differ, a level
-    outside 0 to 1, and an x of 0 or less with `log`.
-    """
+    outside 0 to 1, and an x of 0 or less with `log`."""
     levels = [float(q) for q in np.atleast_1d(level)]
     v, y, event = _known_scenes(x, found, events, levels, log)
     unit, names = pd.factorize(event)
@@ -373,8 +371,7 @@ def plot_detection(
     label: str = "largest displacement in line of sight, mm",  # of the x axis
 ) -> Axes:  # the axes
     """Scenes (jittered), the curve with its band, and a line for every limit, dotted beyond 0.5,
-    its interval at the level.
-    """
+    its interval at the level."""
     x, y = np.asarray(x, float), np.asarray(found, float)
     shift = rng_for(0, "jitter").uniform(0, 0.07, len(x))
     height = np.where(y > 0.5, 1.02 + shift, -0.02 - shift)

@@ -137,8 +137,7 @@ def margin_row(
     # quiet_ring, _marked, _network, _share; nothing_to_grow
 ) -> dict[str, Any]:
     """Counts of one scene, all on the pixels where both networks have a prediction, ready to be
-    added up. Raises what `ring` raises.
-    """
+    added up. Raises what `ring` raises."""
     answers = (margin_prediction, visible_prediction)
     same_shape(visible=visible, ours=answers[0], sibling=answers[1], quiet=quiet_prediction)
     known = (np.asarray(ignore) == 0) & np.isfinite(answers[0]) & np.isfinite(answers[1])
@@ -225,8 +224,7 @@ def margin_summary(
     # scenes, events; told (better, worse, same or untold, by question); verdict (text)
 ) -> dict[str, Any]:
     """Scores of the network and its rivals, paired differences, and what they amount to. Raises
-    `RequestError` if no scene has a ring, or an event is missing.
-    """
+    `RequestError` if no scene has a ring, or an event is missing."""
     table = _ring_table(rows)
     nothing = table.nothing_to_grow.astype(bool)
     grown = table[~nothing]

@@ -365,8 +365,7 @@ def object_intervals(
     # the shares of `object_summary` -> [2.5 %, 97.5 %]; nan with fewer than two units
 ) -> dict[str, list[float]]:
     """Percentile bootstrap over units: events, and `unit` where there is none. Raises
-    `RequestError` as `object_summary` does, and for a row without a unit.
-    """
+    `RequestError` as `object_summary` does, and for a row without a unit."""
     rows = _checked(rows)
     if not n_boot >= 1:
         raise RequestError("There must be at least one resample", n_boot, "1000 is customary")
@@ -400,8 +399,7 @@ def boundary_counts(
     # in neither; `iou` of them is the boundary IoU
 ) -> np.ndarray:
     """Counts of the boundary IoU of Cheng et al. 2021 (CVPR). Raises `RequestError` for shapes that
-    differ or a distance below a pixel.
-    """
+    differ or a distance below a pixel."""
     t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
     _check_distance(distance_m)
     if distance_m < max(pixel_m):
@@ -419,8 +417,7 @@ def tolerance_counts(
     band_m: float = 1000.0,  # half width of the band that is left out, metres, above 0
 ) -> np.ndarray:  # (4,) int64 tp, fp, fn, tn; `iou` of them is the tolerance IoU
     """Counts of the pixels that lie more than `band_m` metres from the truth's edge. Raises
-    `RequestError` for shapes that differ or a distance that is not positive.
-    """
+    `RequestError` for shapes that differ or a distance that is not positive."""
     t, p, skip, pixel_m = _prepare(truth, prediction, ignore, pixel_m)
     _check_distance(band_m)
     away = ~skip

@@ -295,8 +295,7 @@ def ranking(
     **options: Any,  # score, averaging, n_boot, seed of `paired_differences`
 ) -> pd.DataFrame:  # as `paired_differences`, best score first, with a column text
     """All names against the best one; `text` says which of them these events cannot tell from it.
-    Raises what `paired_differences` raises, and `RequestError` where no score is defined.
-    """
+    Raises what `paired_differences` raises, and `RequestError` where no score is defined."""
     first = paired_differences(tables, events, next(iter(tables)), **options).score
     if first.isna().all():
         raise RequestError("A ranking needs a defined score", "none", "Give images with a target")

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.base import RequestError, WorkError, code_version, write_text
+from ..earthquakes.catalogue import EVENT_COLUMNS, EVENT_NUMBERS
 from insar_seg.interferograms.interferogram import (
     GeoTiff,
     Interferogram,
@@ -25,8 +26,8 @@ from insar_seg.interferograms.interferogram import (
 )
 
 # %% auto #0
-__all__ = ['FRAME', 'EVENT_COLUMNS', 'PAIR_COLUMNS', 'LICSAR_CREDIT', 'pair_dates', 'check_frame', 'read_events', 'read_pairs',
-           'Pair', 'Archive', 'write_scene', 'read_mask', 'write_tables']
+__all__ = ['FRAME', 'PAIR_COLUMNS', 'LICSAR_CREDIT', 'pair_dates', 'check_frame', 'read_events', 'read_pairs', 'Pair', 'Archive',
+           'write_scene', 'read_mask', 'write_tables']
 
 # %% ../../nbs/2_interferograms/23_archive.ipynb #x-pair-dates
 # the last figure of a place may be H or M, in frames of another resolution
@@ -59,16 +60,6 @@ def check_frame(frame: str) -> str:  # such as 021D_04972_131213
     return frame
 
 # %% ../../nbs/2_interferograms/23_archive.ipynb #x-read-events
-_EVENT_NUMBERS = (
-    "latitude",
-    "longitude",
-    "depth_km",
-    "magnitude",
-    "strike_deg",
-    "dip_deg",
-    "rake_deg",
-)
-EVENT_COLUMNS = ("event_id", "name", "time_utc", *_EVENT_NUMBERS, "source")
 PAIR_COLUMNS = ("frame", "pair", "event_id", "coseismic", "pass", "origin")
 
 
@@ -76,10 +67,9 @@ def read_events(
     path: str | Path,  # of events.csv
 ) -> pd.DataFrame:  # EVENT_COLUMNS and any further ones
     """events.csv as a table indexed by event_id; numbers as float, NaN where blank. Raises
-    `WorkError` for a bad table.
-    """
+    `WorkError` for a bad table."""
     table = _read_table(path, EVENT_COLUMNS)
-    for column in _EVENT_NUMBERS:
+    for column in EVENT_NUMBERS:
         try:
             table[column] = pd.to_numeric(table[column].replace("", np.nan))
         except ValueError as e:
@@ -158,8 +148,7 @@ class Archive:
         root: str | Path,  # folder that holds events.csv, pairs.csv and the track folders
     ) -> None:
         """Raises `RequestError` for a missing or empty archive, `WorkError` for a bad table or a
-        listed file that is absent.
-        """
+        listed file that is absent."""
         self.root = Path(root)
         if not self.root.is_dir():
             raise RequestError("An archive must be a folder that exists", root, "Check the path")
@@ -222,8 +211,7 @@ def write_scene(
     scene: Interferogram,  # its phase and, if there is one, its coherence are kept
 ) -> None:
     """Write phase (float32 radians, 0 = no data, untagged) and coherence (uint8, 255 = 1, 0 = no
-    data) where LiCSAR would. Raises `WorkError` for a bad name.
-    """
+    data) where LiCSAR would. Raises `WorkError` for a bad name."""
     pair_dates(pair)
     folder = Path(root, _track(check_frame(frame)), frame, "interferograms", pair)
     # 0 means no data on disk

@@ -280,8 +280,7 @@ class _Folders(_Pages):
 
     def _folder(self, frame: str, name: str) -> list[Link] | None:
         """The links of this folder of a frame on all roots, each under the first spelling of its
-        track that is there; None if no root has it.
-        """
+        track that is there; None if no root has it."""
         links = None
         for root in self.roots:
             for track in track_names(frame):
@@ -301,8 +300,7 @@ class _Metadata(_Folders):
         name: str,  # such as metadata.txt
     ) -> tuple[str, ...]:
         """Addresses where a file of the frame's metadata is listed; where no listing can be read,
-        where it should be.
-        """
+        where it should be."""
         links = self._folder(frame, "metadata")
         if links is None:
             track = track_names(frame)[0]
@@ -397,8 +395,7 @@ class Portal(_Entries):
         layer: str,  # such as diff_pha
     ) -> tuple[str, ...]:  # empty if COMET does not offer it
         """Addresses that may serve a layer, the likeliest first. Raises `WorkError`, `RequestError`
-        for a bad name.
-        """
+        for a bad name."""
         name = layer_name(pair, layer)
         missed_before = self.missed
         folder = f"{track_names(frame)[0]}/{frame}/interferograms/{pair}"

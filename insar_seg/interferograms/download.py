@@ -184,8 +184,7 @@ class Entry:
 
 class _Record:
     """download.csv: read at the start, appended to, written in order at the end. A torn last line
-    of a killed run is dropped.
-    """
+    of a killed run is dropped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -411,8 +410,7 @@ def download_archive(
     give_up_after: int = 20,  # files that fail in a row before the rest is not tried
 ) -> Summary:
     """Fetch what is not there yet. Raises `RequestError` for a wrong request or a folder that
-    another process holds, `WorkError` for a name that is not LiCSAR's.
-    """
+    another process holds, `WorkError` for a name that is not LiCSAR's."""
     jobs = list(jobs)
     out = Path(out)
     if not 1 <= workers <= 4:

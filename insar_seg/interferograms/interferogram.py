@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'Georeferenced', 'Interferogram', 'RowBuffer', 'Layer', 'ValueRange',
            'value_range', 'GeoTiff', 'read_band', 'check_grid', 'check_some_data', 'check_wrapped', 'WrappedPhase',
-           'Coherence', 'scene_name', 'read_interferogram', 'write_raster', 'multilook', 'multilook_mask', 'upsample',
-           'plot_phase']
+           'Coherence', 'scene_name', 'read_interferogram', 'write_raster', 'multilook', 'multilook_mask', 'plot_phase']
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
@@ -377,8 +376,7 @@ def read_interferogram(
     wavelength_m: float = WAVELENGTH_M,  # radar wavelength, metres
 ) -> Interferogram:
     """Read a scene. Raises `RequestError` or `WorkError` for a missing, damaged, empty, unwrapped
-    or mismatched file.
-    """
+    or mismatched file."""
     path = Path(path)
     layer = _held(path)
     height = layer.shape[0]
@@ -480,24 +478,6 @@ def multilook_mask(
 ) -> np.ndarray:  # (H // n, W // n) uint8
     "A 0/1 mask over n x n blocks: 1 where at least half of the block is 1."
     return (_blocks(mask, n).mean((1, 3)) >= 0.5).astype(np.uint8)
-
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-upsample
-def upsample(
-    coarse: np.ndarray,  # (h, w) float32 on the grid of a multilooked scene; NaN = no data
-    shape: tuple[int, int],  # (H, W) of the scene at full resolution
-    n: int,  # the multilook that made the coarse grid
-    # (H, W) float32, bilinear between block centres; NaN only where no block near has data
-) -> np.ndarray:
-    "Bring a map from the multilooked grid back to the scene's own."
-    if n == 1:
-        return coarse.astype(np.float32)
-    from scipy.ndimage import map_coordinates
-
-    at = np.meshgrid(*((np.arange(s) + 0.5) / n - 0.5 for s in shape), indexing="ij")
-    good = np.isfinite(coarse)
-    value = map_coordinates(np.nan_to_num(coarse), at, order=1, mode="nearest")
-    weight = map_coordinates(good.astype(np.float32), at, order=1, mode="nearest")
-    return np.where(weight > 1e-3, value / np.maximum(weight, 1e-3), np.nan).astype(np.float32)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-plot-phase
 def plot_phase(

@@ -183,8 +183,7 @@ _SMALL_BOX_DEG = 0.18  # 20 km, half the width of the box of the smallest earthq
 
 def _reaches(portal: Portal, frame: str, event: pd.Series) -> bool:
     """Whether a frame's outline reaches into an earthquake's search box; False where the outline is
-    not known.
-    """
+    not known."""
     outline = portal.outline(frame)
     if outline is None:
         portal.note("the frame's outline is not known", event["event_id"], frame)
@@ -201,8 +200,7 @@ def _reaches(portal: Portal, frame: str, event: pd.Series) -> bool:
 # %% ../../nbs/2_interferograms/25_plan.ipynb #x-look
 def _frames(portal: Portal, event: pd.Series, named: Collection[str] | None, alone: bool) -> dict:
     """frame -> its pairs on COMET's page. Of named frames those that see the earthquake; if it is
-    `alone`, all of them, since the user is believed.
-    """
+    `alone`, all of them, since the user is believed."""
     missed_before = portal.missed
     frames = portal.frames_of_event(event["event_id"])
     if named is not None:
@@ -341,8 +339,7 @@ def plan_download(
     progress: Callable[[list], Iterable] = iter,  # wraps a list, e.g. tqdm
 ) -> Plan:
     """What to fetch for a table of earthquakes. Raises `RequestError` for bad arguments,
-    `WorkError` for a bad id, `ServerTrouble` if no root answers.
-    """
+    `WorkError` for a bad id, `ServerTrouble` if no root answers."""
     _check_request(layers, frames, (pairs_per_event, negatives, max_days))
     portal = Portal(client, roots)
     chooser = _Chooser(portal, layers, max_days)

@@ -427,8 +427,7 @@ def detect_product(
 ) -> str:  # one of PRODUCTS
     """The kind of a product. A file goes by its content, its name, its unit and its values, a
     folder by the names in it. Raises `RequestError`, naming what was looked for, if that leaves the
-    kind open, `WorkError` for a damaged file.
-    """
+    kind open, `WorkError` for a damaged file."""
     return _find(_existing(path), None)[0]
 
 
@@ -445,8 +444,7 @@ def find_product(
 ) -> ProductFiles:
     """A product by its path. Raises what `detect_product` raises, `RequestError` for a kind that it
     cannot be, `WorkError` for a plain file whose name has the younger date first, because its sign
-    is then unknown.
-    """
+    is then unknown."""
     if kind is not None and kind not in FORMATS:
         rule = "A product's kind must be one of " + ", ".join(PRODUCTS)
         raise RequestError(rule, repr(kind), "Choose one of them, or leave it out")
@@ -610,8 +608,7 @@ def read_product(
 ) -> Interferogram:
     """Read a product in LiCSAR's sign. Signs and layouts: HyP3 InSAR, Burst InSAR and ARIA
     Sentinel-1 GUNW Product Guides (hyp3-docs.asf.alaska.edu) and the table of this page. Raises
-    what `find_product` and `open_product` raise, `RequestError` for a wavelength out of range.
-    """
+    what `find_product` and `open_product` raise, `RequestError` for a wavelength out of range."""
     if wavelength_m is not None and not 0.01 < wavelength_m < 1:
         rule = "A radar wavelength must be 0.01 to 1 m"
         raise RequestError(rule, wavelength_m, "Give it in metres")

@@ -118,8 +118,7 @@ def weighted_mean(
 def _fit_weights(x, y, step=0.05):
     """Weights, multiples of step, with the lowest log loss of x (n, M) for y (n,): from equal
     weights, one step moves from one member to another as long as that lowers it. The loss is
-    convex, so for two members this is the best of all multiples.
-    """
+    convex, so for two members this is the best of all multiples."""
     n, m = x.shape
     units = round(1 / step)
     right = np.clip(np.where(y[:, None], x, 1 - x), _CLIP, None)
@@ -271,8 +270,7 @@ def test_time(
     # prediction
 ) -> np.ndarray:
     """Mean probability over versions of the input. Raises `RequestError` for unknown sets or
-    patches that are not square, `WorkError` for another output shape.
-    """
+    patches that are not square, `WorkError` for another output shape."""
     given = np.asarray(phase)
     _check_test_time(given, coherence, names)
     chosen = (values if k in names else values[:1] for k, values in TEST_TIME.items())

@@ -101,11 +101,8 @@ def pretrained_folder() -> Path:  # holds best.weights.h5 and card.json
     "Where the pretrained network lies. Raises `WorkError` if the installation lacks it."
     folder = Path(str(importlib.resources.files("insar_seg") / "weights"))
     if not (folder / "card.json").is_file() or not (folder / "best.weights.h5").is_file():
-        raise WorkError(
-            "The package must hold the pretrained network",
-            folder,
-            "Install insar_seg again, or give --model a trained network",
-        )
+        rule = "The package must hold the pretrained network"
+        raise WorkError(rule, folder, "Install insar_seg again, or give --model a trained network")
     return folder
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x--network
@@ -139,8 +136,7 @@ def calibrated(
     without: Calibrator | None = None,  # the one for windows without coherence; None: the same
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:  # such a function
     """The same function with its answers calibrated. A card may hold a calibrator of its own for
-    windows without coherence.
-    """
+    windows without coherence."""
     if calibrator is None:
         return predict
 
@@ -178,8 +174,7 @@ def predictor_from_card(
     threshold: float | None = None,
 ) -> Predictor:
     """A predictor as a card describes it. Raises `RequestError` for a card that does not say how
-    scenes are cut.
-    """
+    scenes are cut."""
     use = _use_of(name, card)
     looks = at_scales(predict, tuple(use.get("scales", (1,))))
     if test_time_sets:
@@ -204,11 +199,9 @@ def _use_of(name, card):
     "The card's entry for mapping. Raises `RequestError` where it says nothing of patches."
     patches = card["data"].get("patches")
     if patches is None:
-        raise RequestError(
-            "A model's card must say how scenes are cut into patches",
-            f"that of {name} does not",
-            "Train it with insar-seg train or study",
-        )
+        rule = "A model's card must say how scenes are cut into patches"
+        cure = "Train it with insar-seg train or study"
+        raise RequestError(rule, f"that of {name} does not", cure)
     of_patches = {
         "pixel_m": 100.0 * patches["multilook"],
         "size_px": patches["size_px"],
@@ -242,8 +235,7 @@ def load_predictor(
     threshold: float | None = None,
 ) -> Predictor:
     """A network ready to map scenes. Raises `RequestError` for an unknown model, set or threshold,
-    a card that does not say how scenes are cut, `WorkError` for damaged weights.
-    """
+    a card that does not say how scenes are cut, `WorkError` for damaged weights."""
     unknown = [k for k in test_time_sets if k not in TEST_TIME]
     if unknown:
         known = ", ".join(TEST_TIME)
@@ -255,11 +247,8 @@ def load_predictor(
     shipped = str(model) in (PRETRAINED, BOX)
     path = pretrained_folder() if shipped else Path(model)
     if not path.exists():
-        raise RequestError(
-            f"A model must be {PRETRAINED}, or a folder or file that exists",
-            model,
-            "Check the path, or leave --model out",
-        )
+        rule = f"A model must be {PRETRAINED}, or a folder or file that exists"
+        raise RequestError(rule, model, "Check the path, or leave --model out")
     weights = path / "best.weights.h5" if path.is_dir() else path
     name = PRETRAINED if shipped else weights.parent.name
     with silent_start():
@@ -292,8 +281,7 @@ def combined(
     rule: str = "mean",  # a key of RULES
 ) -> Predictor:
     """One predictor from several; threshold and areas as the first has them. Raises `RequestError`
-    where they cannot be combined.
-    """
+    where they cannot be combined."""
     predictors = list(predictors)
     if rule not in RULES:
         known = ", ".join(RULES)

@@ -34,8 +34,7 @@ def area_shares(
 
 def _linear(n, m):
     """(m, n) sparse float32: linear interpolation between the centres of n cells at the centres of
-    m cells; constant beyond the outer centres.
-    """
+    m cells; constant beyond the outer centres."""
     at = np.clip((np.arange(m) + 0.5) * n / m - 0.5, 0, n - 1)
     low = np.minimum(at.astype(np.int64), max(n - 2, 0))
     share = (at - low).astype(np.float32)
@@ -56,8 +55,7 @@ def _axis(n, m):
 @dataclass(frozen=True)
 class Grid:
     """The grid of a scene and the grid of a model over the same area. Raises `RequestError` for
-    sizes that cannot be, `WorkError` if the model's grid is too large.
-    """
+    sizes that cannot be, `WorkError` if the model's grid is too large."""
 
     shape: tuple  # (H, W) of the scene, pixels
     pixel_m: tuple  # (row, column) size of the scene's pixels, metres
@@ -99,17 +97,12 @@ def _check_grid(grid):
     target = 1 if grid.target_m is None else grid.target_m
     sizes = [*grid.shape, *grid.pixel_m, target]
     if not all(np.isfinite(s) and s > 0 for s in sizes) or min(grid.shape) < 1:
-        raise RequestError(
-            "A grid needs a shape and sizes of pixels above 0",
-            f"{grid.shape}, {grid.pixel_m} m, target {grid.target_m} m",
-            "Check the transform",
-        )
+        rule = "A grid needs a shape and sizes of pixels above 0"
+        cure = "Check the transform"
+        raise RequestError(rule, f"{grid.shape}, {grid.pixel_m} m, target {grid.target_m} m", cure)
     if grid.coarse[0] * grid.coarse[1] > MAX_PIXELS:
-        raise WorkError(
-            f"A scene may have {MAX_PIXELS:,} pixels at most on the model's grid",
-            f"{grid.coarse} of {target:g} m",
-            "Cut it into pieces",
-        )
+        rule = f"A scene may have {MAX_PIXELS:,} pixels at most on the model's grid"
+        raise WorkError(rule, f"{grid.coarse} of {target:g} m", "Cut it into pieces")
 
 
 def _cells(n, pixel_m, target_m):
@@ -144,11 +137,8 @@ def _apply(matrices, layer, rows, inner):
 
 def _check_shape(array, shape):
     if array.shape != shape:
-        raise RequestError(
-            f"Rows of a scene on this grid must have the shape {shape}",
-            array.shape,
-            "Give the rows that fine_rows or coarse_rows names",
-        )
+        rule = f"Rows of a scene on this grid must have the shape {shape}"
+        raise RequestError(rule, array.shape, "Give the rows that fine_rows or coarse_rows names")
 
 # %% ../../nbs/8_maps/81_windows.ipynb #x-to-model
 def to_model(
@@ -160,8 +150,7 @@ def to_model(
     rows: tuple | None = None,  # (first, last) rows of the model's grid to compute; None: all
 ) -> tuple:  # phase (h, w) float32 in [-pi, pi), NaN = no data; coherence (h, w) float32 or None
     """A scene on the model's grid: complex average over areas, or interpolation of phasors where
-    the scene is coarser. Raises `RequestError` for a wrong shape.
-    """
+    the scene is coarser. Raises `RequestError` for a wrong shape."""
     rows = rows or (0, grid.coarse[0])
     inner = grid.fine_rows(*rows)
     _check_shape(phase, (inner[1] - inner[0], grid.shape[1]))
@@ -205,8 +194,7 @@ def to_scene(
     rows: tuple | None = None,  # (first, last) rows of the scene to compute; None: all
 ) -> np.ndarray:  # (H, W) float32, NaN where no cell near has a value
     """A map on the scene's grid: bilinear between the cells' centres, or the average over areas
-    where the scene is coarser. Raises `RequestError` for a wrong shape.
-    """
+    where the scene is coarser. Raises `RequestError` for a wrong shape."""
     rows = rows or (0, grid.shape[0])
     inner = grid.coarse_rows(*rows)
     _check_shape(values, (inner[1] - inner[0], grid.coarse[1]))
@@ -315,8 +303,7 @@ class _Feed:
 # %% ../../nbs/8_maps/81_windows.ipynb #x--finished
 def _add_windows(predictor, phase, coherence, weight, columns, total):
     """Predict one row of windows, (size, w) arrays in, and add them, weighted, to `total`. Returns
-    how many were predicted.
-    """
+    how many were predicted."""
     size = predictor.size_px
     where = [j for j, at in enumerate(columns.at) if np.isfinite(phase[:, at]).any()]
     for some in (where[i : i + predictor.batch] for i in range(0, len(where), predictor.batch)):
@@ -332,8 +319,7 @@ def _add_windows(predictor, phase, coherence, weight, columns, total):
 
 def _finished_rows(feed, predictor, progress):
     """Yield (rows of the model's map that no later window reaches, number of windows predicted for
-    them), from the top down.
-    """
+    them), from the top down."""
     size = predictor.size_px
     height, width = feed.grid.coarse
     rows, columns = (_lattice(n, size, predictor.overlap) for n in feed.grid.coarse)

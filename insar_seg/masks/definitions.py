@@ -127,8 +127,7 @@ def atmosphere_sigma(
     pixel_m: tuple,  # (row, column) size of a pixel, metres
 ) -> float:  # metres; 0 where no two valid pixels are that far apart
     """`sqrt(D(r) / 2)`, `D(r) = mean (A(x + r) - A(x))²` over pairs along rows and columns
-    (structure function; Hanssen 2001, 4.7).
-    """
+    (structure function; Hanssen 2001, 4.7)."""
     total, pairs = 0.0, 0
     for axis, size in enumerate(pixel_m):
         lag = min(max(1, round(lag_m / size)), delay.shape[axis] // 2)
@@ -209,8 +208,7 @@ def displacement_from_unwrapped(
     radius_m: float = 0.0,  # the far field begins at this distance from the epicentre
 ) -> np.ndarray:  # (H, W) float32 metres toward the satellite, NaN where there is no data
     """Displacement relative to the far field, without a planar ramp. Raises `WorkError` if fewer
-    than 100 pixels are valid.
-    """
+    than 100 pixels are valid."""
     return _deramped(unw, valid, pixel_m, wavelength_m, epicentre_rc, radius_m)[0]
 
 
@@ -298,8 +296,7 @@ def masks_from_unwrapped(
     coherence: np.ndarray | None = None,  # (H, W) 0 to 1
 ) -> Masks:
     """Masks of a real interferogram that is known to span an earthquake, from its unwrapped phase.
-    Raises what `displacement_from_unwrapped` raises.
-    """
+    Raises what `displacement_from_unwrapped` raises."""
     _check_shapes(unw=unw, phase_valid=phase_valid, coherence=coherence)
     known = np.isfinite(unw) & (unw != 0)
     radius = reach_m(6.0 if magnitude is None else magnitude)
@@ -404,8 +401,7 @@ def masks_from_polygons(
 ) -> Masks:
     """Masks from drawn outlines: the union of the polygons. Raises `RequestError` for a file or an
     analyst that does not exist, `WorkError` for a file that is no GeoJSON of polygons, or whose
-    polygons lie outside of the scene.
-    """
+    polygons lie outside of the scene."""
     valid = np.ones(shape, bool) if valid is None else np.asarray(valid, bool)
     visible = _rasterised(geojson_path, analyst, crs, transform, shape)
     if margin_path is not None:

@@ -214,8 +214,7 @@ def fit_model(
 ) -> ModelFit:
     """The dislocation whose phase agrees best with the scene's, on the better of the two nodal
     planes. Raises `RequestError` for a wrong plane or magnitude or an unknown pass, `WorkError`
-    without data near the epicentre.
-    """
+    without data near the epicentre."""
     both = _nodal_planes(planes)
     look = _look(look, scene.pass_)
     if not within_km > 0:

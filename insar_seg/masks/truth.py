@@ -138,8 +138,7 @@ def mask_archive(
     progress: Callable[[Iterable], Iterable] = iter,  # wraps an iterable, e.g. tqdm
 ) -> dict[str, int]:  # how many pairs got their masks from where
     """Make and store the masks of every pair that has none yet. Raises `RequestError` if the
-    archive cannot be written.
-    """
+    archive cannot be written."""
     archive = Archive(root)
     sources: Counter[str] = Counter()
     for pair in progress(archive.pairs):

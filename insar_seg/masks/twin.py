@@ -83,8 +83,7 @@ def plan_pairs(
     data: DataProfile,  # number of events and interferograms, share of negatives
 ) -> list[Task]:  # by event
     """Which interferograms to simulate. Every event has at least one co-seismic pair; kinds and
-    distractors are as even as the shares allow.
-    """
+    distractors are as even as the shares allow."""
     base, extra = divmod(data.interferograms, data.events)
     plan: list[Task] = []
     used: Counter[str] = Counter()
@@ -269,8 +268,7 @@ def simulate_archive(
     replace: bool = False,
 ) -> None:
     """Write a simulated archive. The tables come last: a folder without pairs.csv is an archive
-    that was never finished. Raises `RequestError` for a folder that holds something else.
-    """
+    that was never finished. Raises `RequestError` for a folder that holds something else."""
     check_seed(seed)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         rule = "The number of processes must be an integer of 1 or more"

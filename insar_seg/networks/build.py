@@ -101,8 +101,7 @@ def computing(
     devices: int = 1,  # devices that share every batch
 ) -> Iterator[None]:
     """Where a network is built and trained; the precision before is restored. Raises `RequestError`
-    where there are fewer devices.
-    """
+    where there are fewer devices."""
     import keras
 
     before = keras.config.dtype_policy()
@@ -138,11 +137,9 @@ def _sharing(devices):
 
     backend = keras.backend.backend()
     if backend == "torch":
-        raise RequestError(
-            "Several devices need the backend tensorflow or jax",
-            "KERAS_BACKEND=torch",
-            "Choose training.devices = 1, or another backend",
-        )
+        rule = "Several devices need the backend tensorflow or jax"
+        cure = "Choose training.devices = 1, or another backend"
+        raise RequestError(rule, "KERAS_BACKEND=torch", cure)
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -150,11 +147,8 @@ def _sharing(devices):
     else:
         names = keras.distribution.list_devices()
     if len(names) < devices:
-        raise RequestError(
-            f"training.devices = {devices} needs as many devices",
-            f"{len(names)}: {', '.join(names)}",
-            "Choose fewer",
-        )
+        rule = f"training.devices = {devices} needs as many devices"
+        raise RequestError(rule, f"{len(names)}: {', '.join(names)}", "Choose fewer")
     if backend == "tensorflow":
         return tf.distribute.MirroredStrategy(names[:devices]).scope()
     return keras.distribution.DataParallel(devices=names[:devices]).scope()
@@ -171,19 +165,15 @@ def build_network(
     dropout: float = 0.1,
 ) -> keras.Model:  # (N, H, W, C) -> one probability map, or three for the dual attention network
     """A network in the present precision and sharing (see `computing`). Raises `RequestError` for
-    an unknown name, `WorkError` when its encoder's weights are out of reach.
-    """
+    an unknown name, `WorkError` when its encoder's weights are out of reach."""
     import keras
 
     if isinstance(network, str):
         network = Network(network, pretrained=encoder_weights not in (None, "none"))
     kind = network.kind
     if network.pretrained and kind.encoder is None:
-        raise RequestError(
-            f"There are no published weights for the network {network.name}",
-            encoder_weights,
-            "Choose encoder weights none",
-        )
+        rule = f"There are no published weights for the network {network.name}"
+        raise RequestError(rule, encoder_weights, "Choose encoder weights none")
     if seed is not None:
         keras.utils.set_random_seed(seed)
     settings = _settings(network, encoder_weights, devices, dropout)
@@ -252,8 +242,7 @@ def momentum_for(
     steps: int,  # batches in the whole training, 1 or more
 ) -> float:  # 0.5 to 0.9
     """Momentum of batch normalisation whose running means look back over about a thirtieth of the
-    training: `1 - 30 / steps`.
-    """
+    training: `1 - 30 / steps`."""
     return min(max(1 - 30 / steps, 0.5), 0.9)
 
 

@@ -49,8 +49,7 @@ class _Attention(layers.Layer):
 @keras.saving.register_keras_serializable(package="insar_seg")
 class PositionAttention(_Attention):
     """`gamma x sum over positions of softmax(query . key) value + x` (Fu 2019, equations 1 and 2);
-    gamma starts at 0.
-    """
+    gamma starts at 0."""
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         channels = input_shape[-1]
@@ -77,8 +76,7 @@ class PositionAttention(_Attention):
 @keras.saving.register_keras_serializable(package="insar_seg")
 class ChannelAttention(_Attention):
     """`gamma x sum over channels of softmax(max - energy) x + x`, energy = x' x (Fu 2019, equations
-    3 and 4); gamma starts at 0.
-    """
+    3 and 4); gamma starts at 0."""
 
     def attention(
         self,
@@ -103,8 +101,7 @@ def dilated_resnet50(
     variant: Variant = PUBLISHED,  # width below 1 and group_norm only without weights
 ) -> keras.Model:  # (N, H, W, C) as the encoder expects them -> (N, H / stride, W / stride, 2048)
     """ResNet50 of `keras.applications` with a chosen output stride. Raises as
-    `encoder_weights_path` and `fill_encoder`.
-    """
+    `encoder_weights_path` and `fill_encoder`."""
     if output_stride not in (8, 16, 32):
         raise RequestError(
             "The output stride must be 8, 16 or 32", output_stride, "Choose one of them"

@@ -27,8 +27,7 @@ __all__ = ['PUBLISHED', 'ENCODERS', 'FusedBatchNorm', 'GroupNorm', 'Same', 'Vari
 @keras.saving.register_keras_serializable(package="insar_seg")
 class FusedBatchNorm(keras.layers.BatchNormalization):
     """BatchNormalization (Ioffe & Szegedy 2015) with TensorFlow's fused operation where there is
-    one; the same variables, the same numbers to rounding.
-    """
+    one; the same variables, the same numbers to rounding."""
 
     def call(self, inputs: KerasTensor, training: Any = None, mask: Any = None) -> KerasTensor:
         usable = (
@@ -104,11 +103,8 @@ class Variant:
     def check(self, path: str | None) -> None:  # weight file of the encoder; None: random weights
         "Raises `RequestError` where published weights could not fit the variant."
         if path and (self.width != 1 or self.group_norm):
-            raise RequestError(
-                "Published encoder weights fit the full width and batch normalisation only",
-                self,
-                "Choose encoder weights none, or the whole encoder",
-            )
+            rule = "Published encoder weights fit the full width and batch normalisation only"
+            raise RequestError(rule, self, "Choose encoder weights none, or the whole encoder")
 
 
 PUBLISHED = Variant()
@@ -208,8 +204,7 @@ def _known_encoder(name):
 @keras.saving.register_keras_serializable(package="insar_seg")
 class EncoderInput(keras.layers.Layer):
     """From (N, H, W, C) in [-1, 1] to what the pre-trained `encoder` was trained on. Raises
-    `RequestError` for an unknown encoder.
-    """
+    `RequestError` for an unknown encoder."""
 
     def __init__(
         self,
@@ -245,8 +240,7 @@ def encoder_weights_path(
     weights: str | Path | None = None,
 ) -> str | None:  # path of the weight file; None for random weights
     """Where an encoder's weights are; "imagenet" fetches them once. Raises `WorkError` when they
-    are out of reach, `RequestError` for an unknown encoder or a path that does not exist.
-    """
+    are out of reach, `RequestError` for an unknown encoder or a path that does not exist."""
     known = _known_encoder(encoder)
     if weights is None or str(weights) == "none":
         return None
@@ -302,11 +296,9 @@ def fill_encoder(
         source.load_weights(path)
     except Exception as e:
         reason = str(e).split("\n")[0][:200]
-        raise WorkError(
-            f"Encoder weights must be an .h5 file that fits {encoder.name} ({reason})",
-            path,
-            "Choose the file named in the documentation, or encoder weights none",
-        ) from None
+        rule = f"Encoder weights must be an .h5 file that fits {encoder.name} ({reason})"
+        cure = "Choose the file named in the documentation, or encoder weights none"
+        raise WorkError(rule, path, cure) from None
     if not fits:
         for published, layer in zip(source.layers, encoder.layers):
             layer.set_weights(_adapted(published, layer, colours))
@@ -334,11 +326,8 @@ def check_size(
 ) -> None:
     "Raises `RequestError` unless height and width are positive multiples of `multiple`."
     if len(shape) != 2 or any(n < multiple or n % multiple for n in shape):
-        raise RequestError(
-            f"Height and width must be multiples of {multiple} pixels",
-            tuple(shape),
-            "Cut or pad the image",
-        )
+        rule = f"Height and width must be multiples of {multiple} pixels"
+        raise RequestError(rule, tuple(shape), "Cut or pad the image")
 
 # %% ../../nbs/6_networks/60_layers.ipynb #x-total
 def replicas() -> Any:  # tf.distribute.ReplicaContext or None
@@ -409,11 +398,8 @@ def loss_of(
     "The loss of that name. Raises `RequestError` for an unknown one."
     unknown = [part for part in name.split("_") if part not in _TERMS]
     if unknown:
-        raise RequestError(
-            f"A loss must be made of {', '.join(_TERMS)}, joined by underscores",
-            repr(name),
-            "Check the name",
-        )
+        rule = f"A loss must be made of {', '.join(_TERMS)}, joined by underscores"
+        raise RequestError(rule, repr(name), "Check the name")
     terms = [_TERMS[part] for part in name.split("_")]
 
     def loss(y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
@@ -430,8 +416,7 @@ def loss_of(
 @keras.saving.register_keras_serializable(package="insar_seg")
 class MaskedIoU(keras.metrics.Metric):
     """Intersection over union of all counting pixels of an epoch (micro); 1 if neither truth nor
-    prediction holds a pixel.
-    """
+    prediction holds a pixel."""
 
     def __init__(
         self,

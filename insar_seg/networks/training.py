@@ -69,8 +69,7 @@ def plateau_rate(
 # %% ../../nbs/6_networks/65_training.ipynb #x-optimizer
 class SharedAdamW(keras.optimizers.AdamW):
     """AdamW that clips the gradient of the whole batch where TensorFlow shares it among replicas;
-    Keras clips each replica's part.
-    """
+    Keras clips each replica's part."""
 
     global_clipnorm: float | None  # set aside while Keras applies what was clipped here
 
@@ -137,11 +136,9 @@ def _save_state(path, mark, rows, model=None):
         with atomic_path(path) as tmp, open(tmp, "wb") as f:
             np.savez(f, **arrays)
     except OSError as e:
-        raise WorkError(
-            "The state of a training must be written to a disk with space",
-            f"{path} ({e.strerror})",
-            "Make room and run the same command again: it goes on from the last state",
-        ) from None
+        rule = "The state of a training must be written to a disk with space"
+        cure = "Make room and run the same command again: it goes on from the last state"
+        raise WorkError(rule, f"{path} ({e.strerror})", cure) from None
 
 
 def _as_csv(rows):
@@ -207,11 +204,9 @@ class _Book(keras.callbacks.Callback):
 def _scores(epoch, logs):
     "Losses and IoU of an epoch; of the first output, the only one that has a metric."
     if not np.isfinite(logs["val_loss"]):
-        raise WorkError(
-            "The validation loss must stay finite",
-            f"{logs['val_loss']} in epoch {epoch + 1}",
-            "Lower training.learning_rate",
-        )
+        rule = "The validation loss must stay finite"
+        cure = "Lower training.learning_rate"
+        raise WorkError(rule, f"{logs['val_loss']} in epoch {epoch + 1}", cure)
     metric = next(k for k in logs if k.endswith("iou") and not k.startswith("val_"))
     keys = {"loss": "loss", "iou": metric, "val_loss": "val_loss", "val_iou": f"val_{metric}"}
     return {"epoch": epoch + 1} | {name: float(logs[key]) for name, key in keys.items()}
@@ -277,8 +272,7 @@ def train(
     """Fit; ends with the best weights in the model. A call with the same arguments goes on from the
     state in `out_dir`, or returns what was finished. Call it inside the `computing` that the model
     was built in. Raises `WorkError` for an empty set or a loss that is not finite, `RequestError`
-    for batches that do not fit the network.
-    """
+    for batches that do not fit the network."""
     _check_profile(profile, network)
     for what, part in (("training", training), ("validation", validation)):
         _check_batches(model, part, what)
@@ -351,27 +345,19 @@ def _shown(book):
 # %% ../../nbs/6_networks/65_training.ipynb #x-check-batches
 def _check_profile(profile, network):
     if profile.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise RequestError(
-            "training.tensorboard needs the package tensorboard",
-            "it is not installed",
-            "pip install tensorboard, or set the key to false",
-        )
+        rule = "training.tensorboard needs the package tensorboard"
+        cure = "pip install tensorboard, or set the key to false"
+        raise RequestError(rule, "it is not installed", cure)
     if profile.frozen_epochs and network is None:
-        raise RequestError(
-            "Frozen epochs need to know the network",
-            "network=None",
-            "Give the Network that the model was built from",
-        )
+        rule = "Frozen epochs need to know the network"
+        raise RequestError(rule, "network=None", "Give the Network that the model was built from")
 
 
 def _check_batches(model, batches, what):
     "Batches that a network can be trained on; they then repeat the truth for each of its outputs."
     if len(batches) == 0:
-        raise WorkError(
-            f"The {what} set must hold at least one patch",
-            0,
-            "Use more events or patches, or other split shares",
-        )
+        rule = f"The {what} set must hold at least one patch"
+        raise WorkError(rule, 0, "Use more events or patches, or other split shares")
     seen = model.input_shape[-1]
     given = encoding_of(batches.encoding).count
     if seen != given:
@@ -420,16 +406,13 @@ def predict(
     # (N, H, W) float32, probability of the first output, `fused` where there are three
 ) -> np.ndarray:
     """Probabilities of patches; memory holds one batch of channels. Raises `RequestError` for sizes
-    that are no multiples of 32, or another number of channels.
-    """
+    that are no multiples of 32, or another number of channels."""
     check_size(phase.shape[1:])
     count = encoding_of(encoding).count
     if model.input_shape[-1] != count:
-        raise RequestError(
-            f"{model.name} must be given the channels that it was trained on",
-            f"{encoding}: {count} channels for {model.input_shape[-1]}",
-            "Name the encoding of its card",
-        )
+        rule = f"{model.name} must be given the channels that it was trained on"
+        cure = "Name the encoding of its card"
+        raise RequestError(rule, f"{encoding}: {count} channels for {model.input_shape[-1]}", cure)
     if not model.compiled:
         # a kernel compiled for each batch shape costs more than it gains
         model.compile(jit_compile=False)

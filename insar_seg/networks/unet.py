@@ -32,8 +32,7 @@ __all__ = ['WIDTHS', 'segmentation_models', 'build_unet', 'build_compact']
 # %% ../../nbs/6_networks/61_unet.ipynb #x-segmentation-models
 def segmentation_models() -> ModuleType:  # the imported module
     """`segmentation_models` on Keras 3, without the line it prints. Raises `WorkError` if it is
-    missing or runs on another Keras.
-    """
+    missing or runs on another Keras."""
     os.environ["SM_FRAMEWORK"] = "tf.keras"
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -59,8 +58,7 @@ def build_unet(
     # (N, H, W, C) float32 in [-1, 1] -> (N, H, W, 1) float32 probability; H and W multiples of 32
 ) -> keras.Model:
     """A U-net (Ronneberger 2015) on an encoder of `segmentation_models`. Raises as
-    `encoder_weights_path` and `fill_encoder`.
-    """
+    `encoder_weights_path` and `fill_encoder`."""
     path = encoder_weights_path(encoder, weights)
     variant.check(path)
     # VGG19 has no normalisation that would keep the size of the signal

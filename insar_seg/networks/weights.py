@@ -39,8 +39,7 @@ def save_weights(
     float16: bool = False,  # half precision: half the size, 3 to 4 digits
 ) -> None:
     """Write weights whole or not at all. Raises `RequestError` for another ending, `WorkError`
-    where the file cannot be written.
-    """
+    where the file cannot be written."""
     path = Path(path)
     _must_end(path)
     try:
@@ -50,20 +49,15 @@ def save_weights(
             if float16:
                 _halve(tmp)
     except OSError as e:
-        raise WorkError(
-            "Weights must be written to a disk with space",
-            f"{path} ({_reason(e)})",
-            "Make room; the file that was there before is kept",
-        ) from None
+        rule = "Weights must be written to a disk with space"
+        cure = "Make room; the file that was there before is kept"
+        raise WorkError(rule, f"{path} ({_reason(e)})", cure) from None
 
 
 def _must_end(path):
     if not path.name.endswith(_ENDING):
-        raise RequestError(
-            f"A weights file must end in {_ENDING}",
-            path,
-            "Rename it, or give the folder of a model",
-        )
+        rule = f"A weights file must end in {_ENDING}"
+        raise RequestError(rule, path, "Rename it, or give the folder of a model")
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-reserve
 @contextlib.contextmanager
@@ -79,8 +73,7 @@ def _without_optimizer(model: keras.Model) -> Iterator[None]:
 
 def _reserve(path, size):
     """Ask the file system for `size` bytes at `path`, then give them back. Raises `OSError` where
-    it has not as much; the HDF5 library would be left in a broken state.
-    """
+    it has not as much; the HDF5 library would be left in a broken state."""
     with open(path, "wb") as f:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(f.fileno(), 0, size)
@@ -221,11 +214,8 @@ def read_card(
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
     except (ValueError, OSError) as e:
         reason = str(e)
-    raise WorkError(
-        f"A model card must be what this package writes ({reason[:160]})",
-        path,
-        "Use the card that came with the weights",
-    )
+    rule = f"A model card must be what this package writes ({reason[:160]})"
+    raise WorkError(rule, path, "Use the card that came with the weights")
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-load-weights
 def load_weights(
@@ -233,8 +223,7 @@ def load_weights(
     path: str | Path,  # .weights.h5 file
 ) -> None:
     """Fill a network. Raises `RequestError` for a missing file or another ending, `WorkError` for a
-    file that is damaged, unsafe or of another network.
-    """
+    file that is damaged, unsafe or of another network."""
     path = Path(path)
     _must_end(path)
     if not path.is_file():
@@ -274,11 +263,8 @@ def _array_shapes(path):
             f"A weights file must not exceed {_LARGEST_GB:g} GB", f"{size_gb:.1f} GB", _CURE
         )
     if not h5py.is_hdf5(path):
-        raise WorkError(
-            "Weights must be HDF5 arrays; pickled objects, archives and programs are not read",
-            f"{path} ({_kind(path)})",
-            _CURE,
-        )
+        rule = "Weights must be HDF5 arrays; pickled objects, archives and programs are not read"
+        raise WorkError(rule, f"{path} ({_kind(path)})", _CURE)
     try:
         with h5py.File(path, "r") as f:
             shapes = list(_plain_shapes(f, path))
@@ -303,11 +289,8 @@ def _plain_shapes(group, path):
         elif isinstance(item, h5py.Dataset) and _is_plain(item):
             yield tuple(item.shape)
         else:
-            raise WorkError(
-                "A weights file may hold plain arrays of numbers only",
-                f"{group.name.rstrip('/')}/{name} in {path}",
-                _CURE,
-            )
+            rule = "A weights file may hold plain arrays of numbers only"
+            raise WorkError(rule, f"{group.name.rstrip('/')}/{name} in {path}", _CURE)
 
 
 def _is_plain(dataset):

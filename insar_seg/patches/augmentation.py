@@ -82,8 +82,7 @@ def decorrelate(
     rng: np.random.Generator,  # draws whether, the level and the noise
 ) -> Patch:  # truth as it was
     """With a chance of 1 in 3 circular Gaussian noise, smoothed over 3 x 3 pixels as a filter
-    would, of s = 0.1 to 1 times the signal's amplitude; coherence falls by 1 / sqrt(1 + s^2).
-    """
+    would, of s = 0.1 to 1 times the signal's amplitude; coherence falls by 1 / sqrt(1 + s^2)."""
     chance = rng.random()
     level = rng.uniform(0.1, 1.0)
     if chance >= 1 / 3:
@@ -112,8 +111,7 @@ def cut_out(
     rng: np.random.Generator,  # draws whether, how many, how large and where
 ) -> Patch:  # NaN, NaN and -1 in the rectangles
     """With a chance of 1 in 3 one to three rectangles of up to a third of the side lose their data
-    and do not count.
-    """
+    and do not count."""
     chance = rng.random()
     n = int(rng.integers(1, 4))
     if chance >= 1 / 3:
@@ -158,8 +156,7 @@ def augment(
     key: tuple = (),  # what the draw is for, e.g. (epoch, row)
 ) -> Patch:  # the same patch for the same names, seed and key
     """A patch changed by the named functions. Each draws from a generator of its own: leaving one
-    out leaves the draws of the others as they were.
-    """
+    out leaves the draws of the others as they were."""
     for name, change in AUGMENTATIONS.items():
         if name in names:
             patch = change(patch, rng_for(seed, "augment", name, *key))
@@ -203,8 +200,7 @@ def simulated_signals(
 ) -> Signals:  # fewer than `number` where nearly all earthquakes leave no mask in the window
     """Displacements of earthquakes from the stream's population, without atmosphere and noise;
     those that leave no mask in the window are passed over. Raises `RequestError` for a number below
-    1, `WorkError` where no earthquake leaves a mask in such a window.
-    """
+    1, `WorkError` where no earthquake leaves a mask in such a window."""
     if number < 1:
         rule = "The number of signals must be 1 or more"
         raise RequestError(rule, number, "Ask for one at least")

@@ -90,8 +90,7 @@ _OPTIONS += ["positive_share", "ignore_ring", "paste_share"]
 
 class PatchSequence(keras.utils.PyDataset):
     """Batches of a patch store, for `keras.Model.fit` on any backend. Raises `RequestError` for an
-    unknown target, encoding or augmentation, or a store that is none.
-    """
+    unknown target, encoding or augmentation, or a store that is none."""
 
     def __init__(
         self,

@@ -54,8 +54,7 @@ def channels(
     encoding: str = "cos_sin_coherence",  # a key of ENCODINGS
 ) -> np.ndarray:  # (..., H, W, C) float32 in [-1, 1]
     """Phase and coherence as the channels of an encoding. Raises `RequestError` for an unknown one,
-    or if the shapes differ.
-    """
+    or if the shapes differ."""
     names = encoding_of(encoding).names
     phase = np.asarray(phase, np.float32)
     if coherence is not None and np.shape(coherence) != phase.shape:

@@ -161,8 +161,7 @@ def sample(
     options: StreamOptions = _DEFAULT,  # what to draw from
 ) -> Sample:  # one window
     """Sample number `number`; the same for the same arguments, on every machine and in any order.
-    Raises `RequestError` for a seed that is no integer.
-    """
+    Raises `RequestError` for a seed that is no integer."""
     check_seed(seed)
     check_seed(number)
     rng_of = partial(rng_for, seed, "sample", number)

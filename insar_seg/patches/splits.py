@@ -113,8 +113,7 @@ def split_scenes(
     seed: int,  # of the run, 0 or more
 ) -> pd.DataFrame:  # the scenes with a column split
     """Groups to splits, checked. Raises `RequestError` for fewer than three groups that hold
-    events, `WorkError` if no division gives every split one.
-    """
+    events, `WorkError` if no division gives every split one."""
     counts = scenes.groupby("group").agg(
         events=("event_id", lambda e: len(set(e) - {""})), patches=("patches", "sum")
     )

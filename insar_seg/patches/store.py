@@ -114,8 +114,7 @@ def choose_windows(
     seed: int,  # of the run, 0 or more
 ) -> pd.DataFrame:  # the kept windows, in the order of scenes and positions
     """Keep the windows with fringes, at most `max_per_scene` of a scene, and draw each group's
-    share of background windows.
-    """
+    share of background windows."""
     chosen = []
     background_per_fringe = profile.background_share / (1 - profile.background_share)
     for group, rows in index.groupby("group", sort=True):

@@ -155,8 +155,7 @@ def mask(
     archive: Path = Argument(..., help="Archive whose pairs need masks."), quiet: bool = QUIET
 ) -> None:
     """Masks for an archive: from drawn polygons, from unwrapped phase or from a dislocation model;
-    pairs without an earthquake get empty ones.
-    """
+    pairs without an earthquake get empty ones."""
     from insar_seg.masks.truth import mask_archive
 
     counts = mask_archive(archive, _bar(quiet))
@@ -411,8 +410,7 @@ def map_scenes(
     quiet: bool = QUIET,
 ) -> None:
     """Map the area an earthquake has affected: for each scene a raster of probability, a mask,
-    polygons and a picture.
-    """
+    polygons and a picture."""
     from insar_seg.maps.mapper import MapOptions, map_files
 
     if kind is not None:
@@ -508,8 +506,7 @@ def call(
     code: int = 0,  # the exit code that is expected
 ) -> str:  # what the command printed: standard output, then messages and errors
     """Run a command in this process. Raises `RuntimeError`, with what was printed, if it ends with
-    another exit code.
-    """
+    another exit code."""
     words = [str(a) for a in arguments]
     out = io.StringIO()
     errors = io.StringIO()

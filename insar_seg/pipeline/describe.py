@@ -24,8 +24,7 @@ def describe_path(
     path: str | Path,
 ) -> dict:  # fact -> text
     """Short facts. Raises `RequestError` if the path does not exist or is none of these,
-    `WorkError` if it is damaged.
-    """
+    `WorkError` if it is damaged."""
     path = Path(path)
     if not path.exists():
         raise RequestError("The path must exist", path, "Check it")

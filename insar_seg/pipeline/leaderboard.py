@@ -52,8 +52,7 @@ __all__ = ['simulated_baselines', 'Contest', 'select_pairs', 'evaluate_predictio
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-find-prediction
 def _find_prediction(folder, pair, dates_once):
     """Where a folder holds the prediction of a pair; None if it does not. Its dates alone name it
-    where no other frame of the archive has them.
-    """
+    where no other frame of the archive has them."""
     stems = [f"{pair.frame}/{pair.pair}", f"{pair.frame}_{pair.pair}"]
     if dates_once:
         stems.append(pair.pair)
@@ -64,8 +63,7 @@ def _find_prediction(folder, pair, dates_once):
 def _read_prediction(path, like):
     """(H, W) float32 of a GeoTIFF on the grid of its scene, NaN = no prediction. Raises
     `RequestError` for another grid or values that are no probabilities, `WorkError` for a damaged
-    file.
-    """
+    file."""
     band, crs, transform, nodata = read_band(path)
     cure = "Write it on the grid of the wrapped phase"
     if band.shape != like.shape:
@@ -85,11 +83,9 @@ def _read_prediction(path, like):
         missing |= band == nodata
     known = values[~missing]
     if len(known) and (known.min() < -1e-6 or known.max() > 1 + 1e-6):
-        raise RequestError(
-            "Probabilities must lie within 0 and 1",
-            f"{path} spans {known.min():.4g} to {known.max():.4g}",
-            "Give probabilities, not logits, classes or percent; tag the no-data value",
-        )
+        rule = "Probabilities must lie within 0 and 1"
+        cure = "Give probabilities, not logits, classes or percent; tag the no-data value"
+        raise RequestError(rule, f"{path} spans {known.min():.4g} to {known.max():.4g}", cure)
     return np.clip(np.where(missing, np.float32(np.nan), values), 0, 1)
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-simulated-baselines
@@ -102,8 +98,7 @@ def simulated_baselines(
     seed: int = 0,
 ) -> Baselines:
     """The baselines, fitted on simulated interferograms, half of them without coherence, as
-    products are.
-    """
+    products are."""
     options = StreamOptions((size_px,) * 2, (pixel_m,) * 2)
     samples = [sample(seed, i, options) for i in range(number)]
     valid = np.stack([s.valid for s in samples])
@@ -149,8 +144,7 @@ class Contest:
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-contestants
 def _contest(archive, folder, model, predictions, threshold):
     """A network, whose maps are left in `folder`, or a folder of predictions. Raises as
-    `load_predictor`, and `RequestError` for a folder that does not exist.
-    """
+    `load_predictor`, and `RequestError` for a folder that does not exist."""
     if predictions is not None:
         name = Path(predictions).resolve().name
         predict = _raster_reader(archive, Path(predictions))
@@ -167,10 +161,6 @@ def _contest(archive, folder, model, predictions, threshold):
 
 def _raster_reader(archive, predictions):
     "A function that reads what a folder holds of a scene."
-    if not predictions.is_dir():
-        raise RequestError(
-            "Predictions must be a folder that exists", predictions, "Check the path"
-        )
     dates = pd.Series([x.pair for x in archive.pairs]).value_counts()
 
     def predict(s):
@@ -187,8 +177,7 @@ def select_pairs(
     split: str = "test",
 ) -> tuple:  # (pairs, unit of each: frame/pair -> name)
     """The pairs to score: all, or those of one split of a `splits.csv`. Raises `RequestError` for a
-    table without them.
-    """
+    table without them."""
     known = {x.key: x for x in archive.pairs}
     events = {x.key: x.event_id or x.frame for x in archive.pairs}
     if splits is None:
@@ -196,30 +185,22 @@ def select_pairs(
     table = _splits_table(Path(splits))
     chosen = table[table.split == split]
     if chosen.empty:
-        raise RequestError(
-            "A split must hold scenes",
-            f"no row of {splits} has split {split}",
-            f"It holds: {', '.join(sorted(set(table.split)))}",
-        )
+        rule = "A split must hold scenes"
+        cure = f"It holds: {', '.join(sorted(set(table.split)))}"
+        raise RequestError(rule, f"no row of {splits} has split {split}", cure)
     units = dict(zip(chosen.frame + "/" + chosen["pair"], chosen.unit))
     lost = [k for k in units if k not in known]
     if lost:
-        raise RequestError(
-            "Every scene of a split must be in the archive",
-            ", ".join(lost[:3]),
-            "Give the archive that the table belongs to",
-        )
+        rule = "Every scene of a split must be in the archive"
+        raise RequestError(rule, ", ".join(lost[:3]), "Give the archive that the table belongs to")
     return [known[k] for k in units], {k: unit or events[k] for k, unit in units.items()}
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-splits-table
 def _splits_table(path):
     "A splits.csv with the columns frame, pair, split, unit (empty where it has none)."
     if not path.is_file():
-        raise RequestError(
-            "A table of splits must be a file that exists",
-            path,
-            "Give a splits.csv with the columns frame, pair, split",
-        )
+        rule = "A table of splits must be a file that exists"
+        raise RequestError(rule, path, "Give a splits.csv with the columns frame, pair, split")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as e:
@@ -228,11 +209,8 @@ def _splits_table(path):
         ) from None
     lacking = [c for c in ("frame", "pair", "split") if c not in table]
     if lacking:
-        raise RequestError(
-            "A table of splits must have the columns frame, pair, split",
-            f"{path} lacks {', '.join(lacking)}",
-            "Add them",
-        )
+        rule = "A table of splits must have the columns frame, pair, split"
+        raise RequestError(rule, f"{path} lacks {', '.join(lacking)}", "Add them")
     return table if "unit" in table else table.assign(unit="")
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-evaluate
@@ -253,8 +231,7 @@ def evaluate_predictions(
     quiet: bool = False,  # no progress bar
 ) -> dict:  # scores.json
     """Score one model. Raises `RequestError` or `WorkError`; a scene without prediction is named
-    and makes the score partial.
-    """
+    and makes the score partial."""
     _check_request(model, predictions, target, threshold)
     source = Archive(archive)
     pairs, units = select_pairs(source, splits, split)
@@ -277,11 +254,11 @@ def evaluate_predictions(
 def _check_request(model, predictions, target, threshold):
     "Raises `RequestError` for what cannot be meant."
     if (model is None) == (predictions is None):
-        raise RequestError(
-            "Give a model or a folder of predictions, one of them",
-            (model, predictions),
-            "Use --model or --predictions",
-        )
+        rule = "Give a model or a folder of predictions, one of them"
+        raise RequestError(rule, (model, predictions), "Use --model or --predictions")
+    if predictions is not None and not Path(predictions).is_dir():
+        rule = "Predictions must be a folder that exists"
+        raise RequestError(rule, predictions, "Check the path")
     if threshold is not None and not 0 < threshold < 1:
         raise RequestError("A threshold must be between 0 and 1", threshold, "0.5 is customary")
     if target is not None and target not in TRUTHS:
@@ -298,11 +275,8 @@ def _check_scored(contest, scores, archive):
             f"none of {len(contest.missing)}, such as {contest.missing[0]}",
             "Name the rasters <frame>/<pair>.probability.tif",
         )
-    raise WorkError(
-        "Scoring needs at least one scene whose masks are known",
-        f"none in {archive}",
-        "Run insar-seg mask on the archive, or draw masks",
-    )
+    rule = "Scoring needs at least one scene whose masks are known"
+    raise WorkError(rule, f"none in {archive}", "Run insar-seg mask on the archive, or draw masks")
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x--result
 def _result(contest, scores, archive, n_boot):
@@ -356,8 +330,7 @@ def leaderboard_table(
     files: Iterable,  # paths of scores.json files
 ) -> dict:  # (benchmark fingerprint, masks) -> table, best micro IoU first
     """One table a benchmark; baselines are taken from the first file that has them. Raises
-    `RequestError` for a file that is no scores.json.
-    """
+    `RequestError` for a file that is no scores.json."""
     tables: dict[tuple, dict] = {}
     for path in sorted(map(Path, files)):
         try:
@@ -366,11 +339,9 @@ def leaderboard_table(
             rows = {n: _leader_row(result, n) for n in result["scores"]}
             own = {result["name"]: rows[result["name"]]}
         except (OSError, ValueError, KeyError, TypeError) as e:
-            raise RequestError(
-                "A leaderboard is made of scores.json files",
-                f"{path} ({type(e).__name__})",
-                "Make one with insar-seg evaluate",
-            ) from None
+            rule = "A leaderboard is made of scores.json files"
+            cure = "Make one with insar-seg evaluate"
+            raise RequestError(rule, f"{path} ({type(e).__name__})", cure) from None
         tables[key] = rows | tables.get(key, {}) | own
     return {
         key: pd.DataFrame.from_dict(rows, orient="index").sort_values(

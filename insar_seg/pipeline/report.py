@@ -58,8 +58,7 @@ def which_better(
     others: Iterable,  # names to compare with
 ) -> str:
     """Whether the intersection is better than other names on a score, said no more plainly than the
-    intervals allow.
-    """
+    intervals allow."""
     title = {"iou": "IoU", "dice": "Dice"}.get(score, score)
     return f"Its {title} is {', '.join(_versus(ensemble[score][name], name) for name in others)}."
 
@@ -80,8 +79,7 @@ def score_table(
     experiment: dict,  # name -> scores, as in results.json
 ) -> pd.DataFrame:  # a row a name
     """IoU, Dice and accuracy as the poster averages them, then the micro, per-image and per-event
-    IoU and the 95 % interval of the IoU.
-    """
+    IoU and the 95 % interval of the IoU."""
     rows = {}
     for name, s in experiment.items():
         low, high = s["interval_95"]["iou"]
@@ -117,8 +115,7 @@ def scene_table(
     experiment: dict,  # name -> scores of whole scenes, as in results.json
 ) -> pd.DataFrame:  # a row a name
     """Whole scenes, a row a name: pixels at the threshold and at the one chosen on validation,
-    without a threshold, edges.
-    """
+    without a threshold, edges."""
     return _by_label(experiment, _scene_row)
 
 
@@ -298,8 +295,7 @@ def figure_scores(
     experiments: dict,  # margin, visible, ... -> name -> scores, as in results.json
 ) -> None:
     """IoU of every name in every experiment with its 95 % interval over events; the poster's IoU as
-    a cross.
-    """
+    a cross."""
     fig, axes = figure(1, len(experiments), (4.6 * len(experiments), 4.2))
     for ax, (title, experiment) in zip(axes[0], experiments.items()):
         plot_scores(experiment, title, ax=ax)
@@ -347,8 +343,7 @@ def figure_patches(
     titles: list,  # N texts
 ) -> None:
     """A row a patch: wrapped phase with the truth's outline, then the probability of each model
-    with the same outline.
-    """
+    with the same outline."""
     n = len(phases)
     names = list(probabilities)
     width = 1.55 * (1 + len(names)) + (0.6 if names else 0)  # inches; the last for the colour bar
@@ -409,8 +404,7 @@ def figure_gallery(
     columns: int = 4,  # panels in a row
 ) -> None:
     """A panel a scene: phase, outline of truth (black line) and of the prediction where there is
-    data (white, dashed); at most about 400 pixels a side.
-    """
+    data (white, dashed); at most about 400 pixels a side."""
     rows = max(1, -(-len(items) // columns))
     fig, axes = figure(rows, columns, (2.7 * columns, 2.95 * rows))
     for ax in axes.flat[len(items) :]:

@@ -297,11 +297,8 @@ def check_names(profile: Profile) -> Profile:  # the same
         value = getattr(getattr(profile, part), name)
         unknown = [v for v in ([value] if isinstance(value, str) else value) if v not in known]
         if unknown:
-            raise RequestError(
-                f"Profile: {key} must be out of {', '.join(known)}",
-                ", ".join(unknown),
-                "Correct the profile file",
-            )
+            rule = f"Profile: {key} must be out of {', '.join(known)}"
+            raise RequestError(rule, ", ".join(unknown), "Correct the profile file")
     return profile
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-notebook-run
@@ -319,8 +316,7 @@ SMALLEST = {
 @contextlib.contextmanager
 def notebook_run(quiet: bool = True) -> Iterator[Run]:  # no messages, no progress bars
     """Yields the `Run` that the study's notebooks share; another notebook that wants the same stage
-    waits for it.
-    """
+    waits for it."""
     if os.environ.get("IN_TEST"):
         profile = profile_from_dict(SMALLEST)
         # notebooks that are tested together have one parent
@@ -477,18 +473,15 @@ def patch_rows(
     split: str,  # train, validation or test
 ) -> np.ndarray:  # (N,) numbers of patches
     """Patches of one split, for visible masks without those of hidden earthquakes. Raises
-    `WorkError` if there are none.
-    """
+    `WorkError` if there are none."""
     chosen = index.split == split
     if experiment == "visible":
         chosen &= ~index.hidden.astype(bool)
     rows = index.patch[chosen].to_numpy()
     if len(rows) == 0:
-        raise WorkError(
-            f"The {split} split must hold patches",
-            f"none for the experiment '{experiment}'",
-            "Add events or lower patches.min_fringes",
-        )
+        rule = f"The {split} split must hold patches"
+        cure = "Add events or lower patches.min_fringes"
+        raise WorkError(rule, f"none for the experiment '{experiment}'", cure)
     return rows
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-take

@@ -97,8 +97,7 @@ def predict_patches(
 
 def _patch_predictions(run, name, experiment, split):
     """(N, S, S) float32: a network's probabilities of a split's patches; predicted with its stored
-    weights where they are not there yet. Raises `WorkError` for another number of patches.
-    """
+    weights where they are not there yet. Raises `WorkError` for another number of patches."""
     path = predictions_path(run, name, experiment, split)
     if not path.is_file():
         with silent_start():
@@ -109,11 +108,9 @@ def _patch_predictions(run, name, experiment, split):
     _, index, _ = open_run(run)
     patches = len(patch_rows(index, experiment, split))
     if len(found) != patches:
-        raise WorkError(
-            "Stored predictions must belong to the patches",
-            f"{path}: {len(found)} for {patches} patches",
-            "Run the study again with --fresh",
-        )
+        rule = "Stored predictions must belong to the patches"
+        cure = "Run the study again with --fresh"
+        raise WorkError(rule, f"{path}: {len(found)} for {patches} patches", cure)
     return found
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-references
@@ -127,8 +124,7 @@ def baseline_maps(
     pixel_m: float = 400.0,  # pixel size that they were fitted at, metres
 ) -> dict:  # name -> (H, W) float32, NaN = no data
     """The baselines' maps of a scene: made at `pixel_m` where the scene's pixels are finer, brought
-    back to its grid; the two that mark everything or nothing on that grid itself.
-    """
+    back to its grid; the two that mark everything or nothing on that grid itself."""
     target = pixel_m if pixel_m > max(scene.pixel_m) else None
     grid = Grid(scene.shape, scene.pixel_m, target)
     coarse = baselines.maps(*to_model(grid, scene.phase, scene.coherence))
@@ -290,8 +286,7 @@ def read_maps(
     names: Sequence | None = None,  # networks; None: all of the experiment
 ) -> dict:  # name -> (H, W) float32 probability 0 to 1, NaN = no data or no prediction
     """The maps of a scene by the networks of one experiment, on the scene's own grid, and their
-    test-time versions as name+version. Raises `WorkError` if a file is absent or damaged.
-    """
+    test-time versions as name+version. Raises `WorkError` if a file is absent or damaged."""
     if names is None:
         models = run.profile.models
         names = models.names if experiment == "margin" else models.visible_names
@@ -303,11 +298,9 @@ def read_maps(
                 stored = dict(f)
             pixel_m = float(stored.pop("pixel_m"))
         except (OSError, ValueError, KeyError) as e:
-            raise WorkError(
-                "The maps of a scene must be readable",
-                f"{path} ({type(e).__name__})",
-                "Remove the file and run the study again",
-            ) from None
+            rule = "The maps of a scene must be readable"
+            cure = "Remove the file and run the study again"
+            raise WorkError(rule, f"{path} ({type(e).__name__})", cure) from None
         del stored["key"]
         for version, values in stored.items():
             full = name if version == "map" else f"{name}+{version}"
@@ -352,8 +345,7 @@ def map_scenes(
     splits: tuple = ("validation", "test"),
 ) -> None:
     """Map every scene of these splits with one network; an ensemble's member that was trained on
-    margin masks also with the profile's test-time versions of the test scenes.
-    """
+    margin masks also with the profile's test-time versions of the test scenes."""
     with silent_start():
         import keras
 
@@ -388,8 +380,7 @@ def write_map(
     **tags: object,  # what made it: names and values that are stored in both files as text
 ) -> None:
     """Write `<stem>.probability.tif` (float32, NaN = no data) and `<stem>.mask.tif` (uint8 0/1, 255
-    = no data) on the scene's grid.
-    """
+    = no data) on the scene's grid."""
     values = np.asarray(probability, np.float32)
     write_raster(f"{stem}.probability.tif", values, scene, np.nan, False, **tags)
     mask = np.where(np.isnan(values), 255, values > threshold).astype(np.uint8)
@@ -622,8 +613,7 @@ def _margin_question(run, archive, plan):
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-growth-factor
 def _growth_factor(run, archive, name):
     """By how many of its own radii the visible prediction is grown to fit the margin masks of the
-    validation scenes best.
-    """
+    validation scenes best."""
     found = []
     for s in scenes_of(run, archive, "validation"):
         if s.masks.visible.any():
@@ -665,8 +655,7 @@ LIMITS = {"peak_los_mm": "largest displacement in line of sight, mm", "magnitude
 
 def _hardness(rows, **resamples):
     """Scores of a name by what makes scenes hard, its detection limits, false alarms by kind of
-    quiet scene, and its worst scenes, from its rows of the table.
-    """
+    quiet scene, and its worst scenes, from its rows of the table."""
     moved = _moved(rows)
     limits = [fact for fact in LIMITS if fact in moved and moved[fact].notna().any()]
     return {
@@ -786,8 +775,7 @@ def scene_results(
     plan: dict,  # experiment -> names of its networks
 ) -> dict:
     """Map what is not mapped yet, fit and score; writes scenes.csv and returns what `results.json`
-    holds under `scenes`.
-    """
+    holds under `scenes`."""
     for experiment, names in plan.items():
         for name in names:
             map_scenes(run, archive, experiment, name)

@@ -88,11 +88,9 @@ def cut_scenes(run: Run, archive: Archive) -> None:
     truth = read_truth(run.folder)
     scenes = truth[truth.known].drop(columns=["known", "hidden"]).reset_index(drop=True)
     if scenes.empty:
-        raise WorkError(
-            "A study needs pairs whose masks are known",
-            f"none of {len(truth)} in {archive.root}",
-            "Run insar-seg mask, or draw masks",
-        )
+        rule = "A study needs pairs whose masks are known"
+        cure = "Run insar-seg mask, or draw masks"
+        raise WorkError(rule, f"none of {len(truth)} in {archive.root}", cure)
     scenes["group"] = scene_groups(scenes)
     scenes["unit"] = _units(scenes)
     # refuses an archive that cannot be split, before the long work
@@ -119,16 +117,14 @@ def averaged(
     n: int,  # pixels a side that become one; 1 changes nothing
 ) -> tuple[Interferogram, Masks]:  # on the coarse grid
     """Scene and masks as patches are cut from them: complex average, and masks where at least half
-    of a block is 1.
-    """
+    of a block is 1."""
     layers = {k: multilook_mask(getattr(masks, k), n) for k in ("visible", "margin", "ignore")}
     return multilook(scene, n), dataclasses.replace(masks, **layers)
 
 
 def _units(scenes):
     """What the bootstrap draws: the event of a scene, for a scene without one the event of its
-    group, else the group.
-    """
+    group, else the group."""
     first = scenes[scenes.event_id != ""].groupby("group").event_id.first()
     of_group = scenes.group.map(first).fillna(scenes.group)
     return scenes.event_id.where(scenes.event_id != "", of_group)
@@ -284,11 +280,8 @@ def score_transfer(
     scenes = scoring.known_scenes(folder, test, units, run.bar)
     scores = scoring.score_maps(scenes, {"margin": maps_of}, e.threshold)["margin"]
     if not scores.rows:
-        raise WorkError(
-            "Scoring a test archive needs at least one scene whose masks are known",
-            f"none of {len(test.pairs)}",
-            "Add masks or unwrapped phase",
-        )
+        rule = "Scoring a test archive needs at least one scene whose masks are known"
+        raise WorkError(rule, f"none of {len(test.pairs)}", "Add masks or unwrapped phase")
     tables = {n: scores.of(n) for n in scores.names}
     seed = run.profile.seed
     return {
@@ -347,8 +340,7 @@ def run_study(
     quiet: bool = False,  # no messages, no progress bars
 ) -> dict:  # results.json
     """Every stage of the study. Raises `RequestError` or `WorkError`; what was made before stays
-    and is not made again.
-    """
+    and is not made again."""
     start = time.monotonic()
     source = Archive(archive) if archive is not None else None
     test = Archive(test_archive) if test_archive is not None else None
@@ -383,17 +375,16 @@ def study_plan(profile: Profile) -> dict[str, tuple]:  # experiment -> names of 
 
 def _weights_first(profile: Profile):
     """Find or fetch the encoders' weights before the long work. Raises as `encoder_weights_path`
-    when one is out of reach.
-    """
+    when one is out of reach."""
     if profile.models.encoder_weights == "none":
         return
     with silent_start():
+        from insar_seg.networks.build import NETWORKS
         from insar_seg.networks.layers import encoder_weights_path
     for name in dict.fromkeys(profile.models.names + profile.models.visible_names):
-        encoder = name.removeprefix("unet_")
-        if name == "dual_attention_resnet50":
-            encoder = "dilated_resnet50"
-        encoder_weights_path(encoder, profile.models.encoder_weights)
+        encoder = NETWORKS[name].encoder
+        if encoder is not None:
+            encoder_weights_path(encoder, profile.models.encoder_weights)
 
 
 def _say_scores(run, results):
@@ -412,8 +403,7 @@ def score_run(
     archive: str | Path | None = None,  # what results.json calls the archive; None: simulated
 ) -> dict:  # results.json, but for what `run_study` adds
     """Every score of a run whose networks are trained: patches, then whole scenes; kept in the run,
-    and made again only if a network, a mask, the profile or the code has changed.
-    """
+    and made again only if a network, a mask, the profile or the code has changed."""
     p = run.profile
     truth = masks_stage(run, source)
     folders = [model_folder(run.folder, n, x) for x, names in plan.items() for n in names]
