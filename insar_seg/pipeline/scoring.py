@@ -240,16 +240,17 @@ def evaluate_stage(
     "Scores of one experiment on its test patches, and a figure of some of them."
     _, index, _ = open_run(run)
     references = study_references(run, experiment)
-    sides: list = []
+    sides = {}
     for split in ("validation", "test"):
         rows = patch_rows(index, experiment, split)
         phase, coherence, truth, skip = _patches(run, experiment, rows)
         networks = {n: _patch_predictions(run, n, experiment, split) for n in names}
         maps = references.maps(networks, references.baselines.maps(phase, coherence))
-        sides += [maps, np.where(skip, 255, truth > 0).astype(np.uint8)]
+        sides[split] = (maps, np.where(skip, 255, truth > 0).astype(np.uint8))
     table = index.set_index("patch").loc[rows]
     _figure(run, experiment, table, phase, truth, {n: maps[n] for n in (*names, "intersection")})
-    return patch_scores(*sides, table.unit.tolist(), run.profile)
+    known, known_truth = sides["validation"]
+    return patch_scores(known, known_truth, *sides["test"], table.unit.tolist(), run.profile)
 
 
 def _figure(run, experiment, table, phase, truth, maps):

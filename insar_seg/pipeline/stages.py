@@ -118,7 +118,9 @@ def averaged(
 ) -> tuple[Interferogram, Masks]:  # on the coarse grid
     """Scene and masks as patches are cut from them: complex average, and masks where at least half
     of a block is 1."""
-    layers = {k: multilook_mask(getattr(masks, k), n) for k in ("visible", "margin", "ignore")}
+    layers: dict = {
+        k: multilook_mask(getattr(masks, k), n) for k in ("visible", "margin", "ignore")
+    }
     return multilook(scene, n), dataclasses.replace(masks, **layers)
 
 
@@ -181,12 +183,12 @@ def train_network(
     run.say(f"  {name}, {experiment} masks")
     with computing(training.precision, training.devices):
         model = build_network(network, models.encoder_weights, seed, training.devices)
-        data = _sequences(run, training, experiment)
-        how = {"seed": seed, "verbose": not run.quiet, "network": network, "key": key}
-        history = train(model, *data, folder, training, **how)
+        batches, validation = _sequences(run, training, experiment)
+        how: dict = {"seed": seed, "verbose": not run.quiet, "network": network, "key": key}
+        history = train(model, batches, validation, folder, training, **how)
         for split in ("validation", "test"):
             scoring.predict_patches(run, model, name, experiment, split)
-    write_card(folder, _card(run, network, experiment, training, history, len(data[0].rows)))
+    write_card(folder, _card(run, network, experiment, training, history, len(batches.rows)))
     (folder / "state.npz").unlink(missing_ok=True)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-card
