@@ -139,8 +139,7 @@ def train_stage(
     patches_key: str,  # of `patches_stage`
 ) -> None:
     "Train one network and predict the validation and test patches."
-    with silent_start():
-        from insar_seg.networks.build import network_of
+    from insar_seg.networks.build import network_of
 
     p = run.profile
     folder = model_folder(run.folder, name, experiment)
@@ -167,11 +166,12 @@ def train_network(
     key: str,  # of the stage: a training that was killed under another begins anew
 ) -> None:
     "The work of `train_stage`."
-    import keras
+    with silent_start():
+        import keras
 
+        from insar_seg.networks.training import train
+        from insar_seg.networks.weights import write_card
     from insar_seg.networks.build import build_network, computing, network_of
-    from insar_seg.networks.training import train
-    from insar_seg.networks.weights import write_card
 
     models = run.profile.models
     seed = run.profile.seed
