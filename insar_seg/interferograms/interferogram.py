@@ -9,7 +9,8 @@ import contextlib
 import dataclasses
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'Georeferenced', 'Interferogram', 'RowBuffer', 'Layer', 'ValueRange',
-           'value_range', 'GeoTiff', 'read_band', 'check_grid', 'check_some_data', 'check_wrapped', 'WrappedPhase',
-           'Coherence', 'scene_name', 'read_interferogram', 'write_raster', 'multilook', 'multilook_mask', 'plot_phase']
+__all__ = ['STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'Georeferenced', 'Interferogram', 'Source', 'source_of', 'RowBuffer',
+           'Layer', 'ValueRange', 'value_range', 'GeoTiff', 'read_band', 'check_grid', 'check_some_data',
+           'check_wrapped', 'WrappedPhase', 'Coherence', 'scene_name', 'read_interferogram', 'write_raster',
+           'multilook', 'multilook_mask', 'overview', 'plot_phase']
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
@@ -103,6 +105,51 @@ class Interferogram(Georeferenced):
         "(H, W), rows and columns."
         h, w = self.phase.shape
         return h, w
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-source
+@dataclass(frozen=True)
+class Source(Georeferenced):
+    "One wrapped interferogram that is read by rows."
+
+    shape: tuple  # (H, W), pixels
+    crs: CRS  # coordinate reference system
+    transform: Affine  # (column, row) of a pixel's upper left corner -> coordinates
+    # function (first, last) -> phase (n, W) float32 radians, LiCSAR's sign, NaN = no data;
+    # coherence (n, W) float32 or None
+    read: Callable[[int, int], tuple] = field(repr=False)
+    has_coherence: bool = False
+    valid_px: int = 0  # pixels with data
+    kind: str = ""  # one of `PRODUCTS`; empty for a scene from memory
+    name: str = ""  # file stem, such as the pair
+    wavelength_m: float = WAVELENGTH_M  # radar wavelength, metres
+    dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
+    pass_: str = ""  # ascending, descending, or empty if not known
+    held: bool = True  # all of it is in memory
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-source-of
+def source_of(
+    scene: Interferogram,
+    kind: str = "",  # one of `PRODUCTS`, for the record
+) -> Source:
+    "A scene in memory as a source."
+
+    def read(first, last):
+        coherence = None if scene.coherence is None else scene.coherence[first:last]
+        return scene.phase[first:last], coherence
+
+    return Source(
+        scene.shape,
+        scene.crs,
+        scene.transform,
+        read,
+        scene.coherence is not None,
+        int(scene.valid.sum()),
+        kind,
+        scene.name,
+        scene.wavelength_m,
+        scene.dates,
+        scene.pass_,
+    )
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-row-buffer
 class RowBuffer:
@@ -478,6 +525,25 @@ def multilook_mask(
 ) -> np.ndarray:  # (H // n, W // n) uint8
     "A 0/1 mask over n x n blocks: 1 where at least half of the block is 1."
     return (_blocks(mask, n).mean((1, 3)) >= 0.5).astype(np.uint8)
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-overview
+def overview(
+    source: Source,
+    longest_px: int = 1200,  # pixels of the longest side, at most
+) -> tuple[Interferogram, int]:  # the scene averaged over n x n pixels; n
+    "A scene small enough for a picture."
+    n = max(1, min(-(-max(source.shape) // longest_px), *source.shape))
+    height = source.shape[0] // n * n
+    step = max(1, STRIP_PX // source.shape[1] // n) * n
+    parts = []
+    for first in range(0, height, step):
+        phase, coherence = source.read(first, min(first + step, height))
+        parts.append(multilook(Interferogram(phase, source.crs, source.transform, coherence), n))
+    phase = np.concatenate([p.phase for p in parts])
+    coherence = np.concatenate([p.coherence for p in parts]) if source.has_coherence else None
+    grid = source.transform * Affine.scale(n)
+    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_)
+    return Interferogram(phase, source.crs, grid, coherence, None, *facts), n
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-plot-phase
 def plot_phase(

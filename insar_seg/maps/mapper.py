@@ -24,8 +24,14 @@ from scipy import ndimage
 
 from ..core.base import InsarSegError, RequestError, code_version, fingerprint, working_in
 from ..interferograms.archive import Archive
-from ..interferograms.interferogram import Interferogram, read_band, scene_name
-from ..interferograms.rows import open_source, overview, source_of
+from insar_seg.interferograms.interferogram import (
+    Interferogram,
+    overview,
+    read_band,
+    scene_name,
+    source_of,
+)
+from ..interferograms.products import open_source
 from insar_seg.maps.areas import (
     TILED,
     find_areas,

@@ -14,9 +14,14 @@ import numpy as np
 from scipy import sparse
 
 from ..core.base import RequestError, WorkError
-from ..interferograms.interferogram import MAX_PIXELS, STRIP_PX, Interferogram, RowBuffer
-from ..interferograms.products import Source
-from ..interferograms.rows import source_of
+from insar_seg.interferograms.interferogram import (
+    MAX_PIXELS,
+    STRIP_PX,
+    Interferogram,
+    RowBuffer,
+    Source,
+    source_of,
+)
 
 # %% auto #0
 __all__ = ['area_shares', 'Grid', 'to_model', 'to_scene', 'WindowModel', 'map_source', 'map_array', 'map_coarse', 'bring_back']
