@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -137,8 +138,8 @@ def write_text(
 def working_in(
     folder: str | Path,  # the output folder; made if absent
 ) -> Iterator[Path]:  # the folder
-    """Makes `folder` and holds it for this process. Raises `RequestError` if it is a file or
-    another process holds it."""
+    """Makes `folder`, holds it for this process, and removes what a killed one was writing there.
+    Raises `RequestError` if it is a file or another process holds it."""
     from filelock import FileLock, Timeout
 
     folder = Path(folder)
@@ -157,9 +158,17 @@ def working_in(
         rule = f"The output folder must be writable ({e.strerror})"
         raise RequestError(rule, folder, cure) from None
     try:
+        _remove_unfinished(folder)
         yield folder
     finally:
         lock.release()
+
+
+def _remove_unfinished(folder):
+    "Remove what `atomic_path` leaves where a process is killed, in all folders below."
+    for path in folder.rglob(".*.part"):
+        if path.is_dir() and re.fullmatch(r"\..+\.[a-z0-9_]{8}\.part", path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 # %% ../../nbs/0_core/00_base.ipynb #x-fingerprint
 def fingerprint(
