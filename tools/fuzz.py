@@ -164,7 +164,7 @@ def _answer(process, receiver, folder, limit_s):
 
 def main(arguments=None) -> int:
     "The exit code."
-    parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1])
+    parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1].removeprefix("usage: "))
     parser.add_argument("targets", nargs="*", metavar="TARGET", default=[])
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)

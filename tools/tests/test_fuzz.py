@@ -4,10 +4,10 @@ import os
 import time
 from types import SimpleNamespace
 
-import pytest
-
 import fuzz
+import pytest
 from fuzz_targets import TARGETS, Edit, Valid, changed
+
 from insar_seg.core.base import WorkError
 
 
