@@ -93,7 +93,9 @@ class Georeferenced:
         right = abs(self.transform.a)
         down = abs(self.transform.e)
         if self.crs.is_geographic:
-            own = pixel_metres(self.transform.f + self.transform.e * self.shape[0] / 2, (down, right))
+            own = pixel_metres(
+                self.transform.f + self.transform.e * self.shape[0] / 2, (down, right)
+            )
         else:
             unit = self.crs.linear_units_factor[1]
             own = (down * unit, right * unit)
@@ -405,7 +407,7 @@ def check_grid(
     rule: str = "Rasters of one scene must have one {}",
     cure: str = "Resample it onto the phase's grid",  # what is advised
 ) -> None:
-    "Raises `WorkError` unless a layer has the shape of `like`, and its corners within half a pixel."
+    "Raises `WorkError` unless a layer has the shape of `like` and its corners, to half a pixel."
     if layer.shape != like.shape:
         received = f"{layer.path} has {layer.shape}"
         raise WorkError(f"{rule.format('shape')} {like.shape}", received, cure)
