@@ -49,9 +49,9 @@ _WGS84 = pyproj.Geod(ellps="WGS84")
 
 
 def nearest_turn(
-    longitude: np.ndarray,  # degrees, any shape
-    centre: float,  # degrees
-) -> np.ndarray:  # the same meridians, within half a turn of the centre
+    longitude: np.ndarray | float,  # degrees, any shape
+    centre: np.ndarray | float,  # degrees
+) -> Any:  # float or array: the same meridians, within half a turn of the centre
     "Longitudes as close to a centre as whole turns bring them."
     return longitude - 360 * np.round((longitude - centre) / 360)
 
