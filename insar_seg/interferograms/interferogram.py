@@ -93,9 +93,7 @@ class Georeferenced:
         right = abs(self.transform.a)
         down = abs(self.transform.e)
         if self.crs.is_geographic:
-            own = pixel_metres(
-                self.transform.f + self.transform.e * self.shape[0] / 2, (down, right)
-            )
+            own = pixel_metres(self.transform.f + self.transform.e * self.shape[0] / 2, (down, right))
         else:
             unit = self.crs.linear_units_factor[1]
             own = (down * unit, right * unit)
@@ -205,7 +203,7 @@ class Layer(Georeferenced, ABC):
     nodata: float | None = None  # the number that the file tags as no data
     block_rows: int = 1  # rows that are unpacked together
     wavelength_m: float | None = None  # radar wavelength, metres, if the file states it
-    south_up: bool = False  # the file's first row is the southernmost; `rows` turns them
+    northward: bool = False  # the file's first row is the southernmost; `rows` turns them
     _buffer: RowBuffer | None = None  # rows of the blocks unpacked last
 
     @abstractmethod
@@ -216,8 +214,8 @@ class Layer(Georeferenced, ABC):
         """Set the grid that the file states; `path` and `shape` come first. From then on row 0 is
         north. Raises `WorkError` for a grid that is rotated, or no grid of the Earth."""
         self.crs = _horizontal(crs, self.path)
-        self.south_up = transform.e > 0
-        if self.south_up:
+        self.northward = transform.e > 0
+        if self.northward:
             transform = transform * Affine(1, 0, 0, 0, -1, self.shape[0])
         self.transform = _upright(self, transform)
         _check_on_earth(self)
@@ -235,7 +233,7 @@ class Layer(Georeferenced, ABC):
     def _blocks(self, first, last):
         "Rows from `first` to the end of the block that holds the last one, north up."
         height = self.shape[0]
-        if not self.south_up:
+        if not self.northward:
             return self.load(first, min(-(-last // self.block_rows) * self.block_rows, height))
         start = (height - last) // self.block_rows * self.block_rows
         return self.load(start, height - first)[::-1]
