@@ -250,12 +250,6 @@ class Profile(Checked):
     training: TrainingProfile = TrainingProfile()
     evaluation: EvaluationProfile = EvaluationProfile()
 
-    @model_validator(mode="after")
-    def _check_events(self):
-        if self.data.events < 3:
-            raise _broken("data.events must be at least 3, one for each split", self.data.events)
-        return self
-
 # %% ../../nbs/0_core/01_profile.ipynb #x-c80e5316
 _FULL_SIZE = Profile(
     training=TrainingProfile(learning_rate=5e-4, frozen_epochs=3),

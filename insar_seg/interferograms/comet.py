@@ -19,6 +19,7 @@ from ..core.base import RequestError, WorkError
 from ..core.fetching import Client, NotFound, Page, ServerTrouble, check_url
 from ..earthquakes.comcat import check_event_id
 from .archive import FRAME, check_frame, pair_dates
+from .interferogram import nearest_turn
 
 # %% auto #0
 __all__ = ['ROOTS', 'LAYERS', 'track_names', 'layer_name', 'Link', 'last_name', 'read_links', 'is_pair', 'is_frame',
@@ -185,7 +186,10 @@ def parse_polygon(
     "The outline of a frame."
     corners = [(float(lon), float(lat)) for lon, lat in _CORNER.findall(text)]
     corners = [(lon, lat) for lon, lat in corners if abs(lon) <= 360 and abs(lat) <= 90]
-    return shapely.Polygon(corners) if len(corners) >= 3 else None
+    if len(corners) < 3:
+        return None
+    # one that crosses 180 degrees runs on
+    return shapely.Polygon([(nearest_turn(lon, corners[0][0]), lat) for lon, lat in corners])
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-note
 @dataclass(frozen=True)

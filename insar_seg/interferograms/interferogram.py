@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyproj
 import rasterio
 from rasterio.crs import CRS
 from rasterio.transform import Affine
-from rasterio.warp import transform, transform_bounds
 
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, atomic_path, wrap
 
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'Georeferenced', 'Interferogram', 'Source', 'source_of', 'RowBuffer',
-           'Layer', 'ValueRange', 'value_range', 'GeoTiff', 'read_band', 'check_grid', 'check_some_data',
-           'check_wrapped', 'WrappedPhase', 'Coherence', 'scene_name', 'read_interferogram', 'write_raster',
-           'multilook', 'multilook_mask', 'overview', 'plot_phase']
+__all__ = ['STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'nearest_turn', 'lonlat', 'Georeferenced', 'Interferogram', 'Source',
+           'source_of', 'RowBuffer', 'Layer', 'ValueRange', 'value_range', 'GeoTiff', 'read_band', 'off_grid_px',
+           'check_grid', 'check_some_data', 'check_wrapped', 'WrappedPhase', 'Coherence', 'scene_name',
+           'read_interferogram', 'write_raster', 'multilook', 'multilook_mask', 'overview', 'plot_phase']
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
@@ -43,6 +44,41 @@ def pixel_metres(
     east = 111412.84 * np.cos(p) - 93.5 * np.cos(3 * p)
     return float(size_deg[0] * north), float(size_deg[1] * east)
 
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-lonlat
+pyproj.network.set_network_enabled(False)  # a file cannot send for a grid of datum shifts
+_WGS84 = pyproj.Geod(ellps="WGS84")
+
+
+def nearest_turn(
+    longitude: np.ndarray | float,  # degrees, any shape
+    centre: np.ndarray | float,  # degrees
+) -> Any:  # float or array: the same meridians, within half a turn of the centre
+    "Longitudes as close to a centre as whole turns bring them."
+    return longitude - 360 * np.round((longitude - centre) / 360)
+
+
+def lonlat(
+    grid: Georeferenced | rasterio.DatasetReader,  # anything with crs, transform and shape
+    column: np.ndarray,  # pixels from the left edge, any shape
+    row: np.ndarray,  # pixels from the upper edge, the same shape
+) -> np.ndarray:  # (2, ...) float64 degrees: longitude, latitude
+    """Places on WGS 84; longitudes run on across 180 degrees, and those of the grid's middle lie
+    within it. Raises `WorkError` for other systems."""
+    to_degrees = _degrees_from(grid.crs.to_wkt()).transform
+    middle, _ = to_degrees(*(grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)))
+    lon, lat = to_degrees(*(grid.transform * (np.asarray(column), np.asarray(row))))
+    return np.stack([nearest_turn(lon, nearest_turn(middle, 0)), lat])
+
+
+@functools.lru_cache(16)
+def _degrees_from(wkt):
+    "The transformation from a system to longitude and latitude."
+    try:
+        return pyproj.Transformer.from_crs(pyproj.CRS.from_wkt(wkt), "OGC:CRS84", always_xy=True)
+    except pyproj.exceptions.ProjError as e:
+        rule = "A scene's coordinates must be convertible to longitude and latitude"
+        raise WorkError(rule, e, "Give the scene another system with gdalwarp -t_srs") from None
+
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-georeferenced
 class Georeferenced:
     "Size and place of a raster, which follow from its shape, coordinate system and transform."
@@ -53,30 +89,57 @@ class Georeferenced:
 
     @property
     def pixel_m(self) -> tuple[float, float]:
-        "Pixel size (down, right) in metres; for a geographic grid at the scene's middle latitude."
+        """Pixel size (down, right) in metres on the ground at the scene's middle; that of the
+        projection where both agree within 0.5 %."""
         right = abs(self.transform.a)
         down = abs(self.transform.e)
         if self.crs.is_geographic:
-            middle = self.transform.f + self.transform.e * self.shape[0] / 2
-            return pixel_metres(middle, (down, right))
-        unit = self.crs.linear_units_factor[1]
-        return down * unit, right * unit
+            own = pixel_metres(
+                self.transform.f + self.transform.e * self.shape[0] / 2, (down, right)
+            )
+        else:
+            unit = self.crs.linear_units_factor[1]
+            own = (down * unit, right * unit)
+        ground = _ground_metres(self)
+        near = all(abs(g - m) <= 0.005 * m for g, m in zip(ground, own))
+        return own if near else ground
 
     @property
     def bounds_lonlat(self) -> tuple[float, float, float, float]:
-        "(west, south, east, north) of the grid in degrees of WGS84."
-        corners = rasterio.transform.array_bounds(*self.shape, self.transform)
-        return transform_bounds(self.crs, "EPSG:4326", *corners)
+        """(west, south, east, north) of the grid in degrees of WGS 84, longitudes from -180 to 180;
+        west is greater than east across 180 degrees."""
+        h, w = self.shape
+        lon, lat = lonlat(self, *np.meshgrid(np.linspace(0, w, 22), np.linspace(0, h, 22)))
+        west = float(lon.min())
+        east = float(lon.max())
+        if west < -180:
+            west += 360
+        if east > 180:
+            east -= 360
+        return west, float(lat.min()), east, float(lat.max())
 
     def pixel_of(
         self,
-        latitude: float,  # degrees
-        longitude: float,  # degrees
+        latitude: float,  # degrees, or an array of them
+        longitude: float,  # degrees of any turn, or an array
     ) -> tuple[float, float]:
         "(row, column), fractional and possibly outside, of a WGS84 position."
-        (x,), (y,) = transform("EPSG:4326", self.crs, [longitude], [latitude])
+        from_degrees = _degrees_from(self.crs.to_wkt())
+        x, y = from_degrees.transform(longitude, latitude, direction="INVERSE")
+        if self.crs.is_geographic:
+            x = nearest_turn(x, self.transform.c + self.transform.a * self.shape[1] / 2)
         column, row = ~self.transform * (x, y)
         return row, column
+
+
+def _ground_metres(grid):
+    "(down, right) size of the pixel in the middle of a grid, metres on the ellipsoid."
+    row, column = np.array(grid.shape) / 2
+    # left, above, right, below
+    aside = np.array([-0.5, 0, 0.5, 0])
+    lon, lat = lonlat(grid, column + aside, row + np.roll(aside, 1))
+    right, down = _WGS84.inv(lon[:2], lat[:2], lon[2:], lat[2:])[2]
+    return float(down), float(right)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-interferogram
 @dataclass(frozen=True)
@@ -188,11 +251,22 @@ class Layer(Georeferenced, ABC):
     nodata: float | None = None  # the number that the file tags as no data
     block_rows: int = 1  # rows that are unpacked together
     wavelength_m: float | None = None  # radar wavelength, metres, if the file states it
+    northward: bool = False  # the file's first row is the southernmost; `rows` turns them
     _buffer: RowBuffer | None = None  # rows of the blocks unpacked last
 
     @abstractmethod
     def load(self, first: int, last: int) -> np.ndarray:
-        "Rows (last - first, W) from the file, as stored. Raises `WorkError` if it is damaged."
+        "Rows (last - first, W) in the file's own order. Raises `WorkError` if it is damaged."
+
+    def place(self, crs: CRS, transform: Affine) -> None:
+        """Set the grid that the file states; `path` and `shape` come first. From then on row 0 is
+        north. Raises `WorkError` for a grid that is rotated, or no grid of the Earth."""
+        self.crs = _horizontal(crs, self.path)
+        self.northward = transform.e > 0
+        if self.northward:
+            transform = transform * Affine(1, 0, 0, 0, -1, self.shape[0])
+        self.transform = _upright(self, transform)
+        _check_on_earth(self)
 
     def rows(self, first: int, last: int) -> np.ndarray:
         "Rows (last - first, W) as stored; those of the last blocks stay in memory."
@@ -201,9 +275,16 @@ class Layer(Georeferenced, ABC):
             buffer = self._buffer = RowBuffer(self.shape[1], self.dtype, first)
         if last > buffer.last:
             buffer.drop(first)
-            end = min(-(-last // self.block_rows) * self.block_rows, self.shape[0])
-            buffer.add(self.load(buffer.last, end))
+            buffer.add(self._blocks(buffer.last, last))
         return buffer.take(first, last)
+
+    def _blocks(self, first, last):
+        "Rows from `first` to the end of the block that holds the last one, north up."
+        height = self.shape[0]
+        if not self.northward:
+            return self.load(first, min(-(-last // self.block_rows) * self.block_rows, height))
+        start = (height - last) // self.block_rows * self.block_rows
+        return self.load(start, height - first)[::-1]
 
     def values(self, first: int, last: int, zero_is_data: bool = False) -> np.ndarray:
         "Rows (last - first, W) as float32, NaN = no data: not finite, tagged or exact 0."
@@ -216,6 +297,50 @@ class Layer(Georeferenced, ABC):
         values = stored.astype(np.float32)
         values[missing] = np.nan
         return values
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-place
+def _horizontal(crs, path):
+    "A system without its heights. Raises `WorkError` unless it is of the Earth, with two axes."
+    rule = "A raster must have geographic or projected coordinates on the Earth"
+    cure = "Give it its system with gdal_edit.py -a_srs, or resample it with gdalwarp -t_srs"
+    try:
+        system = pyproj.CRS.from_wkt(crs.to_wkt())
+        if len(system.axis_info) > 2 and not system.is_geocentric:
+            system = system.to_2d()
+            crs = CRS.from_wkt(system.to_wkt(pyproj.enums.WktVersion.WKT1_GDAL))
+    except (pyproj.exceptions.CRSError, rasterio.errors.CRSError) as e:
+        raise WorkError(rule, f"{path} ({str(e)[:100]})", cure) from None
+    flat = system.is_geographic or system.is_projected
+    if not flat or not 6.3e6 < system.ellipsoid.semi_major_metre < 6.4e6:
+        raise WorkError(rule, f"{path} ({system.type_name} {system.name[:60]!r})", cure)
+    return crs
+
+
+def _upright(layer, transform):
+    "A transform without the rounding of a turn. Raises `WorkError` for a grid that is rotated."
+    a, b, c, d, e, f = transform[:6]
+    skew = max(abs(b) * layer.shape[0], abs(d) * layer.shape[1])
+    if not a > 0 or not e < 0 or skew > 0.5 * min(a, -e):
+        rule = "A raster must have columns from west to east and rows from north to south"
+        received = f"{layer.path} is rotated, mirrored or without size: {tuple(transform)[:6]}"
+        raise WorkError(rule, received, "Resample it: gdalwarp -r near ROTATED.tif UPRIGHT.tif")
+    return Affine(a, 0, c, 0, e, f)
+
+
+_PIXEL_M = (0.01, 100_000)  # smallest and largest pixel, metres
+
+
+def _check_on_earth(layer):
+    "Raises `WorkError` unless a grid lies on the Earth and its pixels have a possible size."
+    small, large = _PIXEL_M
+    with np.errstate(invalid="ignore"):  # a transform may hold infinity
+        latitudes = lonlat(layer, *np.meshgrid([0, layer.shape[1]], [0, layer.shape[0]]))[1]
+        sizes = layer.pixel_m
+    beyond = layer.crs.is_geographic and not (np.abs(latitudes) < 91).all()
+    if beyond or not all(small <= size <= large for size in sizes):
+        rule = f"A grid must lie on the Earth, with pixels of {small:g} to {large:,} m"
+        received = f"{layer.path}: {tuple(layer.transform)[:6]}"
+        raise WorkError(rule, received, "Correct it with gdal_edit.py -a_ullr, or fetch it again")
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-value-range
 STRIP_PX = 1 << 21  # pixels of a scene that are handled at once
@@ -259,8 +384,7 @@ class GeoTiff(Layer):
         with self._opened() as src:
             _check_raster(src, path)
             self.shape = src.shape
-            self.crs = src.crs
-            self.transform = src.transform
+            self.place(src.crs, src.transform)
             self.dtype = np.dtype(src.dtypes[0])
             self.nodata = src.nodata
             self.block_rows = src.block_shapes[0][0]
@@ -312,6 +436,16 @@ def read_band(
     return layer.rows(0, layer.shape[0]), layer.crs, layer.transform, layer.nodata
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-check-grid
+def off_grid_px(
+    grid: Georeferenced,
+    like: Georeferenced,  # a grid of the same shape
+) -> float:  # pixels of `like`; not finite where they cannot be compared
+    "How far a corner of one grid lies from the same corner of another, at most."
+    column, row = np.meshgrid([0, grid.shape[1]], [0, grid.shape[0]])
+    longitude, latitude = lonlat(grid, column, row)
+    return float(np.abs(np.subtract(like.pixel_of(latitude, longitude), (row, column))).max())
+
+
 def check_grid(
     layer: Layer,  # what shall lie on the grid
     like: Georeferenced,  # the scene, or another of its layers
@@ -319,13 +453,14 @@ def check_grid(
     rule: str = "Rasters of one scene must have one {}",
     cure: str = "Resample it onto the phase's grid",  # what is advised
 ) -> None:
-    "Raises `WorkError` unless a layer has the shape, coordinate system and transform of `like`."
+    "Raises `WorkError` unless a layer has the shape of `like` and its corners, to half a pixel."
     if layer.shape != like.shape:
         received = f"{layer.path} has {layer.shape}"
         raise WorkError(f"{rule.format('shape')} {like.shape}", received, cure)
-    near = layer.transform.almost_equals(like.transform, precision=abs(like.transform.a) / 2)
-    if layer.crs != like.crs or not near:
-        raise WorkError(rule.format("grid"), layer.path, cure)
+    off = off_grid_px(layer, like)
+    if not off <= 0.5 + 1e-6:
+        received = f"{layer.path}, off by {off:.3g} pixels at a corner"
+        raise WorkError(rule.format("grid"), received, cure)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-check-wrapped
 def check_some_data(count: int, path: Path) -> None:  # count: pixels with data

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import json
 import os
 import tempfile
@@ -32,13 +31,13 @@ from shapely import MultiPolygon, Polygon
 
 from ..core.base import RequestError, WorkError, atomic_path, wrap, write_text
 from ..evaluation.pixels import to_json_ready
-from ..interferograms.interferogram import MAX_PIXELS, Interferogram
+from ..interferograms.interferogram import MAX_PIXELS, Interferogram, lonlat
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 # %% auto #0
-__all__ = ['TILED', 'lonlat', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'plain_properties',
+__all__ = ['TILED', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'plain_properties',
            'bounding_box', 'write_geojson', 'write_geopackage', 'scene_features', 'scene_verdict']
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-raster
@@ -98,32 +97,6 @@ def _read(src, strip):
         cure = "Give the raster of probability, not of another quantity"
         raise WorkError("Probability must lie between 0 and 1", found, cure)
     return p
-
-# %% ../../nbs/8_maps/83_areas.ipynb #x-lonlat
-@functools.lru_cache(8)
-def _to_lonlat(wkt):
-    "Function (x, y) -> (longitude, latitude) on WGS 84."
-    try:
-        system = pyproj.CRS.from_wkt(wkt)
-        return pyproj.Transformer.from_crs(system, "OGC:CRS84", always_xy=True).transform
-    except pyproj.exceptions.ProjError as e:
-        rule = "A scene's coordinates must be convertible to longitude and latitude"
-        raise WorkError(rule, e, "Give the scene another system with gdalwarp") from None
-
-
-def lonlat(
-    grid: Interferogram | rasterio.DatasetReader,  # anything with crs, transform and shape
-    column: np.ndarray,  # pixels from the left edge, any shape
-    row: np.ndarray,  # pixels from the upper edge, the same shape
-) -> np.ndarray:  # (2, ...) float64 degrees: longitude, latitude
-    "Places on WGS 84; longitudes run on across 180 degrees. Raises `WorkError` for other systems."
-    convert = _to_lonlat(grid.crs.to_wkt())
-    middle, _ = convert(*(grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)))
-    lon, lat = np.array(convert(*(grid.transform * (column, row))))
-    lon = middle + (lon - middle + 180) % 360 - 180
-    # the remainder leaves 180 degrees off by a rounding, and a sliver beyond the cut
-    lon = np.where(np.abs(np.abs(lon) - 180) < 1e-9, np.round(lon), lon)
-    return np.stack([lon, lat])
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-outline
 _WGS84 = pyproj.Geod(ellps="WGS84")

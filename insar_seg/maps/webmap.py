@@ -24,8 +24,14 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine, array_bounds
 
 from ..core.base import RequestError, WorkError, write_text
-from ..interferograms.interferogram import Interferogram, multilook, pixel_metres
-from .areas import bounding_box, lonlat, lonlat_outline, plain_properties
+from insar_seg.interferograms.interferogram import (
+    Interferogram,
+    lonlat,
+    multilook,
+    nearest_turn,
+    pixel_metres,
+)
+from .areas import bounding_box, lonlat_outline, plain_properties
 from insar_seg.maps.picture import (
     NO_DATA_COLOUR,
     fringe_colours,
@@ -50,10 +56,10 @@ def _degree_grid(scene):
     h, w = scene.shape
     west, south, east, north = array_bounds(h, w, scene.transform)
     south, north = sorted((south, north))
+    middle, _ = lonlat(scene, w / 2, h / 2)
     if scene.crs.to_epsg() == 4326:
         grid = Affine(scene.transform.a, 0, west, 0, -abs(scene.transform.e), north)
-        return scene.crs, grid, (h, w), 0.0
-    middle, _ = lonlat(scene, w / 2, h / 2)
+        return scene.crs, grid, (h, w), float(nearest_turn(west, middle) - west)
     # longitudes about the scene's own: no jump at the date line
     crs = CRS.from_proj4(f"+proj=longlat +ellps=WGS84 +pm={middle:.9f} +no_defs")
     grid, w, h = rasterio.warp.calculate_default_transform(

@@ -22,6 +22,7 @@ from scipy import ndimage
 from shapely.errors import ShapelyError
 
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, los_from_phase
+from ..interferograms.interferogram import nearest_turn
 
 # %% auto #0
 __all__ = ['MARGIN_M', 'STILL_M', 'Masks', 'empty_masks', 'dilate', 'atmosphere_sigma', 'masks_from_displacement',
@@ -339,9 +340,14 @@ def _polygons(path, analyst):
         rule = f"A file of polygons must be at most {_GEOJSON_BYTES} bytes"
         raise WorkError(rule, size, "Simplify the outlines")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
         system = _system(data.get("crs"))
-        polygons = [_polygon(g, system.is_geographic) for g in _geometries(data, analyst)]
+        drawn = list(_geometries(data, analyst))
+        polygons = []
+        for geometry in filter(None, drawn):  # a feature without a geometry is valid, and nothing
+            polygons += _parts(geometry, system.is_geographic)
+        if drawn and not polygons:
+            raise ValueError("features, and no polygon in any of them")
     # these are all that a file of another structure can raise
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, ShapelyError) as e:
         rule = "A file of outlines must be GeoJSON with polygons in WGS84 degrees"
@@ -361,15 +367,21 @@ def _geometries(data, analyst):
             yield part["geometry"] if feature else part
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x--named-crs
-def _polygon(geometry, degrees):
-    "A polygon whose coordinates are longitude and latitude, or reasonable metres."
-    polygon = shapely.geometry.shape(geometry)
-    if polygon.geom_type not in ("Polygon", "MultiPolygon") or polygon.is_empty:
-        raise ValueError(f"no polygon but {polygon.wkt[:40]}")
-    bounds = (180, 90) if degrees else (1e8, 1e8)
-    if not (np.abs(shapely.get_coordinates(polygon)) <= bounds).all():
+def _parts(geometry, degrees):
+    "Polygons of a geometry or a collection, of longitude and latitude or reasonable metres."
+    whole = shapely.geometry.shape(geometry)
+    bounds = (360, 90) if degrees else (1e8, 1e8)
+    if not (np.abs(shapely.get_coordinates(whole)) <= bounds).all():
         raise ValueError("coordinates out of range")
-    return polygon
+    parts = shapely.get_parts(shapely.get_parts(shapely.force_2d(whole))).tolist()
+    for part in parts or [whole]:
+        if part.geom_type != "Polygon" or part.is_empty:
+            raise ValueError(f"no polygon but {part.wkt[:40]}")
+        flaw = shapely.is_valid_reason(part)
+        # a ring that only touches itself encloses what it seems to
+        if not part.is_valid and not flaw.startswith("Ring Self-intersection"):
+            raise ValueError(f"an outline that crosses itself or is none: {flaw}")
+    return parts
 
 
 def _system(member):
@@ -381,16 +393,18 @@ def _system(member):
         raise ValueError("a crs that is no EPSG code")
     try:
         with rasterio.Env():  # inside, PROJ does not print its own complaint
-            return CRS.from_epsg(int(known[1] or 4326))
+            system = CRS.from_epsg(int(known[1] or 4326))
     except CRSError:
         raise ValueError(f"an unknown crs {name[:40]!r}") from None
+    if not (system.is_geographic or system.is_projected):
+        raise ValueError(f"a crs without longitudes or metres {name[:40]!r}")
+    return system
 
 # %% ../../nbs/4_masks/40_definitions.ipynb #x-masks-from-polygons
 def masks_from_polygons(
     # outlines of the visible deformation; no feature at all means that none is visible
     geojson_path: str | Path,
-    # coordinate reference system of the scene, anything rasterio understands
-    crs: CRS | str | dict,
+    crs: CRS,  # coordinate reference system of the scene
     transform: Affine,  # (column, row) of a pixel's upper left corner -> coordinates
     shape: tuple,  # (H, W)
     pixel_m: tuple,  # (row, column) size of a pixel, metres
@@ -417,8 +431,20 @@ def _rasterised(path, analyst, crs, transform, shape):
     if not polygons:
         return np.zeros(shape, bool)
     there = transform_geom(system, crs, [shapely.geometry.mapping(p) for p in polygons])
+    if crs.is_geographic:
+        middle = transform.c + transform.a * shape[1] / 2
+        there = [_on_turn(shapely.geometry.shape(geometry), middle) for geometry in there]
     mask = rasterize(there, out_shape=shape, transform=transform, dtype="uint8").astype(bool)
     if not mask.any():
         cure = "Check that the outlines belong to this scene"
         raise WorkError("A drawn polygon must touch the scene", path, cure)
     return mask
+
+
+def _on_turn(geometry, longitude):
+    "A geometry in degrees, each point within half a turn of a longitude."
+
+    def moved(at):
+        return np.stack([nearest_turn(at[:, 0], longitude), at[:, 1]], axis=1)
+
+    return shapely.transform(geometry, moved)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from ..core.base import RequestError
+from ..core.base import InsarSegError, RequestError, WorkError
 from ..interferograms.archive import Archive, Pair, read_mask
 from ..interferograms.interferogram import Interferogram, write_raster
 from insar_seg.masks.definitions import (
@@ -66,10 +66,12 @@ def truth_masks(
     # masks or None; "stored", "drawn", "no earthquake", "unwrapped phase", "dislocation model (..)"
     # or "none .."
 ) -> tuple[Masks | None, str]:
-    "The masks of a pair. Raises `WorkError` for a mask that does not fit its scene."
+    """The masks of a pair. Raises `WorkError` for a mask that does not fit its scene, or outlines
+    in a file that is not read."""
     stored = stored_masks(archive, pair, scene)
     if stored is not None:
         return stored, "stored"
+    _check_drawings(archive, pair)
     if archive.mask_path(pair, "visible", ".geojson").is_file():
         return _from_drawing(archive, pair, scene), "drawn"
     if not pair.coseismic:
@@ -78,6 +80,21 @@ def truth_masks(
     if scene.unwrapped is not None:
         return _from_unwrapped(scene, event), "unwrapped phase"
     return _from_model(pair, scene, event)
+
+# %% ../../nbs/4_masks/42_truth.ipynb #x-check-drawings
+_DRAWINGS = (".geojson", ".json", ".gpkg", ".kml", ".kmz", ".shp", ".zip", ".gml", ".fgb", ".gpx")
+
+
+def _check_drawings(archive, pair):
+    "Raises `WorkError` for outlines of a pair in another format, or under another name, than read."
+    for path in sorted(archive.mask_path(pair, "visible").parent.glob(f"{pair.pair}?*")):
+        kind = "margin" if "margin" in path.stem.lower() else "visible"
+        wanted = archive.mask_path(pair, kind, ".geojson")
+        record = path.name == f"{pair.pair}.json"  # what a simulation writes
+        if path.suffix.lower() in _DRAWINGS and not wanted.is_file() and not record:
+            rule = "Drawn outlines must be GeoJSON, named <pair>.visible.geojson or .margin.geojson"
+            cure = f"Convert them: ogr2ogr -t_srs EPSG:4326 {wanted.name} {path.name}"
+            raise WorkError(rule, path, cure)
 
 # %% ../../nbs/4_masks/42_truth.ipynb #x-sources
 def _from_drawing(archive, pair, scene):
@@ -136,14 +153,22 @@ def write_masks(
 def mask_archive(
     root: str | Path,  # an archive
     progress: Callable[[Iterable], Iterable] = iter,  # wraps an iterable, e.g. tqdm
-) -> dict[str, int]:  # how many pairs got their masks from where
-    """Make and store the masks of every pair that has none yet. Raises `RequestError` if the
-    archive cannot be written."""
-    archive = Archive(root)
+    # function of a line that names a pair which could not be read, and why
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, int]:  # how many pairs got their masks from where; "failed" for those that did not
+    """Make and store the masks of every pair that has none yet; pairs that cannot be read are told
+    and left out. Raises `RequestError` if the archive cannot be written."""
+    archive = Archive(root, complete=False)
     sources: Counter[str] = Counter()
-    for pair in progress(archive.pairs):
-        scene = pair.read(unwrapped=True)
-        masks, source = truth_masks(archive, pair, scene)
+    for pair in progress([*archive.pairs, *archive.missing]):
+        masks = None
+        try:
+            scene = pair.read(unwrapped=True)
+            masks, source = truth_masks(archive, pair, scene)
+        except InsarSegError as e:
+            source = "failed"
+            if tell:
+                tell(f"{pair.key}: {e}")
         if masks is not None and source != "stored":
             try:
                 write_masks(root, pair, scene, masks, source)

@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from ..core.base import RequestError, WorkError
 from ..core.profile import SplitProfile
+from ..interferograms.interferogram import nearest_turn
 
 # %% auto #0
 __all__ = ['SPLITS', 'overlapping', 'scene_groups', 'check_splits', 'split_scenes']
@@ -23,12 +24,18 @@ _BOX = ["west", "south", "east", "north"]
 
 
 def overlapping(
-    bounds: np.ndarray,  # (N, 4) west, south, east, north in degrees
+    # (N, 4) west, south, east, north in degrees of any turn; east below west: across 180 degrees
+    bounds: np.ndarray,
 ) -> np.ndarray:  # (N, N) boolean; symmetric, True on the diagonal
-    "Which footprint boxes overlap; touching edges do not count."
-    w, s, e, n = np.asarray(bounds, float).T
-    east_west = np.maximum.outer(w, w) < np.minimum.outer(e, e)
-    return east_west & (np.maximum.outer(s, s) < np.minimum.outer(n, n))
+    "Which footprint boxes overlap on the Earth; touching edges do not count."
+    west, s, east, n = np.asarray(bounds, float).T
+    w = nearest_turn(west, 0)
+    e = east + (w - west)
+    e = np.where(e < w, e + 360, e)
+    overlap = np.zeros((len(w), len(w)), bool)
+    for turn in (-360, 0, 360):
+        overlap |= np.maximum.outer(w, w + turn) < np.minimum.outer(e, e + turn)
+    return overlap & (np.maximum.outer(s, s) < np.minimum.outer(n, n))
 
 
 def scene_groups(

@@ -156,11 +156,16 @@ def mask(
 ) -> None:
     """Masks for an archive: from drawn polygons, from unwrapped phase or from a dislocation model;
     pairs without an earthquake get empty ones."""
+    from insar_seg.core.base import WorkError
     from insar_seg.masks.truth import mask_archive
 
-    counts = mask_archive(archive, _bar(quiet))
+    counts = mask_archive(archive, _bar(quiet), lambda line: print(line, file=sys.stderr))
     if not quiet:
         print(", ".join(f"{n} {source}" for source, n in counts.items()))
+    if counts.get("failed"):
+        received = f"{counts['failed']} of {sum(counts.values())} did not"
+        cure = "See what is said of each; run the same command again for the rest"
+        raise WorkError("Every pair of an archive must get its masks", received, cure)
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-events
 @app.command(

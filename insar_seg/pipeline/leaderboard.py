@@ -29,7 +29,7 @@ from ..evaluation.baselines import Baselines, fit_baselines
 from ..evaluation.benchmark import TRUTHS
 from ..evaluation.pixels import to_json_ready
 from ..interferograms.archive import Archive
-from ..interferograms.interferogram import read_band
+from ..interferograms.interferogram import GeoTiff, off_grid_px
 from ..maps.predictor import load_predictor
 from ..patches.samples import StreamOptions, sample
 from .report import scores_page
@@ -64,23 +64,17 @@ def _read_prediction(path, like):
     """(H, W) float32 of a GeoTIFF on the grid of its scene, NaN = no prediction. Raises
     `RequestError` for another grid or values that are no probabilities, `WorkError` for a damaged
     file."""
-    band, crs, transform, nodata = read_band(path)
+    layer = GeoTiff(path)
     cure = "Write it on the grid of the wrapped phase"
-    if band.shape != like.shape:
+    if layer.shape != like.shape:
         rule = f"A prediction must have its scene's shape {like.shape}"
-        raise RequestError(rule, f"{path} has {band.shape}", cure)
-    half = abs(like.transform.a) / 2
-    if crs != like.crs or not transform.almost_equals(like.transform, precision=half):
-        raise RequestError(
-            "A prediction must lie on its scene's grid",
-            f"{path} lies at {tuple(transform)[:6]} in {crs}, the scene at"
-            f" {tuple(like.transform)[:6]} in {like.crs}",
-            cure,
-        )
-    values = band.astype(np.float32)
-    missing = ~np.isfinite(values)
-    if nodata is not None and np.isfinite(nodata):
-        missing |= band == nodata
+        raise RequestError(rule, f"{path} has {layer.shape}", cure)
+    off = off_grid_px(layer, like)
+    if not off <= 0.5:
+        received = f"{path}, off by {off:.3g} pixels at a corner"
+        raise RequestError("A prediction must lie on its scene's grid", received, cure)
+    values = layer.values(0, layer.shape[0], zero_is_data=True)
+    missing = np.isnan(values)
     known = values[~missing]
     if len(known) and (known.min() < -1e-6 or known.max() > 1 + 1e-6):
         rule = "Probabilities must lie within 0 and 1"

@@ -58,6 +58,9 @@ def archive_stage(run: Run) -> Archive:
     "The simulated archive inside the run's folder."
     folder = run.folder / "archive"
     p = run.profile
+    if p.data.events < 3:
+        rule = "A study needs at least three earthquakes, one for each split"
+        raise RequestError(rule, f"data.events is {p.data.events}", "Correct the profile")
 
     def work():
         if run.fresh:
