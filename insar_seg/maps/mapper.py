@@ -138,6 +138,7 @@ def _judged(source, predictor, raster, small):
         source.valid_px * float(np.prod(source.pixel_m)) / 1e6,
         *_coherence_of(small),
         predictor.card.get("mapping", {}).get("scene"),
+        measured=small.coherence is not None,
     )
     verdict["area_km2"] = float(areas.area_km2.sum())
     verdict["areas"] = len(areas)
@@ -208,7 +209,7 @@ def map_interferogram(
         areas, verdict = _judged(source, predictor, raster, overview(source)[0])
         write_mask(marked, areas, raster, predictor.threshold)
         probability = read_band(raster)[0]
-        mask = read_band(marked)[0] == 1
+        mask = np.isin(read_band(marked)[0], (1, 2))
     return Mapped(scene, probability, mask, areas, verdict, predictor.name)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-one
