@@ -151,7 +151,8 @@ def _with_controls(scene, probability, areas):
         slider.value = image.glyph.global_alpha
         slider.js_link("value", image.glyph, "global_alpha")
         sliders.append(slider)
-    controls = row(buttons, *sliders, spacing=16, styles={"flex-wrap": "wrap"})
+    wrap = {"flex-wrap": "wrap", "max-width": "calc(100vw - 16px)"}  # on a phone
+    controls = row(buttons, *sliders, spacing=16, styles=wrap)
     return column(controls, plot)
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x--plot
@@ -175,6 +176,7 @@ def _plot(scene):
     wheel = models.WheelZoomTool(zoom_on_axis=False)
     tools = [models.PanTool(), models.BoxZoomTool(match_aspect=True), wheel]
     plot = figure(
+        name="map",
         frame_width=round(wide[0]),
         frame_height=round(wide[1]),
         x_range=(low[0], low[0] + span[0]),
@@ -273,6 +275,7 @@ def _colour_bar(plot, title, colours, labels):
         major_label_overrides=labels,
         ticker=FixedTicker(ticks=ticks),
         bar_line_color="#666666",
+        location=(0, 0),
     )
     plot.add_layout(bar, "below")
 
