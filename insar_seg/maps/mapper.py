@@ -121,6 +121,9 @@ def _coherence_of(small):
     return float(coherence[valid].mean()), float((coherence[valid] < _LOW_COHERENCE).mean())
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-judged
+_SURE_FRINGES = 4  # across an area, from which on it is sure: air does not make them
+
+
 def _judged(source, predictor, raster, small):
     "Areas, with a column `sure`, and verdict of a map: sure ones alone show deformation."
 
@@ -131,6 +134,7 @@ def _judged(source, predictor, raster, small):
     limits = (predictor.threshold, predictor.min_km2, predictor.peak)
     areas = find_areas(raster, *limits, phase=window)
     sure = areas.mean_probability.to_numpy() >= predictor.mean
+    sure |= areas.fringes.to_numpy() >= _SURE_FRINGES
     areas.insert(len(areas.columns) - 1, "sure", sure)
     doubtful = areas[~sure]
     verdict = scene_verdict(
