@@ -21,11 +21,13 @@ import pyproj
 import rasterio
 import rasterio.shutil
 import shapely
+from jinja2 import Environment, PackageLoader
 from rasterio.features import geometry_mask, rasterize, shapes
 from rasterio.transform import Affine
 from rasterio.windows import Window
-from scipy import ndimage
+from scipy import ndimage, sparse
 from scipy.interpolate import RegularGridInterpolator
+from scipy.sparse.linalg import splu
 from scipy.special import expit
 from shapely import MultiPolygon, Polygon
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 # %% auto #0
-__all__ = ['TILED', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'plain_properties',
+__all__ = ['TILED', 'MASK_VALUES', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'plain_properties',
            'bounding_box', 'write_geojson', 'write_geopackage', 'scene_features', 'scene_verdict']
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-raster
@@ -250,17 +252,18 @@ def _figures(src, outlines, pixel_km2):
     return table
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-count-fringes
-_SIDE_PX = 400  # pixels a side that phase is averaged to before unwrapping
-_MAX_RESIDUES = 0.05  # share of loops
-_MAX_RATE = 0.35  # fringes per averaged pixel
-_MIN_SHARE = 0.9  # of the pixels with data that the unwrapped part must hold
+_SIDE_PX = 256  # blocks a side of the window
+_MAX_RATE = 0.35  # fringes a pixel
+_MIN_QUALITY = 0.4  # length of the mean product of neighbours, 0 to 1
+_MIN_SHARE = 0.5  # of the area that must be unwrapped
+_FRAME = 0.1  # width of the window's frame, of its side
 
 
 def count_fringes(
-    phase: np.ndarray,  # (h, w) float32 wrapped phase, radians, NaN = no data
+    phase: np.ndarray,  # (h, w) float32 wrapped phase, radians, NaN = no data; with surroundings
     inside: np.ndarray,  # (h, w) bool, the area
 ) -> float | None:  # fringes, 0 or more; None where it cannot be told
-    "Fringes across an area. Raises `RequestError` if the shapes differ."
+    "Fringes from still ground to an area's strongest motion. Raises `RequestError` for shapes."
     if np.ndim(phase) != 2 or np.shape(phase) != np.shape(inside):
         rule = "Phase and area must have one shape (h, w)"
         both = (np.shape(phase), np.shape(inside))
@@ -268,71 +271,110 @@ def count_fringes(
     inside = np.asarray(inside) > 0
     if not inside.any():
         return None
-    box = ndimage.find_objects(inside.astype(int))[0]
-    n = _looks(phase[box].shape)
-    return _fringes(_block_sums(phase[box], inside[box], n), n)
+    rows, columns = ndimage.find_objects(inside.astype(int))[0]
+    box = (columns.start, rows.start, columns.stop, rows.stop)
+    (top, bottom), (left, right), n = _surroundings(box, inside.shape)
+    window = np.s_[top:bottom, left:right]
+    return _fringes(_block_sums(phase[window], inside[window], n), n)
 
 
-def _looks(shape):
-    "Pixels a side that are averaged."
-    return max(1, -(-max(shape) // _SIDE_PX))
+def _surroundings(box, shape):
+    "Rows and columns (first, last) of the window round (left, top, right, bottom); block's side."
+    left, top, right, bottom = box
+    pad = max(right - left, bottom - top, 8)
+    rows = (max(top - pad, 0), min(bottom + pad, shape[0]))
+    columns = (max(left - pad, 0), min(right + pad, shape[1]))
+    return rows, columns, -(-int(max(np.ptp(rows), np.ptp(columns))) // _SIDE_PX)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-blocks
 def _block_sums(phase, inside, n):
-    "Sums over n x n blocks: phasors, their right and lower products, pixels with data and inside."
-    good = np.isfinite(phase) & inside
+    "Sums over n x n blocks: phasors, their right and lower products, how many of each, inside."
+    good = np.isfinite(phase)
     z = np.where(good, np.exp(1j * np.nan_to_num(phase)), 0).astype(np.complex64)
     right = np.zeros_like(z)
     right[:, :-1] = z[:, 1:] * z[:, :-1].conj()
     down = np.zeros_like(z)
     down[:-1] = z[1:] * z[:-1].conj()
-    layers = np.stack([z, right, down, good, inside])
-    _, h, w = layers.shape
-    layers = np.pad(layers, ((0, 0), (0, -h % n), (0, -w % n)))
-    return layers.reshape(5, -(-h // n), n, -(-w // n), n).sum((2, 4))
+    layers = (z, right, down, good, right != 0, down != 0, inside)
+    h, w = z.shape
+    rest = ((0, -h % n), (0, -w % n))
+    shape = (-(-h // n), n, -(-w // n), n)
+    return np.stack([np.pad(layer, rest).reshape(shape).sum((1, 3)) for layer in layers])
 
 
-def _fringes(blocks, n):
+def _fringes(sums, n):
     "Fringes from the sums of `_block_sums`, or None."
-    from skimage.restoration import unwrap_phase
-
-    z = blocks[0]
-    good, inside = blocks[3:].real
-    main = _countable(blocks, n)
-    enough = max(inside.sum() / 2, _MIN_SHARE * good[good >= n * n / 2].sum())
-    if main.sum() < 16 or good[main].sum() < enough:
+    area = sums[6].real > 0
+    mean, count, quality = _rates(sums)
+    good = (np.minimum(*quality) > _MIN_QUALITY) & (np.minimum(*count) > 0.3 * n * n)
+    good &= np.hypot(*np.angle(mean)) <= 2 * np.pi * _MAX_RATE
+    labels = ndimage.label(good)[0]
+    parts = np.bincount(labels[area & good], minlength=2)
+    main = good & (labels == parts.argmax())
+    if main.sum() < 16 or parts.max() < _MIN_SHARE * area.sum():
         return None
-    phase = np.where(main, np.angle(z), np.nan)
-    loops = _loops(phase)
-    if not len(loops) or (np.abs(loops) > np.pi).mean() > _MAX_RESIDUES:
-        return None
-    flat = unwrap_phase(np.ma.masked_array(np.nan_to_num(phase), ~main), rng=0)
-    return float(np.ptp(np.percentile(flat.data[main], [2, 98])) / (2 * np.pi))
-
-# %% ../../nbs/8_maps/83_areas.ipynb #x-countable
-def _countable(blocks, n):
-    "The largest part, bool, that has data, is not too steep, and hangs together by sides."
-    _, right, down = blocks[:3]
-    near = [np.angle(ndimage.uniform_filter(a, 3, mode="constant")) for a in (right, down)]
-    has_data = blocks[3].real >= n * n / 2
-    labels, count = ndimage.label(has_data & (n * np.hypot(*near) <= 2 * np.pi * _MAX_RATE))
-    if not count:
-        return np.zeros(labels.shape, bool)
-    return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    psi = _unwrapped(main, sums, mean, quality, n)
+    still = psi[main & ~area & _frame(area.shape)]
+    if not len(still):
+        return float(np.ptp(psi[main & area]) / (2 * np.pi))
+    return float(np.abs(psi[main & area] - np.median(still)).max() / (2 * np.pi))
 
 
-def _loops(phase):
-    "Sums of the wrapped differences round each loop of four pixels, radians, where all have data."
-    across = wrap(np.diff(phase, axis=1))
-    along = wrap(np.diff(phase, axis=0))
-    loops = across[:-1] + along[:, 1:] - across[1:] - along[:, :-1]
-    return loops[np.isfinite(loops)]
+def _rates(sums):
+    "Mean products of neighbours to the right and below, of how many pixels a block, their lengths."
+    mean = [ndimage.uniform_filter(a, 3, mode="constant") for a in sums[1:3]]
+    count = [ndimage.uniform_filter(a.real, 3, mode="constant") for a in sums[4:6]]
+    quality = [np.abs(a) / np.maximum(c, 1e-6) for a, c in zip(mean, count)]
+    return mean, count, quality
+
+
+def _frame(shape):
+    "Where a window's frame lies, (h, w) bool."
+    edges = [np.abs(np.linspace(-1, 1, side)) > 1 - 2 * _FRAME for side in shape]
+    return np.logical_or.outer(*edges)
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-unwrapped
+_CLEAR = 0.3  # length of a block's mean phasor from which on its phase corrects a step
+_NEXT = ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]))  # here and there
+
+
+def _unwrapped(main, sums, mean, quality, n):
+    "Phase (h, w) in radians that fits the steps between blocks of `main` best; 0 elsewhere."
+    z, count = sums[0], sums[3].real
+    if n == 1:
+        z, count = (ndimage.uniform_filter(a, 3, mode="constant") for a in (z, count))
+    clear = np.abs(z) > _CLEAR * count
+    number = np.cumsum(main).reshape(main.shape) - 1
+    ends, steps, weights = [], [], []
+    for (here, there), product, q in zip(_NEXT, mean, quality):
+        both = main[here] & main[there]
+        step = n * np.angle(product[here] + product[there])
+        own = wrap(np.angle(z[there] * z[here].conj()) - step)
+        steps.append((step + own * (clear[here] & clear[there]))[both])
+        ends.append(np.stack([number[here], number[there]])[:, both])
+        low = np.minimum(q[here], q[there])[both] ** 2
+        weights.append(low / (1.02 - low))  # limited where there is no noise
+    psi = np.zeros(main.shape)
+    psi[main] = _fitted(*map(np.hstack, (ends, steps, weights)))
+    return psi
+
+
+def _fitted(ends, steps, weights):
+    "Heights whose differences between ends, (2, m), come closest to the steps, (m,)."
+    row = np.arange(len(steps))
+    places = (np.concatenate([row, row]), ends.ravel())
+    difference = sparse.csr_matrix((np.repeat([-1.0, 1.0], len(steps)), places))
+    weighted = difference.T @ sparse.diags(weights)
+    normal = weighted @ difference + 1e-8 * sparse.eye(difference.shape[1])
+    # the settings that SuperLU advises for symmetric systems
+    symmetric = {"SymmetricMode": True, "DiagPivotThresh": 0.0}
+    factors = splu(normal.tocsc(), permc_spec="MMD_AT_PLUS_A", options=symmetric)
+    return factors.solve(weighted @ steps)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-inside
-def _inside(phase, outline):
-    "Fringes and mean coherence inside an outline, NaN where not told; the scene is read in strips."
-    left, top, right, bottom = map(int, outline.bounds)
-    n = _looks((bottom - top, right - left))
+def _inside(phase, outline, shape):
+    "Columns of an outline that the scene tells, NaN where it does not; it is read in strips."
+    (top, bottom), (left, right), n = _surroundings(tuple(map(int, outline.bounds)), shape)
     step = n * max(1, _STRIP_PX // (n * (right - left)))
     blocks = []
     total = 0.0
@@ -352,11 +394,23 @@ def _inside(phase, outline):
             good = inside & np.isfinite(coherence)
             total += float(np.sum(coherence, where=good, dtype=float))
             count += int(good.sum())
-    fringes = _fringes(np.concatenate(blocks, 1), n)
-    return np.nan if fringes is None else fringes, total / count if count else np.nan
+    sums = np.concatenate(blocks, 1)
+    fringes = _fringes(sums, n)
+    return {
+        "fringes": np.nan if fringes is None else fringes,
+        "coherence": total / count if count else np.nan,
+        "phase_smoothness": _smoothness(sums),
+    }
+
+
+def _smoothness(sums):
+    "Mean length of the mean product of neighbours in an area, 0 to 1; NaN without data."
+    smooth = np.minimum(*_rates(sums)[2])[(sums[6].real > 0) & (sums[3].real > 0)]
+    return float(smooth.mean()) if len(smooth) else np.nan
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-find-areas
 _MAX_AREAS = 10_000  # beyond which a map is no map of areas
+_TOLD = ["fringes", "coherence", "phase_smoothness"]  # columns that the scene tells
 _BEND_M = 2000  # a point every 2 km: in UTM a line is then straight in degrees to centimetres
 
 
@@ -369,7 +423,7 @@ def find_areas(
     # with NaN; None: no fringes, no coherence
     phase: Callable[[int, int, int, int], tuple] | None = None,
     # on WGS 84, index `area` from 1, largest first: area_km2, mean_probability, peak_probability,
-    # longitude, latitude, fringes, coherence (NaN: not told), geometry
+    # longitude, latitude, fringes, coherence, phase_smoothness (0 to 1; NaN: not told), geometry
 ) -> GeoDataFrame:
     "Affected areas of a map. Raises `RequestError` for options, `WorkError` for a wrong raster."
     if not 0 <= threshold < 1:
@@ -408,7 +462,8 @@ def _area_table(src, threshold, outlines, figures, phase):
         pixel = np.hypot(src.transform.a, src.transform.d) * src.crs.linear_units_factor[1]
         step_px = max(1, _BEND_M / pixel)
     geometry = [lonlat_outline(o, src, step_px) for o in outlines]
-    inside = [(np.nan, np.nan) if phase is None else _inside(phase, o) for o in outlines]
+    told = [] if phase is None else [_inside(phase, o, src.shape) for o in outlines]
+    told = pd.DataFrame(told, range(len(outlines)), _TOLD, float)
     lon, lat = lonlat(src, figures.column.to_numpy(), figures.row.to_numpy())
     table = geopandas.GeoDataFrame(
         {
@@ -417,8 +472,7 @@ def _area_table(src, threshold, outlines, figures, phase):
             "peak_probability": figures.peak.to_numpy(float).clip(0, 1),
             "longitude": (lon + 180) % 360 - 180,
             "latitude": lat,
-            "fringes": np.array([fringes for fringes, _ in inside], float),
-            "coherence": np.array([coherence for _, coherence in inside], float),
+            **told,
         },
         geometry=geometry,
         crs="EPSG:4326",
@@ -470,28 +524,44 @@ def write_cog(
         raise _unreadable(source_path, e) from None
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-mask
+# value of a mask's pixel -> (meaning, colour: red, green, blue, opacity, 0 to 255)
+MASK_VALUES = {
+    0: ("unaffected", (255, 255, 255, 0)),
+    1: ("affected, sure", (179, 0, 30, 200)),
+    2: ("affected, doubtful", (244, 165, 60, 200)),
+    255: ("no data", (224, 224, 224, 0)),
+}
+
+
 def write_mask(
     path: str | Path,  # file to write, whole or not at all
-    areas: GeoDataFrame,  # as `find_areas` gives it, or some of its rows
+    # as `find_areas` gives it, or some of its rows; those whose column `sure` is False are doubtful
+    areas: GeoDataFrame,
     probability_path: str | Path,  # the raster they were found in
     threshold: float,  # the threshold they were found at
     **tags: object,  # stored in the file as text
 ) -> None:
-    "Write a COG: 1 affected, 0 not, 255 no data. Raises `RequestError` for areas of another map."
+    """Write a COG of uint8, see `MASK_VALUES`, and a style for QGIS beside it, .qml. Raises
+    `RequestError` for areas of another map."""
     known = areas.attrs.get("outlines", {})
     if areas.attrs.get("threshold") != float(threshold) or not set(areas.index) <= set(known):
         rule = "A mask needs the areas as find_areas gave them, and their threshold"
         cure = "Give the table of find_areas or some of its rows"
         raise RequestError(rule, f"{threshold:g}", cure)
     outlines = _objects([shapely.from_wkb(known[i]) for i in areas.index])
+    sure = areas.get("sure", pd.Series(True, areas.index)).to_numpy(bool)
+    values = np.append(0, np.where(sure, 1, 2)).astype(np.uint8)
     with _opened(probability_path) as src, tempfile.TemporaryDirectory() as folder:
         marked = Path(folder) / "mask.tif"
-        _write_mask(marked, src, outlines, threshold, areas.attrs["grid"])
+        _write_mask(marked, src, (outlines, values), threshold, areas.attrs["grid"])
         tags = {"threshold": f"{threshold:g}", "areas": len(areas), **tags}
-        write_cog(path, marked, "affected area: 1, other: 0, no data: 255", **tags)
+        write_cog(path, marked, ", ".join(f"{v} {m[0]}" for v, m in MASK_VALUES.items()), **tags)
+    templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True)
+    style = templates.get_template("mask.qml.j2").render(values=MASK_VALUES)
+    write_text(Path(path).with_suffix(".qml"), style)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-mask-strips
-def _write_mask(path, src, outlines, threshold, grid):
+def _write_mask(path, src, areas, threshold, grid):
     "The mask as a plain raster. Raises `RequestError` if the areas are those of another map."
     rule = "A mask needs the map that its areas were found in"
     other = RequestError(rule, src.name, "Give that raster of probability")
@@ -499,12 +569,14 @@ def _write_mask(path, src, outlines, threshold, grid):
         raise other
     profile = {key: src.profile[key] for key in ("height", "width", "crs", "transform")}
     with rasterio.open(path, "w", **TILED, **profile, dtype="uint8", nodata=255) as dst:
+        dst.write_colormap(1, {value: colour for value, (_, colour) in MASK_VALUES.items()})
+        outlines, values = areas
         for strip, numbers in _numbered(src, outlines):
             p = _read(src, strip)
-            inside = numbers > 0
-            if not (p[inside] > threshold).all():
+            if not (p[numbers > 0] > threshold).all():
                 raise other
-            dst.write(np.where(np.isnan(p), 255, inside).astype(np.uint8), 1, window=strip)
+            marked = np.where(np.isnan(p), np.uint8(255), values[numbers])
+            dst.write(marked, 1, window=strip)
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-geojson
 def plain_properties(
@@ -629,14 +701,16 @@ def _model_threshold(model):
 def scene_verdict(
     areas: GeoDataFrame,  # as `find_areas` gives it
     valid_km2: float,  # area of the scene with data, km²
-    # of the pixels with data, 0 to 1; None or NaN: the product has none
+    # of the pixels with data, 0 to 1; None or NaN: not known
     mean_coherence: float | None = None,
     # of the scene, where coherence is low or water lies, 0 to 1; None or NaN: not known
     low_coherence_share: float | None = None,
     # names, coefficients, intercept, threshold (of the score, 0 to 1); None: any area is a yes
     scene_model: dict | None = None,
+    # False: the product has no coherence, and what is given as such is the phase's smoothness
+    measured: bool = True,
     # deformation (bool), score (0 to 1), reason (one sentence), area_km2 (of all areas), areas
-    # (their number); plain JSON
+    # (their number), mean_coherence and mean_phase_smoothness (None: not known); plain JSON
 ) -> dict:
     "Whether the scene shows deformation, and why. Raises `RequestError` for an incomplete model."
     threshold = None if scene_model is None else _model_threshold(scene_model)
@@ -647,8 +721,10 @@ def scene_verdict(
         terms = zip(scene_model["names"], scene_model["coefficients"])
         score = float(expit(scene_model["intercept"] + sum(c * features[n] for n, c in terms)))
         deformation = score >= threshold
-    hidden = _hidden(low_coherence_share)
-    reason = _largest(areas) if len(areas) else _nothing(valid_km2, mean_coherence, hidden)
+    measure = "coherence" if measured else "phase smoothness"
+    hidden = _hidden(low_coherence_share, measured)
+    means = {"coherence": None, "phase smoothness": None, measure: mean_coherence}
+    reason = _largest(areas) if len(areas) else _nothing(valid_km2, means, hidden)
     if len(areas) and not deformation:
         reason = f"No deformation found: {reason[0].lower()}{reason[1:]}"
         reason += f", which scores {score:.2f}, below {threshold:.2f}"
@@ -659,6 +735,7 @@ def scene_verdict(
         "reason": reason + ".",
         "area_km2": float(areas.area_km2.sum()),
         "areas": len(areas),
+        **{f"mean_{name.replace(' ', '_')}": to_json_ready(v) for name, v in means.items()},
     }
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-reasons
@@ -676,20 +753,20 @@ def _largest(areas):
     return f"{subject} has {size}, a peak probability of {one.peak_probability:.2f}{fringes}"
 
 
-def _hidden(low_coherence_share):
+def _hidden(low_coherence_share, measured):
     "What could not have been seen; empty where little was hidden, or nothing is known of it."
     if low_coherence_share is None or not low_coherence_share >= _LOW_SHARE:
         return ""
-    part = f"{low_coherence_share:.0%} of the scene is incoherent or water"
+    what = "incoherent or water" if measured else "noise or water by its phase"
+    part = f"{low_coherence_share:.0%} of the scene is {what}"
     return f"{part}, and deformation could not have been seen there"
 
 
-def _nothing(valid_km2, mean_coherence, hidden):
+def _nothing(valid_km2, means, hidden):
     if not valid_km2 > 0:
         return "No deformation found: the scene has no data"
+    (measure, mean), *_ = [*((k, v) for k, v in means.items() if v is not None), ("", np.nan)]
     if hidden:
-        return f"No deformation found; low coherence: {hidden}"
+        return f"No deformation found; low {measure or 'coherence'}: {hidden}"
     reason = f"No deformation found: no area in {_km2(valid_km2)} of data"
-    if mean_coherence is None or not np.isfinite(mean_coherence):
-        return reason
-    return f"{reason} with a mean coherence of {mean_coherence:.2f}"
+    return f"{reason} with a mean {measure} of {mean:.2f}" if np.isfinite(mean) else reason

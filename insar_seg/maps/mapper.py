@@ -127,6 +127,9 @@ def _coherence_of(small):
     return float(coherence[valid].mean()), float((coherence[valid] < _LOW_COHERENCE).mean())
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-judged
+_SURE_FRINGES = 4  # across an area, from which on it is sure: air does not make them
+
+
 def _judged(source, predictor, raster, small):
     "Areas, with a column `sure`, and verdict of a map: sure ones alone show deformation."
 
@@ -137,6 +140,7 @@ def _judged(source, predictor, raster, small):
     limits = (predictor.threshold, predictor.min_km2, predictor.peak)
     areas = find_areas(raster, *limits, phase=window)
     sure = areas.mean_probability.to_numpy() >= predictor.mean
+    sure |= areas.fringes.to_numpy() >= _SURE_FRINGES
     areas.insert(len(areas.columns) - 1, "sure", sure)
     doubtful = areas[~sure]
     verdict = scene_verdict(
@@ -144,6 +148,7 @@ def _judged(source, predictor, raster, small):
         source.valid_px * float(np.prod(source.pixel_m)) / 1e6,
         *_coherence_of(small),
         predictor.card.get("mapping", {}).get("scene"),
+        measured=small.coherence is not None,
     )
     verdict["area_km2"] = float(areas.area_km2.sum())
     verdict["areas"] = len(areas)
@@ -214,7 +219,7 @@ def map_interferogram(
         areas, verdict = _judged(source, predictor, raster, overview(source)[0])
         write_mask(marked, areas, raster, predictor.threshold)
         probability = read_band(raster)[0]
-        mask = read_band(marked)[0] == 1
+        mask = np.isin(read_band(marked)[0], (1, 2))
     return Mapped(scene, probability, mask, areas, verdict, predictor.name)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-one

@@ -123,6 +123,7 @@ def write_html(
     titles = title_lines(scene, model)
     words: dict = {"titles": titles, "lines": verdict_lines(areas, verdict)}
     words["cycle_cm"] = 100 * scene.wavelength_m / 2
+    words["kinds"] = sorted(set(areas.get("sure", [True] * len(areas))), reverse=True)
     there, chance = _on_degrees(scene, probability)
     templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True)
     page = embed.file_html(
@@ -152,11 +153,13 @@ def _with_controls(scene, probability, areas):
     buttons.js_on_change("active", CustomJS(args={"layers": layers}, code=code))
     sliders = []
     for name, image in zip(buttons.labels, images):
-        slider = Slider(start=0, end=1, step=0.05, title=f"{name}: opacity", width=180)
+        slider = Slider(start=0, end=1, step=0.05, title=f"{name}: opacity", width=160)
         slider.value = image.glyph.global_alpha
         slider.js_link("value", image.glyph, "global_alpha")
         sliders.append(slider)
-    return column(row(buttons, *sliders, spacing=24), plot)
+    wrap = {"flex-wrap": "wrap", "max-width": "calc(100vw - 16px)"}  # on a phone
+    controls = row(buttons, *sliders, spacing=16, styles=wrap)
+    return column(controls, plot)
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x--plot
 _FRAME = (780, 600)  # largest map, CSS pixels (right, down)
@@ -179,11 +182,12 @@ def _plot(scene):
     wheel = models.WheelZoomTool(zoom_on_axis=False)
     tools = [models.PanTool(), models.BoxZoomTool(match_aspect=True), wheel]
     plot = figure(
+        name="map",
         frame_width=round(wide[0]),
         frame_height=round(wide[1]),
         x_range=(low[0], low[0] + span[0]),
         y_range=(low[1], low[1] + span[1]),
-        toolbar_location="right",
+        toolbar_location="above",
         tools=[*tools, models.ResetTool(), models.SaveTool()],
         active_scroll=wheel,
         background_fill_color=tuple(int(255 * v) for v in NO_DATA_COLOUR),
@@ -272,13 +276,14 @@ def _colour_bar(plot, title, colours, labels):
         title=title,
         title_text_font_style="normal",
         title_standoff=8,
-        width=14,
-        height=min(220, plot.frame_height - 40),
+        height=10,
+        width=min(220, plot.frame_width - 60),
         major_label_overrides=labels,
         ticker=FixedTicker(ticks=ticks),
         bar_line_color="#666666",
+        location=(0, 0),
     )
-    plot.add_layout(bar, "right")
+    plot.add_layout(bar, "below")
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-shapes
 _TIPS = {
@@ -304,13 +309,14 @@ def _shapes(plot, scene, areas):
     data["number"] = [str(number) for number in rows.index]
     for column, (_, form) in _TIPS.items():
         data[column] = ["not known" if np.isnan(v) else form.format(v) for v in rows[column]]
-    data["sure"] = ["yes"] * len(rows)
-    if "sure" in rows:
-        data["sure"] = np.where(rows.sure, "yes", "no, doubtful").tolist()
+    sure = rows.get("sure", [True] * len(rows))
+    data["sure"] = ["yes" if one else "no, doubtful" for one in sure]
+    data["dash"] = ["solid" if one else "dashed" for one in sure]
     look = {"xs": "xs", "ys": "ys", "source": ColumnDataSource(data), "fill_color": "white"}
     halo = plot.multi_polygons(fill_alpha=0, line_color="white", line_width=4, **look)
-    line = plot.multi_polygons(fill_alpha=0, line_color="#101018", line_width=1.6, **look)
-    hover = {"fill_alpha": 0.15, "fill_color": "white", "line_color": "#101018", "line_width": 2.4}
+    dark = {"line_color": "#101018", "line_dash": "dash"}  # the column
+    line = plot.multi_polygons(fill_alpha=0, line_width=1.6, **dark, **look)
+    hover = {**dark, "line_width": 2.4, "fill_alpha": 0.15, "fill_color": "white"}
     line.hover_glyph = MultiPolygons(xs="xs", ys="ys", **hover)
     tips = [(title, f"@{column}") for column, (title, _) in _TIPS.items()]
     tips = [("number", "@number"), *tips, ("sure", "@sure")]
@@ -374,7 +380,7 @@ def write_stac(
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-assets
 _ASSETS = {
     "probability": ("Probability that a pixel is affected", ["data"]),
-    "mask": ("Affected area, 0/1, 255 = no data", ["data"]),
+    "mask": ("Affected area: 1 sure, 2 doubtful, 0 none, 255 no data", ["data"]),
     "areas": ("Areas with their figures", ["data"]),
     "phase": ("Wrapped phase, radians", ["data", "source"]),
     "picture": ("Map", ["overview"]),
