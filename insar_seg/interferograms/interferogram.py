@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['STRIP_PX', 'MAX_PIXELS', 'MAX_BLOCKS', 'MAX_BLOCK_BYTES', 'pixel_metres', 'Georeferenced', 'Interferogram', 'Source',
-           'source_of', 'RowBuffer', 'Layer', 'ValueRange', 'value_range', 'GeoTiff', 'check_wavelength', 'read_band',
-           'check_grid', 'write_raster', 'multilook', 'multilook_mask', 'overview', 'plot_phase']
+           'source_of', 'RowBuffer', 'Layer', 'ValueRange', 'value_range', 'GeoTiff', 'read_band', 'check_grid',
+           'write_raster', 'multilook', 'multilook_mask', 'overview', 'plot_phase']
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
@@ -292,8 +292,7 @@ class GeoTiff(Layer):
             alpha = [i for i, c in enumerate(src.colorinterp, 1) if c == ColorInterp.alpha]
             # number -> description of the bands that are not alpha
             self.bands = {i: src.descriptions[i - 1] or "" for i in src.indexes if i not in alpha}
-            coloured = {ColorInterp.red, ColorInterp.palette} & set(src.colorinterp)
-            self.is_picture = bool(coloured)
+            self.is_picture = not {ColorInterp.red, ColorInterp.palette}.isdisjoint(src.colorinterp)
             self._set_coding(src, alpha)
 
     def _set_coding(self, src, alpha):
@@ -307,14 +306,14 @@ class GeoTiff(Layer):
         self.coded = self.is_complex or self.scaling != (1, 0)
         if self.is_complex:
             self.unit = "radians"
-        self.decodes = self.coded or self.masked or alpha or self.mask_file
+        marked = self.masked or alpha or self.mask_file
+        self.decodes = self.coded or marked
         self.dtype = np.dtype(np.float32 if self.decodes else src.dtypes[i])
         if self.decodes:
             self.stored_nodata = self.nodata
             self.stored_dtype = None if self.coded else np.dtype(src.dtypes[i])
             # `load` turns what it stands for into NaN
-            gaps = self.nodata is not None or self.masked or alpha or self.mask_file
-            self.nodata = np.nan if gaps else None
+            self.nodata = np.nan if marked or self.nodata is not None else None
 
     def load(self, first: int, last: int) -> np.ndarray:
         "See `Layer.load`."
@@ -380,19 +379,14 @@ def _mask_beside(path, shape):
 
 
 def _tagged_wavelength(tags, path):
-    "Radar wavelength among a file's tags, metres, or None."
+    "Radar wavelength among a file's tags, metres, or None. Raises `WorkError` if it cannot be one."
     for name, text in tags.items():
         if name.lower() in ("wavelength", "wavelength_m", "radar_wavelength"):
-            return check_wavelength(float(text), path)
+            if 0.01 < float(text) < 1:
+                return float(text)
+            rule = "A radar wavelength must be 0.01 to 1 m"
+            raise WorkError(rule, f"{path} says {text[:40]}", "Correct the file's tag")
     return None
-
-
-def check_wavelength(wavelength_m: float, path: object) -> float:  # the same; path: who says it
-    "Raises `WorkError` unless a radar wavelength is from 0.01 to 1 m."
-    if not 0.01 < wavelength_m < 1:
-        rule = "A radar wavelength must be 0.01 to 1 m"
-        raise WorkError(rule, f"{path} says {wavelength_m}", "Correct it")
-    return wavelength_m
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-read-band
 MAX_PIXELS = 1_000_000_000  # larger rasters are refused before memory is asked for

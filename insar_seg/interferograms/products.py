@@ -257,7 +257,7 @@ def _parameters_pass(folder, stem):
     return "ascending" if np.cos(np.radians(float(found[1]))) > 0 else "descending"
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-detect-product
-_COHERENCE = r"(?<![a-z])(coh|coherence|corr|correlation|cc)(?![a-z])"
+_COHERENCE = r"(?<![a-z])(coh|coherence|corr?|correlation|cc)(?![a-z])"
 _NOT_PHASE = r"^(i|q|real|imag|intensity|amp)(?![a-z])|amplitude"  # of what SNAP calls i_ifg
 
 
@@ -502,9 +502,12 @@ def _unit_of(layer, product, name):
     reading = product.reading
     lengths = name == "los"
     tagged = _unit(layer.unit)
-    words = map(_unit, re.split(r"[^a-z0-9]+", layer.path.stem.lower()))
-    # a word counts where it can be the unit: a degree or a metre may be part of a place
-    said = {u for u in words if u and (u in LENGTHS) == lengths} | ({tagged} - {""})
+    words = re.split(r"[^a-z0-9]+", layer.path.stem.lower())
+    # elsewhere an m may be a magnitude
+    placed = [w for before, w in zip(["", *words], words) if _kind_of_words(before)]
+    units = {_unit(w) for w in (*placed, words[-1])}
+    said = {u for u in units if (u in LENGTHS) == lengths} | {tagged}
+    said.discard("")
     received = f"{layer.path} ({', '.join(sorted(said)) or layer.unit[:40] or 'no unit'})"
     if reading.unit is not None:
         said = {_unit(reading.unit)}
