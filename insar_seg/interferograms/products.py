@@ -509,8 +509,13 @@ def _unit_of(layer, product, name):
     said = {u for u in units if (u in LENGTHS) == lengths} | {tagged}
     said.discard("")
     received = f"{layer.path} ({', '.join(sorted(said)) or layer.unit[:40] or 'no unit'})"
-    if reading.unit is not None:
-        said = {_unit(reading.unit)}
+    asked = _unit(reading.unit or "")
+    if asked and tagged not in ("", asked):
+        rule = f"The file states that it is in {tagged}"
+        cure = "Leave --unit out, or correct the tag"
+        raise RequestError(rule, f"--unit {reading.unit}", cure)
+    if asked:
+        said = {asked}
     elif layer.unit not in ("", "1", "none", "unitless", "phase") and not tagged:
         rule = "The unit that a file states must be one of " + ", ".join(UNITS)
         raise RequestError(rule, received, "Say with --unit what it is")
