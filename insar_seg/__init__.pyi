@@ -1,7 +1,7 @@
 from .earthquakes.catalogue import study_events
 from .evaluation.pixels import dice, iou, precision, recall
 from .interferograms.archive import Archive
-from .interferograms.interferogram import Interferogram, multilook, plot_phase, read_interferogram
+from .interferograms.interferogram import Interferogram, multilook, plot_phase
 from .interferograms.products import read_product
 from .maps.mapper import map_interferogram
 from .maps.predictor import load_predictor
@@ -23,7 +23,6 @@ __all__ = [
     "multilook",
     "plot_phase",
     "precision",
-    "read_interferogram",
     "read_product",
     "recall",
     "run_study",

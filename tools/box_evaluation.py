@@ -56,7 +56,8 @@ def main():
     from insar_seg.evaluation.difficulty import detection_limit, scene_facts
     from insar_seg.evaluation.pixels import to_json_ready
     from insar_seg.interferograms.archive import Archive
-    from insar_seg.interferograms.interferogram import read_band, read_interferogram
+    from insar_seg.interferograms.interferogram import read_band
+    from insar_seg.interferograms.products import read_product
     from insar_seg.maps.mapper import MapOptions, map_interferogram, predictor_of
     from insar_seg.maps.predictor import PRETRAINED, pretrained_folder
     from insar_seg.masks.definitions import masks_from_polygons
@@ -180,7 +181,7 @@ def main():
     out["real"] = {"earthquakes": {}, "quiet": {}}
     drawn = []
     for place, path in EARTHQUAKES.items():
-        scene = read_interferogram(args.real / path)
+        scene = read_product(args.real / path)
         outline = args.real / f"masks/{place}.geojson"
         names = sorted(
             {f["properties"]["analyst"] for f in json.loads(outline.read_text())["features"]}
@@ -242,7 +243,7 @@ def main():
         )
     land = read_band(args.real / LANDMASK)[0] > 0
     for place, path in QUIET.items():
-        scene = read_interferogram(args.real / path)
+        scene = read_product(args.real / path)
         m = map_interferogram(scene, predictor)
         area = float(np.prod(scene.pixel_m)) / 1e6
         entry = {

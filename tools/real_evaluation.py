@@ -67,7 +67,8 @@ def main():
     from insar_seg.core.profile import load_profile
     from insar_seg.evaluation.benchmark import score_scene
     from insar_seg.evaluation.pixels import to_json_ready
-    from insar_seg.interferograms.interferogram import read_band, read_interferogram
+    from insar_seg.interferograms.interferogram import read_band
+    from insar_seg.interferograms.products import read_product
     from insar_seg.maps.ensemble import MEMBERS, combiner_from_dict
     from insar_seg.maps.predictor import load_predictor
     from insar_seg.maps.windows import map_array
@@ -108,7 +109,7 @@ def main():
     }
     drawn = []
     for place, path in EARTHQUAKES.items():
-        scene = read_interferogram(args.real / path)
+        scene = read_product(args.real / path)
         outline = args.real / f"masks/{place}.geojson"
         names = sorted(
             {f["properties"]["analyst"] for f in json.loads(outline.read_text())["features"]}
@@ -158,7 +159,7 @@ def main():
         )
     land = read_band(args.real / LANDMASK)[0] > 0
     for place, path in QUIET.items():
-        scene = read_interferogram(args.real / path)
+        scene = read_product(args.real / path)
         maps = maps_of(scene)
         area = float(np.prod(scene.pixel_m)) / 1e6
         rows, _ = score_scene(

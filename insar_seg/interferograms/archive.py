@@ -17,13 +17,8 @@ import pandas as pd
 
 from ..core.base import RequestError, WorkError, code_version, write_text
 from ..earthquakes.catalogue import EVENT_COLUMNS, EVENT_NUMBERS
-from insar_seg.interferograms.interferogram import (
-    GeoTiff,
-    Interferogram,
-    check_grid,
-    read_interferogram,
-    write_raster,
-)
+from .interferogram import GeoTiff, Interferogram, check_grid, write_raster
+from .products import read_product
 
 # %% auto #0
 __all__ = ['FRAME', 'PAIR_COLUMNS', 'LICSAR_CREDIT', 'pair_dates', 'check_frame', 'read_events', 'read_pairs', 'Pair', 'Archive',
@@ -136,8 +131,8 @@ class Pair:
         self,
         unwrapped: bool = False,  # read the unwrapped phase too, if there is one
     ) -> Interferogram:
-        "The scene itself; see `read_interferogram`."
-        return read_interferogram(self.path, unwrapped=unwrapped)
+        "The scene itself; see `read_product`."
+        return read_product(self.path, "licsar", unwrapped=unwrapped)
 
 # %% ../../nbs/2_interferograms/23_archive.ipynb #x-archive
 class Archive:

@@ -19,18 +19,26 @@ import numpy as np
 import pyproj
 import rasterio
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.transform import Affine
 
-from ..core.base import WAVELENGTH_M, RequestError, WorkError, atomic_path, wrap
+from insar_seg.core.base import (
+    WAVELENGTH_M,
+    InsarSegError,
+    RequestError,
+    WorkError,
+    atomic_path,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['STRIP_PX', 'MAX_PIXELS', 'pixel_metres', 'nearest_turn', 'lonlat', 'Georeferenced', 'Interferogram', 'Source',
-           'source_of', 'RowBuffer', 'Layer', 'ValueRange', 'value_range', 'GeoTiff', 'read_band', 'off_grid_px',
-           'check_grid', 'check_some_data', 'check_wrapped', 'WrappedPhase', 'Coherence', 'scene_name',
-           'read_interferogram', 'write_raster', 'multilook', 'multilook_mask', 'overview', 'plot_phase']
+__all__ = ['STRIP_PX', 'MAX_PIXELS', 'MAX_BLOCKS', 'MAX_BLOCK_BYTES', 'pixel_metres', 'nearest_turn', 'lonlat', 'Georeferenced',
+           'Interferogram', 'Source', 'source_of', 'RowBuffer', 'Layer', 'ValueRange', 'value_range', 'GeoTiff',
+           'read_band', 'off_grid_px', 'check_grid', 'write_raster', 'multilook', 'multilook_mask', 'overview',
+           'plot_phase']
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
@@ -157,6 +165,7 @@ class Interferogram(Georeferenced):
     wavelength_m: float = WAVELENGTH_M  # radar wavelength, metres
     dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
     pass_: str = ""  # ascending, descending, or empty if not known
+    notes: tuple = ()  # sentences on how the files were understood
 
     @property
     def valid(self) -> np.ndarray:
@@ -187,6 +196,7 @@ class Source(Georeferenced):
     wavelength_m: float = WAVELENGTH_M  # radar wavelength, metres
     dates: tuple | None = None  # (first, second) datetime.date, older first; None if not known
     pass_: str = ""  # ascending, descending, or empty if not known
+    notes: tuple = ()  # sentences on how the files were understood
     held: bool = True  # all of it is in memory
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-source-of
@@ -212,6 +222,7 @@ def source_of(
         scene.wavelength_m,
         scene.dates,
         scene.pass_,
+        scene.notes,
     )
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-row-buffer
@@ -247,16 +258,29 @@ class Layer(Georeferenced, ABC):
     "One layer of a scene as a file stores it: the protocol of all readers."
 
     path: Path  # the file
-    dtype: np.dtype  # of the stored numbers
-    nodata: float | None = None  # the number that the file tags as no data
+    dtype: np.dtype  # of the numbers that `load` gives
+    stored_dtype: np.dtype | None = None  # of the file's, where those only gained NaN
+    unit: str = ""  # as the file states it, or empty
+    nodata: float | None = None  # the number that stands for no data, if the file states one
     block_rows: int = 1  # rows that are unpacked together
     wavelength_m: float | None = None  # radar wavelength, metres, if the file states it
     northward: bool = False  # the file's first row is the southernmost; `rows` turns them
     _buffer: RowBuffer | None = None  # rows of the blocks unpacked last
 
+    @property
+    def number_type(self) -> np.dtype:
+        "Of the numbers in the file, or of what scale and offset make of them."
+        return self.dtype if self.stored_dtype is None else self.stored_dtype
+
+    @property
+    def whole(self) -> bool:
+        "The numbers are whole ones."
+        return self.number_type.kind in "iu"
+
     @abstractmethod
     def load(self, first: int, last: int) -> np.ndarray:
-        "Rows (last - first, W) in the file's own order. Raises `WorkError` if it is damaged."
+        """Rows (last - first, W) as the file means them, in its own order. Raises `WorkError` if it
+        is damaged."""
 
     def place(self, crs: CRS, transform: Affine) -> None:
         """Set the grid that the file states; `path` and `shape` come first. From then on row 0 is
@@ -269,7 +293,7 @@ class Layer(Georeferenced, ABC):
         _check_on_earth(self)
 
     def rows(self, first: int, last: int) -> np.ndarray:
-        "Rows (last - first, W) as stored; those of the last blocks stay in memory."
+        "Rows (last - first, W) of `load`; those of the last blocks stay in memory."
         buffer = self._buffer
         if buffer is None or not buffer.first <= first <= buffer.last:
             buffer = self._buffer = RowBuffer(self.shape[1], self.dtype, first)
@@ -374,64 +398,157 @@ def value_range(
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-geotiff
 class GeoTiff(Layer):
-    "The first band of a GeoTIFF."
+    """A band of a GeoTIFF as its tags mean it: scale and offset applied, NaN where a mask or alpha
+    says no data, of complex numbers the angle."""
 
-    def __init__(self, path: str | Path) -> None:
-        "Raises `RequestError` if absent, `WorkError` unless georeferenced and of real numbers."
+    def __init__(self, path: str | Path, band: int = 1) -> None:
+        "Raises `RequestError` if absent, `WorkError` unless georeferenced and of bearable size."
         self.path = Path(path)
+        self.band = band
         if not self.path.is_file():
             raise RequestError("A raster must be a file that exists", path, "Check the path")
-        with self._opened() as src:
+        with _opened(self.path) as src:
             _check_raster(src, path)
             self.shape = src.shape
             self.place(src.crs, src.transform)
-            self.dtype = np.dtype(src.dtypes[0])
             self.nodata = src.nodata
             self.block_rows = src.block_shapes[0][0]
-            self.unit = (src.units[0] or "").lower()  # as the file states it, or empty
+            self.unit = (src.units[band - 1] or "").strip().lower()
+            self.wavelength_m = _tagged_wavelength(src.tags(), path)
+            alpha = [i for i, c in enumerate(src.colorinterp, 1) if c == ColorInterp.alpha]
+            # number -> description of the bands that are not alpha
+            self.bands = {i: src.descriptions[i - 1] or "" for i in src.indexes if i not in alpha}
+            self.is_picture = not {ColorInterp.red, ColorInterp.palette}.isdisjoint(src.colorinterp)
+            self._set_coding(src, alpha)
 
-    @contextlib.contextmanager
-    def _opened(self):
-        # where coordinates are those of pixels' centres GDAL moves them, unless told otherwise
-        env = rasterio.Env(GTIFF_POINT_GEO_IGNORE="FALSE")
-        try:
-            with warnings.catch_warnings(), env:
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                with rasterio.open(self.path, driver="GTiff", sharing=False) as src:
-                    yield src
-        except rasterio.errors.RasterioError as e:
-            cure = "The file is damaged or of another kind: fetch it again"
-            rule = "A raster must be a readable GeoTIFF"
-            raise WorkError(rule, f"{self.path} ({e})", cure) from None
+    def _set_coding(self, src, alpha):
+        "What `load` does to the stored numbers."
+        i = self.band - 1
+        self.alpha = alpha
+        self.masked = MaskFlags.per_dataset in src.mask_flag_enums[i]
+        self.mask_file = _mask_beside(self.path, self.shape)
+        self.scaling = (src.scales[i], src.offsets[i])
+        self.is_complex = src.dtypes[i].startswith("complex")
+        self.coded = self.is_complex or self.scaling != (1, 0)
+        if self.is_complex:
+            self.unit = "radians"
+        marked = self.masked or alpha or self.mask_file
+        self.decodes = self.coded or marked
+        self.dtype = np.dtype(np.float32 if self.decodes else src.dtypes[i])
+        if self.decodes:
+            self.stored_nodata = self.nodata
+            self.stored_dtype = None if self.coded else np.dtype(src.dtypes[i])
+            # `load` turns what it stands for into NaN
+            self.nodata = np.nan if marked or self.nodata is not None else None
 
     def load(self, first: int, last: int) -> np.ndarray:
         "See `Layer.load`."
-        with self._opened() as src:
-            return src.read(1, window=((first, last), (0, self.shape[1])))
+        window = ((first, last), (0, self.shape[1]))
+        with _opened(self.path) as src:
+            stored = src.read(self.band, window=window)
+            if not self.decodes:
+                return stored
+            missing = stored == self.stored_nodata
+            for band in self.alpha:
+                missing |= src.read(band, window=window) == 0
+            if self.masked:
+                missing |= src.read_masks(self.band, window=window) == 0
+        if self.mask_file:
+            with _opened(self.mask_file) as src:
+                missing |= src.read(min(self.band, src.count), window=window) == 0
+        if self.is_complex:
+            missing |= stored == 0
+            values = np.angle(stored)
+            values[values == 0] = 1e-6  # 0 means no data
+        else:
+            values = stored * self.scaling[0] + self.scaling[1]
+        values[missing] = np.nan
+        return values.astype(np.float32)
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-opened
+# what lies beside a raster is not looked at; coordinates of pixels' centres are moved to corners
+_GDAL = {
+    "GTIFF_POINT_GEO_IGNORE": "FALSE",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+}
+
+
+@contextlib.contextmanager
+def _opened(path):
+    "An open GeoTIFF. Whatever goes wrong with it until it is closed is raised as `WorkError`."
+    try:
+        with warnings.catch_warnings(), rasterio.Env(**_GDAL):
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path, driver="GTiff", sharing=False) as src:
+                yield src
+    except (InsarSegError, MemoryError):
+        raise
+    except Exception as e:  # GDAL's errors, tags that are no text, numbers out of range
+        cure = "The file is damaged or of another kind: fetch it again"
+        rule = "A raster must be a readable GeoTIFF"
+        raise WorkError(rule, f"{path} ({str(e)[:200]})", cure) from None
+
+
+def _mask_beside(path, shape):
+    "Path of the mask that GDAL writes beside a raster, or None. Raises `WorkError` if it is none."
+    path = path.with_name(path.name + ".msk")
+    if not path.is_file():
+        return None
+    # GDAL itself would open it with any of its drivers
+    with _opened(path) as src:
+        _check_blocks(src, path)
+        if src.shape != shape:
+            cure = "Make it again, or delete it if it is not the raster's"
+            raise WorkError(f"A mask beside a raster must have its shape {shape}", path, cure)
+    return path
+
+
+def _tagged_wavelength(tags, path):
+    "Radar wavelength among a file's tags, metres, or None. Raises `WorkError` if it cannot be one."
+    for name, text in tags.items():
+        if name.lower() in ("wavelength", "wavelength_m", "radar_wavelength"):
+            if 0.01 < float(text) < 1:
+                return float(text)
+            rule = "A radar wavelength must be 0.01 to 1 m"
+            raise WorkError(rule, f"{path} says {text[:40]}", "Correct the file's tag")
+    return None
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-read-band
 MAX_PIXELS = 1_000_000_000  # larger rasters are refused before memory is asked for
+MAX_BLOCKS = 4_000_000  # about as many as `MAX_PIXELS` have in the smallest usual tiles
+MAX_BLOCK_BYTES = 1 << 28  # of what is unpacked together: a row of blocks, all bands
 
 
 def _check_raster(src, path):
-    "Raises `WorkError` unless an open raster is of a bearable size, has a place and real numbers."
-    if src.width * src.height > MAX_PIXELS:
-        rule = f"A raster may hold {MAX_PIXELS:,} pixels at most"
-        raise WorkError(rule, f"{path} ({src.width} x {src.height})", "Cut it into pieces")
+    "Raises `WorkError` unless an open raster is of a bearable size and has a place."
+    _check_blocks(src, path)
     if src.crs is None or src.transform.is_identity:
         rule = "A raster must have a coordinate reference system and a transform"
         raise WorkError(rule, path, "Give it one with gdal_edit.py -a_srs and -a_ullr")
-    if src.dtypes[0].startswith("complex"):
-        rule = "A raster must hold real numbers (phase in radians)"
-        cure = "Export the phase of the complex interferogram"
-        raise WorkError(rule, f"{path} ({src.dtypes[0]})", cure)
+
+
+def _check_blocks(src, path):
+    if src.width * src.height > MAX_PIXELS:
+        rule = f"A raster may hold {MAX_PIXELS:,} pixels at most"
+        raise WorkError(rule, f"{path} ({src.width} x {src.height})", "Cut it into pieces")
+    rows, columns = src.block_shapes[0]
+    across = -(-src.width // columns)
+    # as 32 bits at least: so the numbers are handled
+    size = max(4, *(int("".join(filter(str.isdigit, name))) // 8 for name in src.dtypes))
+    unpacked = rows * columns * across * size * src.count
+    if across * -(-src.height // rows) > MAX_BLOCKS or unpacked > MAX_BLOCK_BYTES:
+        rule = f"A raster must have {MAX_BLOCKS:,} blocks at most, each row of them of"
+        rule += f" {MAX_BLOCK_BYTES >> 20} MB at most"
+        cure = "Store it anew with gdal_translate -co TILED=YES"
+        raise WorkError(rule, f"{path} (blocks of {rows} x {columns})", cure)
 
 
 def read_band(
     path: str | Path,  # GeoTIFF
-    # (H, W) array as stored, crs, transform, no-data value or None
+    # (H, W) array as the tags mean it, crs, transform, no-data value or None
 ) -> tuple[np.ndarray, CRS, Affine, float | None]:
-    "The first band as it is stored. Raises what `GeoTiff` raises."
+    "The first band. Raises what `GeoTiff` raises."
     layer = GeoTiff(path)
     return layer.rows(0, layer.shape[0]), layer.crs, layer.transform, layer.nodata
 
@@ -461,125 +578,6 @@ def check_grid(
     if not off <= 0.5 + 1e-6:
         received = f"{layer.path}, off by {off:.3g} pixels at a corner"
         raise WorkError(rule.format("grid"), received, cure)
-
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-check-wrapped
-def check_some_data(count: int, path: Path) -> None:  # count: pixels with data
-    "Raises `WorkError` if no pixel of a file has data."
-    if not count:
-        received = f"{path} has none: every pixel is 0, NaN or the no-data value"
-        cure = "Fetch the product again or leave it out"
-        raise WorkError("A scene must hold some data", received, cure)
-
-
-def check_wrapped(found: ValueRange, path: Path) -> None:
-    "Raises `WorkError` unless the numbers of a file can be wrapped phase in radians."
-    rule = "Wrapped phase must lie within -pi and pi radians"
-    signed = found.low >= -180.5 and found.high <= 180.5
-    unsigned = found.low >= 0 and found.high <= 360.5
-    if found.high - found.low > 350 and (signed or unsigned):
-        rule += ", and these values fill a turn in degrees"
-        shift = ", subtract 360 above 180" if unsigned else ""
-        cure = f"Convert them{shift} and multiply by pi / 180"
-    elif 0 < found.low < 0.1 and 6.1 < found.high < 6.284:
-        rule += ", and these values fill 0 to 2 pi"
-        cure = "Subtract 2 pi above pi"
-    elif found.low < -3.1417 or found.high > 3.1417:  # pi, and what 32 bits may add to it
-        cure = "Give the wrapped product (for LiCSAR .geo.diff_pha.tif), not the unwrapped one"
-    else:
-        return
-    raise WorkError(rule, f"{path} spans {found.low:.4g} to {found.high:.4g}", cure)
-
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-quantities
-class WrappedPhase:
-    "Wrapped phase by rows."
-
-    def __init__(self, layer: Layer) -> None:
-        "Raises `WorkError` if the layer does not hold that."
-        self.layer = layer
-        found = value_range(layer)
-        check_some_data(found.count, layer.path)
-        if layer.dtype != np.uint8:
-            check_wrapped(found, layer.path)
-        self.valid_px = found.count  # pixels with data
-
-    def rows(self, first: int, last: int) -> np.ndarray:
-        "(last - first, W) float32 radians in [-pi, pi), NaN = no data."
-        phase = self.layer.values(first, last)
-        if self.layer.dtype == np.uint8:  # COMET's compact form
-            phase = (phase - 1) / 254 * (2 * np.pi) - np.pi
-        return wrap(phase)
-
-
-class Coherence:
-    "Coherence by rows, stored from 0 to 1 or from 0 to 255."
-
-    def __init__(self, layer: Layer) -> None:
-        "Bytes are from 0 to 255; of other numbers, the largest one says it."
-        self.layer = layer
-        in_255 = layer.dtype == np.uint8 or value_range(layer).high > 2
-        self.full = 255 if in_255 else 1  # the number that stands for 1
-
-    def rows(self, first: int, last: int) -> np.ndarray:
-        "(last - first, W) float32 from 0 to 1, NaN = no data."
-        return np.clip(self.layer.values(first, last) / self.full, 0, 1)
-
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-scene-name
-_COMPANIONS = {  # ending of the phase: endings of coherence and unwrapped phase
-    ".geo.diff_pha.tif": (".geo.cc.tif", ".geo.unw.tif"),
-    ".geo.diff_unfiltered_pha.tif": (".geo.cc.tif", ".geo.unw.tif"),
-    "_wrapped_phase.tif": ("_corr.tif", "_unw_phase.tif"),
-}
-
-
-def scene_name(path: str | Path) -> str:  # a raster of the scene
-    "The scene's name: the file name without the product's ending."
-    name = Path(path).name
-    for ending in (*_COMPANIONS, ".tiff", ".tif"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
-
-
-def _companion(path, which):
-    "Path of the coherence (0) or unwrapped phase (1) beside `path`, or None."
-    for ending, others in _COMPANIONS.items():
-        if path.name.endswith(ending):
-            other = path.with_name(path.name[: -len(ending)] + others[which])
-            return other if other.is_file() else None
-    return None
-
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-read-interferogram
-def read_interferogram(
-    # GeoTIFF of wrapped phase: LiCSAR .geo.diff_pha.tif, HyP3 _wrapped_phase.tif, or plain
-    path: str | Path,
-    # GeoTIFF of coherence on the same grid; default: the one beside the phase, if any
-    coherence: str | Path | None = None,
-    unwrapped: bool = False,  # read the unwrapped phase beside it too, if any
-    wavelength_m: float = WAVELENGTH_M,  # radar wavelength, metres
-) -> Interferogram:
-    """Read a scene. Raises `RequestError` or `WorkError` for a missing, damaged, empty, unwrapped
-    or mismatched file."""
-    path = Path(path)
-    layer = _held(path)
-    height = layer.shape[0]
-    facts: dict[str, Any] = {"name": scene_name(path), "wavelength_m": wavelength_m}
-    phase = WrappedPhase(layer).rows(0, height)
-    coherence = coherence or _companion(path, 0)
-    if coherence:
-        facts["coherence"] = Coherence(_held(coherence, layer)).rows(0, height)
-    companion = _companion(path, 1) if unwrapped else None
-    if companion:
-        facts["unwrapped"] = _held(companion, layer).values(0, height)
-    return Interferogram(phase, layer.crs, layer.transform, **facts)
-
-
-def _held(path, like=None):
-    "A layer in memory, where a check and a decoding unpack it once; on the grid of `like`."
-    layer = GeoTiff(path)
-    if like is not None:
-        check_grid(layer, like)
-    layer.rows(0, layer.shape[0])
-    return layer
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-write-raster
 def write_raster(
@@ -677,7 +675,7 @@ def overview(
     phase = np.concatenate([p.phase for p in parts])
     coherence = np.concatenate([p.coherence for p in parts]) if source.has_coherence else None
     grid = source.transform * Affine.scale(n)
-    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_)
+    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_, source.notes)
     return Interferogram(phase, source.crs, grid, coherence, None, *facts), n
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-plot-phase

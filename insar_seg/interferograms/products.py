@@ -5,6 +5,7 @@
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import re
@@ -17,23 +18,20 @@ import numpy as np
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, phase_from_los, wrap
 from .containers import GRID, GunwLayer, gunw_layers
 from insar_seg.interferograms.interferogram import (
-    Coherence,
     GeoTiff,
     Interferogram,
     Layer,
     Source,
-    WrappedPhase,
+    ValueRange,
     check_grid,
-    check_some_data,
-    check_wrapped,
-    scene_name,
     source_of,
     value_range,
 )
 
 # %% auto #0
-__all__ = ['FORMATS', 'PRODUCTS', 'MAX_DISPLACEMENT_M', 'HELD_BYTES', 'HOLD_PX', 'Format', 'ProductFiles', 'detect_product',
-           'find_product', 'UnwrappedPhase', 'open_product', 'read_product', 'whole_scene', 'open_source']
+__all__ = ['FORMATS', 'PRODUCTS', 'PLAIN_KINDS', 'UNITS', 'LENGTHS', 'SENSORS', 'MAX_DISPLACEMENT_M', 'HOLD_PX', 'Format',
+           'Reading', 'scene_name', 'ProductFiles', 'detect_product', 'find_product', 'check_wrapped', 'WrappedPhase',
+           'Coherence', 'UnwrappedPhase', 'open_product', 'read_product', 'whole_scene', 'open_source']
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-format
 @dataclass(frozen=True)
@@ -103,10 +101,68 @@ FORMATS = {
         open=GunwLayer,
     ),
     "unwrapped": Format("unwrapped", hint=r"unw"),
-    "los": Format("los", hint=r"(?<![a-z])(los|disp|displacement|deformation)(?![a-z])"),
+    # Los Angeles is a city: after "los" comes a number, a word of the field, or nothing
+    "los": Format(
+        "los",
+        hint=(
+            r"(?<![a-z])(disp|displacement|deformation)(?![a-z])"
+            r"|(?<![a-z])los([^a-z]*$|[^a-z]+(\d|(disp|def|[cm]?m|met|vv|asc|desc|ifg)))"
+        ),
+    ),
     "phase": Format(hint=r"wrapped|diff_pha|phase|(?<![a-z])(pha|ifg)(?![a-z])"),
 }
 PRODUCTS = tuple(FORMATS)
+PLAIN_KINDS = tuple(kind for kind, form in FORMATS.items() if form.hint)
+
+# %% ../../nbs/2_interferograms/22_products.ipynb #x-reading
+UNITS = {  # unit: (pattern of its spellings, what one of it is in radians or metres)
+    "radians": (r"rad(ian)?s?", 1.0),
+    "cycles": (r"cycles?", 2 * np.pi),
+    "degrees": (r"deg(ree)?s?|°", np.pi / 180),
+    "metres": (r"m|met(er|re)s?", 1.0),
+    "centimetres": (r"cm|centimet(er|re)s?", 0.01),
+    "millimetres": (r"mm|millimet(er|re)s?", 0.001),
+}
+LENGTHS = ("metres", "centimetres", "millimetres")  # the others are angles
+SENSORS = {  # pattern of a word in a name: radar wavelength, metres
+    r"alos_?-?2|palsar_?-?2": 0.2424525,
+    r"alos(_?-?1)?|palsar(_?-?1)?": 0.2360571,
+    r"ers_?-?[12]?|radarsat_?-?1": 0.0565646,
+    r"envisat|asar": 0.0562356,
+    r"tsx_?1?|tdx_?1?|terrasar_?-?x|tandem_?-?x": 0.0310666,
+    r"csk\d?|csg\d?|cosmo_?-?skymed": 0.0312284,
+    r"rs2|rsat_?-?2|radarsat_?-?2": WAVELENGTH_M,
+    r"nisar": 0.2384,
+    r"saocom(_?-?1[ab])?": 0.2351313,
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    "What a user says of a file; None is what the file says itself."
+
+    kind: str | None = None  # one of `PRODUCTS`
+    band: str | None = None  # number, from 1, or description of the band with the phase
+    unit: str | None = None  # one of `UNITS`, in any of its spellings
+    wavelength_m: float | None = None  # radar wavelength, 0.01 to 1 m
+
+    def __post_init__(self) -> None:
+        "Raises `RequestError` for what cannot be."
+        if self.kind is not None and self.kind not in FORMATS:
+            rule = "A product's kind must be one of " + ", ".join(PRODUCTS)
+            raise RequestError(rule, repr(self.kind), "Choose one of them, or leave it out")
+        if self.unit is not None and not _unit(self.unit):
+            rule = "A unit must be one of " + ", ".join(UNITS)
+            raise RequestError(rule, repr(self.unit), "Choose one of them, or leave it out")
+        if self.wavelength_m is not None and not 0.01 < self.wavelength_m < 1:
+            rule = "A radar wavelength must be 0.01 to 1 m"
+            raise RequestError(rule, self.wavelength_m, "Give it in metres")
+
+
+def _unit(text):
+    "The unit that a text spells, or empty."
+    spelt = (unit for unit, (pattern, _) in UNITS.items() if re.fullmatch(pattern, text.lower()))
+    return next(spelt, "")
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--split
 @dataclass(frozen=True)
@@ -140,22 +196,43 @@ def _files_of(folder, part):
     return files
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--names-dates
-_PAIR = re.compile(r"(?<!\d)(\d{8})(?:T\d{6})?[_-](\d{8})(?:T\d{6})?(?!\d)")
+_CLOCK = r"(?:[01]\d|2[0-3])(?:[0-5]\d){2}"
+_DATES = {  # ways to write a day, and what strptime calls them
+    rf"((?:19|20)\d{{6}}(?:[T_-]?{_CLOCK})?)": ("%Y%m%d", "%Y%m%d%H%M%S"),
+    r"((?:19|20)\d\d[-._]\d\d[-._]\d\d)": ("%Y%m%d",),
+    r"(\d\d[A-Za-z]{3}(?:19|20)\d\d)": ("%d%b%Y",),
+    r"((?:19|20)\d{5})": ("%Y%j",),
+}
+_SHORT = r"(\d{6})"  # YYMMDD, where a name has two of them in a row and no longer ones
+_SAME_PASS = datetime.timedelta(hours=1)  # start and end of one acquisition, across midnight too
 _PASS = re.compile(r"S1-GUNW-([AD])-|(?<!\d)\d{3}([AD])_\d{4}[\dHM]_\d{6}(?!\d)")
 
 
 def _names_dates(text):
-    "The two dates in a name, in its order, or None."
-    for match in _PAIR.finditer(text):
-        try:
-            first, second = (datetime.datetime.strptime(d, "%Y%m%d").date() for d in match.groups())
-        except ValueError:
-            continue
-        if first != second and min(first, second).year > 1990 and max(first, second).year < 2100:
-            return first, second
-    return None
+    "The two dates of acquisition in a name, in its order, or None where there are not two."
+    found = [t for pattern, forms in _DATES.items() for t in _times(text, pattern, forms)]
+    if not found and re.search(rf"(?<!\d){_SHORT}[-_]{_SHORT}(?!\d)", text):
+        found = _times(text, _SHORT, ("%y%m%d",))
+    acquired: list = []
+    for _, time in sorted(found):
+        if all(time.date() != a.date() and abs(time - a) > _SAME_PASS for a in acquired):
+            acquired.append(time)
+    return tuple(time.date() for time in acquired) if len(acquired) == 2 else None
 
 
+def _times(text, pattern, forms):
+    "(position, time) of what is written in one of some forms, from 1991 to 2099."
+    found = []
+    for match in re.finditer(rf"(?<!\d){pattern}(?!\d)", text):
+        written = re.sub(r"[-._]|(?<=\d)T", "", match[1])
+        for form in forms:
+            with contextlib.suppress(ValueError):
+                time = datetime.datetime.strptime(written, form)
+                if 1990 < time.year < 2100:
+                    found.append((match.start(), time))
+    return found
+
+# %% ../../nbs/2_interferograms/22_products.ipynb #x--names-pass
 def _names_pass(path):
     "ascending or descending, from a GUNW's name or a LiCSAR frame in the path; else empty."
     for part in reversed(path.absolute().parts):
@@ -180,8 +257,12 @@ def _parameters_pass(folder, stem):
     return "ascending" if np.cos(np.radians(float(found[1]))) > 0 else "descending"
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-detect-product
-def _kind_of_file(path):
-    "The kind of a file, by content, name, unit and values. Raises as `detect_product`."
+_COHERENCE = r"(?<![a-z])(coh|coherence|corr?|correlation|cc)(?![a-z])"
+_NOT_PHASE = r"^(i|q|real|imag|intensity|amp)(?![a-z])|amplitude"  # of what SNAP calls i_ifg
+
+
+def _kind_of_file(path, reading):
+    "The kind of a file, by content, name, bands, unit and values. Raises as `detect_product`."
     kind, _ = _by_content(path)
     if kind:
         return kind
@@ -194,16 +275,34 @@ def _kind_of_file(path):
         )
     part = _part_of(path.name)
     if part and part.layer != "coherence":
-        return "los" if part.layer == "los" else part.kind
+        return part.kind
     others = "|".join(form.others for form in FORMATS.values() if form.others)
-    if part or re.search(rf"({others})\.tiff?$", path.name, re.I):
+    other = re.search(rf"({others})\.tiff?$", path.name, re.I)
+    tiff = GeoTiff(path)
+    several = len(tiff.bands) > 1
+    words = path.stem if several else f"{path.stem} {tiff.bands.get(1, '')}"
+    if part or other or (not several and re.search(_COHERENCE, words.lower())):
         rule = "A product must be phase or displacement, and this name is that of another layer"
-        raise RequestError(rule, path.name, "Give the phase beside it, or the kind")
-    name = path.stem.lower()
-    hints = [k for k, form in FORMATS.items() if form.hint and re.search(form.hint, name)]
-    if hints and (hints == ["los"] or "los" not in hints):
-        return hints[0]
-    return _kind_of_values(path)
+        raise RequestError(rule, path.name, "Give the phase beside it, or say --kind")
+    kind = _kind_of_words(words)
+    if reading.band:
+        chosen = _plain_layer(path, "wrapped", reading)
+        kind = _kind_of_words(chosen.bands[chosen.band]) or kind
+    else:
+        layers = _bands(tiff)
+        described = [k for k in ("phase", "unwrapped", "los") if FORMATS[k].layer in layers]
+        # what ISCE calls the phase in a file of unwrapped phase is unwrapped
+        if described and kind not in described and (kind, described[0]) != ("unwrapped", "phase"):
+            kind = described[0]
+    return kind or _kind_of_values(path, reading)
+
+
+def _kind_of_words(text):
+    "phase, unwrapped or los by the words of a name or a description, or empty."
+    text = text.lower()
+    hints = [kind for kind in PLAIN_KINDS if re.search(FORMATS[kind].hint, text)]
+    clear = hints and not re.search(_NOT_PHASE, text) and (hints == ["los"] or "los" not in hints)
+    return hints[0] if clear else ""
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--content
 def _by_content(path):
@@ -225,28 +324,62 @@ def _content(path):
     return known.get(start, "other")
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--kind-of-values
-def _kind_of_values(path):
+def _kind_of_values(path, reading):
     "phase, unwrapped or los for a GeoTIFF whose name says nothing. Raises as `detect_product`."
-    layer = GeoTiff(path)
-    if layer.unit in ("m", "metre", "meter", "metres", "meters"):
+    layer = _plain_layer(path, "wrapped", reading)
+    unit = _unit(reading.unit or layer.unit)
+    if unit in LENGTHS:
         return "los"
-    if layer.dtype == np.uint8:  # only COMET stores phase, and nobody displacement, in bytes
-        return "phase"
     found = value_range(layer)
-    top = max(-found.low, found.high, 0)
-    if top > 3.1417 and layer.unit.startswith("rad"):
-        return "unwrapped"
-    if 3.0 <= top <= 3.1417:
+    factor = UNITS[unit or "radians"][1]
+    low = found.low * factor
+    high = found.high * factor
+    in_turn = (low >= -_PI and high <= _PI) or (low >= 0 and high <= 2 * _PI)
+    if unit:
+        return "phase" if in_turn else "unwrapped"
+    fills = (low < 0 and max(-low, high) >= 3) or (low < 0.1 and high > 6.1)
+    if in_turn and fills and not layer.whole:
         return "phase"
-    if 350 < found.high - found.low < 361:
-        check_wrapped(found, path)  # which says what degrees are to become
+    _check_stated(found, path)
     raise RequestError(
         "A GeoTIFF must be known to hold wrapped phase, unwrapped phase or displacement; looked"
-        " for: a product's name; unwrapped, los, disp or phase in the name; a unit of metres or"
+        " for: a product's name; unwrapped, los_disp or phase in the name; a unit of metres or"
         " radians; values that fill -pi to pi",
-        f"{path.name}, values up to {top:.3g}",
-        "Say which: kind phase, unwrapped or los",
+        f"{path.name}, values from {low:.3g} to {high:.3g}",
+        "Say which: --kind phase, unwrapped or los",
     )
+
+# %% ../../nbs/2_interferograms/22_products.ipynb #x--plain-layer
+def _bands(tiff):
+    "{layer: number} of several bands whose descriptions speak of one layer each."
+    found: dict = {}
+    for number, text in tiff.bands.items() if len(tiff.bands) > 1 else ():
+        kind = _kind_of_words(text)
+        layer = "coherence" if re.search(_COHERENCE, text.lower()) else kind and FORMATS[kind].layer
+        found.setdefault(layer, []).append(number)
+    return {layer: numbers[0] for layer, numbers in found.items() if layer and len(numbers) == 1}
+
+
+def _plain_layer(path, name, reading=Reading()):
+    "A layer of a GeoTIFF. Raises `RequestError` if its bands leave open which, or show colours."
+    tiff = GeoTiff(path)
+    if tiff.is_picture:
+        rule = "A scene must hold numbers, and these are the colours of a picture"
+        raise RequestError(rule, path, "Give the product that the picture was made from")
+    if len(tiff.bands) == 1 and reading.band is None:
+        return tiff
+    named = _bands(tiff)
+    number = named.get(name, named.get("wrapped") if name == "unwrapped" else None)
+    if reading.band is not None:
+        asked = reading.band.lower()
+        same = [i for i, text in tiff.bands.items() if asked in (str(i), text.lower())]
+        number = same[0] if len(same) == 1 else None
+    if number is None:
+        first = list(tiff.bands.items())[:20]
+        listed = ", ".join(f"{i} {text[:40]}".strip() for i, text in first)
+        rule = f"It must be known which band of a file holds the {name} layer"
+        raise RequestError(rule, f"{path} has bands {listed}", "Say it with --band")
+    return tiff if number == tiff.band else GeoTiff(path, number)
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--find
 def _in_folder(folder, kind):
@@ -274,20 +407,32 @@ def _in_folder(folder, kind):
     raise RequestError(rule, f"{folder} has {len(products)} {stems}", cure)
 
 
-def _find(path, kind):
-    "(kind, stem, files) of a file or a folder, where `kind` is None or wins."
+def _find(path, reading):
+    "(kind, stem, files) of a file or a folder, where a kind that is given wins."
     if path.is_dir():
-        return _in_folder(path, kind)
-    kind = kind or _kind_of_file(path)
+        return _in_folder(path, reading.kind)
+    kind = reading.kind or _kind_of_file(path, reading)
     form = FORMATS[kind]
     part = _part_of(path.name)
     if part is None or not form.endings:
         layers = form.layers_in(path) if form.layers_in else ()
-        stem = path.stem if path.suffix == ".nc" else scene_name(path)
-        return kind, stem, dict.fromkeys(layers or (form.layer,), path)
+        files = dict.fromkeys(layers or (form.layer,), path)
+        if kind in PLAIN_KINDS and "coherence" in _bands(GeoTiff(path)):
+            files["coherence"] = path
+        return kind, scene_name(path), files
     beside = ("coherence", "unwrapped") if part.layer == "wrapped" else ("coherence",)
     files = {k: p for k, p in _files_of(path.parent, part).items() if k in beside}
     return kind, part.stem, files | {part.layer: path}
+
+
+def scene_name(path: str | Path) -> str:  # a file of the scene
+    "The scene's name: the file name without the product's ending."
+    name = Path(path).name
+    endings = [e for form in FORMATS.values() for e in form.endings.get("wrapped", ())]
+    for ending in (*endings, ".tiff", ".tif", ".nc"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-product
 @dataclass(frozen=True)
@@ -301,15 +446,16 @@ class ProductFiles:
     dates: tuple | None  # (first, second) datetime.date, older first; None if not known
     pass_: str  # ascending, descending, or empty if not known
     turned: bool  # True if the sign of its phase is not LiCSAR's
+    reading: Reading  # what the user says of it
 
 
 def detect_product(
     path: str | Path,  # a file, or the folder of one product
 ) -> str:  # one of PRODUCTS
-    """The kind of a product. A file goes by its content, its name, its unit and its values, a
-    folder by the names in it. Raises `RequestError`, naming what was looked for, if that leaves the
-    kind open, `WorkError` for a damaged file."""
-    return _find(_existing(path), None)[0]
+    """The kind of a product. A file goes by its content, its name, its bands, its unit and its
+    values, a folder by the names in it. Raises `RequestError`, naming what was looked for, if that
+    leaves the kind open, `WorkError` for a damaged file."""
+    return _find(_existing(path), Reading())[0]
 
 
 def _existing(path):
@@ -321,19 +467,16 @@ def _existing(path):
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-find-product
 def find_product(
     path: str | Path,  # a file, or the folder of one product
-    kind: str | None = None,  # one of PRODUCTS; None: detected
+    reading: Reading = Reading(),
 ) -> ProductFiles:
     """A product by its path. Raises what `detect_product` raises, `RequestError` for a kind that it
     cannot be, `WorkError` for a plain file whose name has the younger date first, because its sign
     is then unknown."""
-    if kind is not None and kind not in FORMATS:
-        rule = "A product's kind must be one of " + ", ".join(PRODUCTS)
-        raise RequestError(rule, repr(kind), "Choose one of them, or leave it out")
     given = _existing(path)
-    if given.is_dir() and kind and FORMATS[kind].hint:
-        rule = f"A product of kind {kind} must be a file"
+    if given.is_dir() and reading.kind in PLAIN_KINDS:
+        rule = f"A product of kind {reading.kind} must be a file"
         raise RequestError(rule, path, "Give the GeoTIFF itself")
-    kind, stem, files = _find(given, kind)
+    kind, stem, files = _find(given, reading)
     layers = [k for k in ("wrapped", "unwrapped", "los") if k in files]
     if given.is_file():  # it wins over the others of its product
         layers = [k for k in layers if files[k] == given]
@@ -343,80 +486,254 @@ def find_product(
     main = files[layers[0]]
     dates = _names_dates(stem) or _names_dates(main.parent.name)
     turned = dates[0] > dates[1] if dates else FORMATS[kind].younger_first
-    if turned and FORMATS[kind].hint:
+    if turned and kind in PLAIN_KINDS:
         cure = "Rename it if its sign is LiCSAR's for the older date first; else turn its sign too"
         raise WorkError("A plain file's name must have its older date first", main.name, cure)
     pass_ = _names_pass(main) or _parameters_pass(main.parent, stem)
     in_order = tuple(sorted(dates)) if dates else None
-    return ProductFiles(kind, stem, files, layers[0], in_order, pass_, turned)
+    return ProductFiles(kind, stem, files, layers[0], in_order, pass_, turned, reading)
+
+# %% ../../nbs/2_interferograms/22_products.ipynb #x--units
+_PI = 3.14165  # pi, and what 32 bits may add to it
+
+
+def _unit_of(layer, product, name):
+    "Unit of a layer called `name`, or empty. Raises `RequestError` if it is unclear."
+    reading = product.reading
+    lengths = name == "los"
+    tagged = _unit(layer.unit)
+    words = re.split(r"[^a-z0-9]+", layer.path.stem.lower())
+    # elsewhere an m may be a magnitude
+    placed = [w for before, w in zip(["", *words], words) if _kind_of_words(before)]
+    units = {_unit(w) for w in (*placed, words[-1])}
+    said = {u for u in units if (u in LENGTHS) == lengths} | {tagged}
+    said.discard("")
+    received = f"{layer.path} ({', '.join(sorted(said)) or layer.unit[:40] or 'no unit'})"
+    asked = _unit(reading.unit or "")
+    if asked and tagged not in ("", asked):
+        rule = f"The file states that it is in {tagged}"
+        cure = "Leave --unit out, or correct the tag"
+        raise RequestError(rule, f"--unit {reading.unit}", cure)
+    if asked:
+        said = {asked}
+    elif layer.unit not in ("", "1", "none", "unitless", "phase") and not tagged:
+        rule = "The unit that a file states must be one of " + ", ".join(UNITS)
+        raise RequestError(rule, received, "Say with --unit what it is")
+    elif len(said) > 1:
+        rule = "A file's tag and its name must state one unit"
+        raise RequestError(rule, received, "Say with --unit which it is")
+    elif not said and lengths and product.kind in PLAIN_KINDS:
+        rule = "A displacement must state its unit, in the file or in its name"
+        raise RequestError(rule, received, "Say --unit m, cm or mm; or --kind phase if it is none")
+    unit = next(iter(said), "metres" if lengths else "")
+    if unit and (unit in LENGTHS) != lengths:
+        rule = f"A file that is read as {name} must not be in {unit}"
+        raise RequestError(rule, received, "Say with --kind what it holds, or its unit with --unit")
+    return unit
+
+# %% ../../nbs/2_interferograms/22_products.ipynb #x-check-wrapped
+_OTHER_TURNS = ((-0.5, 0.5), (0, 1), (-1, 1), (-180, 180), (0, 360))  # lowest and highest value
+
+
+def _check_some_data(count, path):
+    "Raises `WorkError` if no pixel of a file has data."
+    if not count:
+        received = f"{path} has none: every pixel is 0, NaN or the no-data value"
+        cure = "Fetch the product again or leave it out"
+        raise WorkError("A scene must hold some data", received, cure)
+
+
+def _check_fine(layer, unit):
+    "Raises `RequestError` for whole numbers of so large a unit that they cannot be phase."
+    if layer.whole and UNITS[unit or "radians"][1] > 0.5:
+        rule = "Phase in whole numbers must have a scale in the file, or be COMET's bytes"
+        cure = "If it is COMET's compact form say --kind phase; else give its scale or --unit"
+        raise RequestError(rule, f"{layer.path} ({layer.number_type})", cure)
+
+
+def _check_stated(found, path):
+    "Raises `RequestError` for values that fill a turn which is not one in radians."
+    for first, last in _OTHER_TURNS:
+        near = 0.02 * (last - first)
+        if abs(found.low - first) < near and abs(found.high - last) < near:
+            rule = f"Wrapped phase in radians fills -pi to pi, and this fills {first:g} to {last:g}"
+            cure = "Say --unit radians, cycles or degrees, or convert it to radians"
+            raise RequestError(rule, path, cure)
+
+
+def check_wrapped(
+    found: ValueRange,
+    path: Path,
+    unit: str,  # of `UNITS`; empty: none is stated
+) -> str:  # a sentence on how it was understood, or empty
+    """Raises `WorkError` unless the numbers of a file can be wrapped phase, `RequestError` if they
+    can and their unit is open."""
+    if not unit:
+        _check_stated(found, path)
+    factor = UNITS[unit or "radians"][1]
+    low = found.low * factor
+    high = found.high * factor
+    if low >= -_PI and high <= _PI:
+        return ""
+    if low >= 0 and high <= 2 * _PI and (unit or (low < 0.1 and high > 6.1)):
+        return "The phase is stored from 0 to a turn and was wrapped to -pi to pi."
+    received = f"{path} spans {found.low:.4g} to {found.high:.4g} {unit}"
+    cure = "Give the wrapped product (for LiCSAR .geo.diff_pha.tif), not the unwrapped one, or"
+    rule = "Wrapped phase must lie within -pi and pi radians"
+    raise WorkError(rule, received, f"{cure} say --kind or --unit")
+
+# %% ../../nbs/2_interferograms/22_products.ipynb #x-quantities
+class WrappedPhase:
+    "Wrapped phase by rows."
+
+    def __init__(
+        self,
+        layer: Layer,
+        unit: str = "",  # of `UNITS`; empty: none is stated
+        in_bytes: bool = False,  # numbers of eight bits are COMET's
+    ) -> None:
+        "Raises `WorkError` or `RequestError` if the layer does not hold that."
+        self.layer = layer
+        self.factor = UNITS[unit or "radians"][1]
+        self.in_bytes = in_bytes and layer.number_type == np.uint8
+        found = value_range(layer)
+        _check_some_data(found.count, layer.path)
+        self.valid_px = found.count  # pixels with data
+        self.note = ""
+        if not self.in_bytes:
+            _check_fine(layer, unit)
+            self.note = check_wrapped(found, layer.path, unit)
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        "(last - first, W) float32 radians in [-pi, pi), NaN = no data."
+        phase = self.layer.values(first, last)
+        if self.in_bytes:
+            phase = (phase - 1) / 254 * (2 * np.pi) - np.pi
+        return wrap(phase * np.float32(self.factor))
+
+
+class Coherence:
+    "Coherence by rows, stored from 0 to 1, to 100 or to 255."
+
+    def __init__(self, layer: Layer) -> None:
+        "Raises `WorkError` if the layer does not hold that, or its range is not clear."
+        self.layer = layer
+        found = value_range(layer)
+        self.full = 1  # the number that stands for 1
+        if layer.unit in ("%", "percent"):
+            self.full = 100
+        elif found.high > 100 or (layer.whole and layer.path.name.endswith(".geo.cc.tif")):
+            self.full = 255  # COMET's are bytes
+        least = 1.01 if self.full == 100 else 100 * layer.whole
+        unclear = found.count > 0 and self.full != 255 and found.high <= least
+        if unclear or found.low < 0 or found.high > 1.01 * self.full:
+            rule = "Coherence must be from 0 to 1, or 0 to 255, or tagged with its scale or percent"
+            cure = "Give it its scale with gdal_edit.py -scale, or another file with --coherence"
+            raise WorkError(rule, f"{layer.path} spans {found.low:.4g} to {found.high:.4g}", cure)
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        "(last - first, W) float32 from 0 to 1, NaN = no data."
+        return np.clip(self.layer.values(first, last) / self.full, 0, 1)
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-unwrapped-phase
 MAX_DISPLACEMENT_M = 30.0  # no earthquake has moved the ground by more along a line of sight
 
 
 class UnwrappedPhase:
-    "Unwrapped phase by rows, and wrapped, from radians or from metres toward the satellite."
+    "Unwrapped phase by rows, and wrapped, from an angle or from a displacement."
 
-    def __init__(self, layer: Layer, wavelength_m: float, metres: bool = False) -> None:
-        "Raises `WorkError` if the layer does not hold that."
+    note = ""
+
+    def __init__(
+        self,
+        layer: Layer,
+        wavelength_m: float,
+        unit: str = "",  # of `UNITS`, a length for displacement toward the satellite
+    ) -> None:
+        "Raises `WorkError` or `RequestError` if the layer does not hold that."
         self.layer = layer
         self.wavelength_m = wavelength_m
-        self.metres = metres
-        if layer.dtype == np.uint8:
-            rule = "Unwrapped phase and displacement must not be 8-bit numbers"
-            raise WorkError(rule, layer.path, "If it is wrapped phase in bytes, say kind phase")
-        found = value_range(layer, zero_is_data=metres)
+        self.metres = unit in LENGTHS
+        self.factor = UNITS[unit or "radians"][1]
+        if not self.metres:
+            _check_fine(layer, unit)
+        found = value_range(layer, zero_is_data=self.metres)
         gaps = layer.nodata is not None or found.count < layer.shape[0] * layer.shape[1]
-        self.zero_is_data = metres and gaps
-        if metres and not gaps:
+        self.zero_is_data = self.metres and gaps
+        if self.metres and not gaps:
             found = value_range(layer)
-        check_some_data(found.count, layer.path)
+        _check_some_data(found.count, layer.path)
         self.valid_px = found.count  # pixels with data
-        top = max(-found.low, found.high)
-        if metres and top > MAX_DISPLACEMENT_M:
-            rule = f"Displacement must be in metres, {MAX_DISPLACEMENT_M:g} at most"
-            cure = "Convert it to metres, or say kind unwrapped if it is phase"
-            raise WorkError(rule, f"{layer.path} reaches {top:.4g}", cure)
+        top = max(-found.low, found.high) * self.factor
+        if not self.metres:
+            top *= wavelength_m / (4 * np.pi)
+        if top > MAX_DISPLACEMENT_M:
+            rule = f"Displacement may be {MAX_DISPLACEMENT_M:g} m at most"
+            cure = "Say its unit with --unit, or what it is with --kind"
+            raise WorkError(rule, f"{layer.path} reaches {top:.4g} m in {unit or 'radians'}", cure)
 
     def unwrapped(self, first: int, last: int) -> np.ndarray:
         "(last - first, W) radians, away positive if the older date comes first; NaN = no data."
         values = self.layer.values(first, last, self.zero_is_data)
         if not self.metres:
-            return values
-        return phase_from_los(values.astype(np.float64), self.wavelength_m)
+            return values * np.float32(self.factor)
+        return phase_from_los(values.astype(np.float64) * self.factor, self.wavelength_m)
 
     def rows(self, first: int, last: int) -> np.ndarray:
         "(last - first, W) float32 radians in [-pi, pi), NaN = no data."
         return wrap(self.unwrapped(first, last)).astype(np.float32)
 
+# %% ../../nbs/2_interferograms/22_products.ipynb #x--wavelength
+def _wavelength_of(product, layer):
+    """(radar wavelength, note): the product's own, the user's, that of a sensor in the name, or
+    Sentinel-1's. Raises `RequestError` if two of them differ."""
+    asked = product.reading.wavelength_m
+    own = layer.wavelength_m
+    if own and asked and abs(asked / own - 1) > 0.01:
+        rule = f"The product states a radar wavelength of {own:g} m"
+        raise RequestError(rule, f"--wavelength {asked:g}", "Leave --wavelength out")
+    if own or asked:
+        return own or asked, ""
+    name = layer.path.stem.lower() if product.kind in PLAIN_KINDS else ""
+    named = {}
+    for pattern, wavelength in SENSORS.items():
+        found = re.search(rf"(?<![a-z0-9])({pattern})(?![a-z0-9])", name)
+        if found:
+            named[wavelength] = found[0]
+    if len(named) > 1:
+        rule = "A name must hold one sensor, for the radar wavelength"
+        raise RequestError(rule, ", ".join(named.values()), "Say the wavelength with --wavelength")
+    for wavelength, sensor in named.items():
+        note = f"The radar wavelength is taken to be {wavelength:g} m, from {sensor} in the name."
+        return wavelength, note
+    return WAVELENGTH_M, ""
+
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-open-product
-HELD_BYTES = 1 << 28  # a file whose blocks, side by side, are larger is held
-
-
 def open_product(
     product: ProductFiles,
     coherence: str | Path | None = None,  # GeoTIFF on the same grid; default: the product's own
-    # radar wavelength, metres; None: the product's own where it states one, else Sentinel-1's
-    wavelength_m: float | None = None,
     hold_px: float = np.inf,  # scenes with fewer pixels are held in memory
 ) -> Source:
-    """A product ready to be read. Raises `RequestError` for a coherence that is not there,
-    `WorkError` for a damaged, empty or mismatched file, or one whose numbers cannot be its layer's.
-    """
+    """A product ready to be read. Raises `RequestError` for a coherence that is not there, or what
+    `Reading` should say, `WorkError` for a damaged, empty or mismatched file, or one whose numbers
+    cannot be its layer's."""
     main = _open_layer(product, product.layer)
-    beside = GeoTiff(coherence) if coherence else _open_layer(product, "coherence")
+    if coherence:
+        beside = _plain_layer(Path(coherence), "coherence")
+    else:
+        beside = _open_layer(product, "coherence")
     layers = [main]
     if beside:
         check_grid(beside, main)
         layers.append(beside)
     height, width = main.shape
-    held = height * width < hold_px
-    held |= any(x.block_rows * width * x.dtype.itemsize > HELD_BYTES for x in layers)
+    # one that is stored in a single row of blocks is unpacked as a whole anyway
+    held = height * width < hold_px or any(x.block_rows >= height for x in layers)
     if held:
         for layer in layers:
             layer.rows(0, height)
-    wavelength_m = wavelength_m or main.wavelength_m or WAVELENGTH_M
-    phase = _phase_of(product.layer, main, wavelength_m)
+    wavelength_m, note = _wavelength_of(product, main)
+    phase = _phase_of(product, product.layer, main, wavelength_m)
     gamma = Coherence(beside) if beside else None
 
     def read(first, last):
@@ -426,7 +743,9 @@ def open_product(
         return values, gamma.rows(first, last) if gamma else None
 
     numbers = (read, gamma is not None, phase.valid_px)
-    facts: tuple = (product.kind, product.name, wavelength_m, product.dates, product.pass_, held)
+    notes = tuple(text for text in (note, phase.note) if text)
+    facts: tuple = (product.kind, product.name, wavelength_m, product.dates, product.pass_)
+    facts += (notes, held)
     return Source(main.shape, main.crs, main.transform, *numbers, *facts)
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-phase-of
@@ -436,14 +755,18 @@ def _open_layer(product, layer):
     open_ = FORMATS[product.kind].open
     if path is None:
         return None
-    return open_(path, layer) if open_ else GeoTiff(path)
+    if open_:
+        return open_(path, layer)
+    return _plain_layer(path, layer, product.reading if layer == product.layer else Reading())
 
 
-def _phase_of(name, layer, wavelength_m):
+def _phase_of(product, name, layer, wavelength_m):
     "Phase out of a layer called wrapped, unwrapped or los."
+    unit = _unit_of(layer, product, name)
     if name == "wrapped":
-        return WrappedPhase(layer)
-    return UnwrappedPhase(layer, wavelength_m, metres=name == "los")
+        in_bytes = product.kind == "licsar" or product.reading.kind == "phase"
+        return WrappedPhase(layer, unit, in_bytes)
+    return UnwrappedPhase(layer, wavelength_m, unit)
 
 
 def _unwrapped(product, source):
@@ -453,7 +776,7 @@ def _unwrapped(product, source):
     if layer is None:
         return None
     check_grid(layer, source)
-    phase = _phase_of(name, layer, source.wavelength_m)
+    phase = _phase_of(product, name, layer, source.wavelength_m)
     values = phase.unwrapped(0, layer.shape[0]).astype(np.float32)
     return -values if product.turned else values
 
@@ -464,17 +787,17 @@ def read_product(
     # GeoTIFF of coherence on the same grid; default: the product's own, if any
     coherence: str | Path | None = None,
     unwrapped: bool = False,  # fill `unwrapped` too, where the product has it
-    # radar wavelength, 0.01 to 1 m; None: the product's own where it states one, else Sentinel-1's
+    # radar wavelength, 0.01 to 1 m; None: the product's own where it states one, else that of a
+    # sensor in the name, else Sentinel-1's
     wavelength_m: float | None = None,
+    band: str | None = None,  # number, from 1, or description of the band with the phase
+    unit: str | None = None,  # one of `UNITS`; None: as the file or its name says
 ) -> Interferogram:
     """Read a product in LiCSAR's sign. Signs and layouts: HyP3 InSAR, Burst InSAR and ARIA
     Sentinel-1 GUNW Product Guides (hyp3-docs.asf.alaska.edu) and the table of this page. Raises
-    what `find_product` and `open_product` raise, `RequestError` for a wavelength out of range."""
-    if wavelength_m is not None and not 0.01 < wavelength_m < 1:
-        rule = "A radar wavelength must be 0.01 to 1 m"
-        raise RequestError(rule, wavelength_m, "Give it in metres")
-    product = find_product(path, kind)
-    source = open_product(product, coherence, wavelength_m)
+    what `Reading`, `find_product` and `open_product` raise."""
+    product = find_product(path, Reading(kind, band, unit, wavelength_m))
+    source = open_product(product, coherence)
     return whole_scene(source, _unwrapped(product, source) if unwrapped else None)
 
 
@@ -484,7 +807,7 @@ def whole_scene(
 ) -> Interferogram:
     "All rows of a source in memory."
     phase, coherence = source.read(0, source.shape[0])
-    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_)
+    facts: tuple = (source.name, source.wavelength_m, source.dates, source.pass_, source.notes)
     return Interferogram(phase, source.crs, source.transform, coherence, unwrapped, *facts)
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-open-source
@@ -493,11 +816,11 @@ HOLD_PX = 16_000_000  # smaller scenes are held in memory
 
 def open_source(
     path: str | Path,  # a file, or the folder of one product
-    kind: str | None = None,  # one of `PRODUCTS`; None: detected
+    reading: Reading = Reading(),
     # GeoTIFF of coherence on the same grid; default: the product's own, if any
     coherence: str | Path | None = None,
     hold_px: int = HOLD_PX,  # scenes with fewer pixels are read at once and held
 ) -> Source:
     "A product as a source, in LiCSAR's sign. Raises what `read_product` raises."
-    source = open_product(find_product(path, kind), coherence, hold_px=hold_px)
+    source = open_product(find_product(path, reading), coherence, hold_px)
     return source_of(whole_scene(source), source.kind) if source.held else source

@@ -24,14 +24,8 @@ from scipy import ndimage
 
 from ..core.base import InsarSegError, RequestError, code_version, fingerprint, working_in
 from ..interferograms.archive import Archive
-from insar_seg.interferograms.interferogram import (
-    Interferogram,
-    overview,
-    read_band,
-    scene_name,
-    source_of,
-)
-from ..interferograms.products import open_source
+from ..interferograms.interferogram import Interferogram, overview, read_band, source_of
+from ..interferograms.products import Reading, open_source, scene_name
 from insar_seg.maps.areas import (
     TILED,
     find_areas,
@@ -62,7 +56,7 @@ class MapOptions:
     test_time: tuple = ()  # sets out of `TEST_TIME`
     threshold: float | None = None  # None: the model's own
     min_km2: float | None = None  # smallest area, km²; None: the model's own
-    kind: str | None = None  # of the product, one of `PRODUCTS`; None: detected
+    reading: Reading = Reading()  # what the user says of the files
     html: bool = False  # an interactive page too
     geopackage: bool = False  # a GeoPackage too
     stac: bool = False  # a STAC item too
@@ -205,7 +199,7 @@ def map_interferogram(
 ) -> Mapped:
     "Map one scene in memory. Raises what `open_source` and `load_predictor` raise."
     if not isinstance(scene, Interferogram):
-        product = open_source(scene, None, coherence)
+        product = open_source(scene, coherence=coherence)
         scene = overview(product, max(product.shape))[0]  # every pixel
     if isinstance(model, Predictor):
         predictor = model
@@ -253,7 +247,7 @@ def _key(task, predictor, options):
             marks.append((part.name, part.stat().st_size, part.stat().st_mtime_ns))
     model = (predictor.name, predictor.version, predictor.threshold)
     limits = (predictor.min_km2, predictor.peak, predictor.mean)
-    return fingerprint(marks, *model, *limits, options.kind, code_version())
+    return fingerprint(marks, *model, *limits, options.reading, code_version())
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-finished
 def _finished(files, key):
@@ -307,6 +301,8 @@ def _about(source, predictor, verdict):
         "pass": source.pass_,
         **dict(dates),
         "pixel_m": [round(v, 2) for v in source.pixel_m],
+        "wavelength_m": source.wavelength_m,
+        "notes": list(source.notes),
         **verdict,
         "min_km2": predictor.min_km2,
         "min_mean_probability": predictor.mean,
@@ -339,7 +335,7 @@ def map_one(
         about = _finished(files, key)
         if about is not None:
             return {"stem": task.stem, "status": "skipped", **about}
-        source = open_source(path, options.kind, task.coherence or None)
+        source = open_source(path, options.reading, task.coherence or None)
         if options.stac and source.dates is None:
             rule = "A STAC item needs the dates of the pair in the scene's name"
             raise RequestError(rule, path.name, "Name it YYYYMMDD_YYYYMMDD, or leave --stac out")
@@ -389,8 +385,7 @@ def tasks_of(
             for pair in Archive(path).pairs:
                 tasks.append(MapTask(str(pair.path), str(out / pair.frame / pair.pair)))
         else:
-            name = path.stem if path.suffix == ".nc" else scene_name(path)
-            tasks.append(MapTask(str(path), str(out / name), str(coherence or "")))
+            tasks.append(MapTask(str(path), str(out / scene_name(path)), str(coherence or "")))
     if not tasks:
         rule = "There must be a scene to map"
         raise RequestError(rule, 0, "Give GeoTIFFs of wrapped phase, product folders or archives")

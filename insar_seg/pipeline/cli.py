@@ -393,6 +393,9 @@ KIND = Option(
     help="If the name does not say: phase, unwrapped, los or a product. Default: detected.",
     autocompletion=_products,
 )
+BAND = Option(None, help="Number or description of the band with the phase.")
+UNIT = Option(None, help="rad, cycles, degrees, m, cm or mm. Default: what the file says.")
+WAVELENGTH = Option(None, help="Of the radar, m. Default: the product's, or Sentinel-1's.")
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-map
 @app.command("map", epilog="Example: insar-seg map 20210218_20210303.geo.diff_pha.tif --out maps")
@@ -407,6 +410,9 @@ def map_scenes(
     min_km2: float | None = Option(None, help="Smallest area, km². Default: the model's own."),
     test_time: list[str] = VERSIONS,
     kind: str | None = KIND,
+    band: str | None = BAND,
+    unit: str | None = UNIT,
+    wavelength: float | None = WAVELENGTH,
     html: bool = Option(False, "--html", help="Also an interactive page that works offline."),
     gpkg: bool = Option(False, "--gpkg", help="Also a GeoPackage."),
     stac: bool = Option(False, "--stac", help="Also a STAC item."),
@@ -416,12 +422,12 @@ def map_scenes(
 ) -> None:
     """Map the area an earthquake has affected: for each scene a raster of probability, a mask,
     polygons and a picture."""
+    from insar_seg.interferograms.products import Reading
     from insar_seg.maps.mapper import MapOptions, map_files
 
-    if kind is not None:
-        _check_known("--kind", kind, _products())
+    reading = Reading(kind, band, unit, wavelength)
     names = (tuple(model), combine, tuple(test_time))
-    options = MapOptions(*names, threshold, min_km2, kind, html, gpkg, stac)
+    options = MapOptions(*names, threshold, min_km2, reading, html, gpkg, stac)
     # the error of a scene that is alone is told at the end
     alone = len(scenes) == 1 and not (scenes[0] / "pairs.csv").is_file()
 
@@ -445,7 +451,7 @@ def _outcome(row):
     elif row["doubtful_areas"] > 0:
         found = "possible deformation. "
     before = " Finished before." if row["status"] == "skipped" else ""
-    return f"{name}: {found}{row['reason']}{before}"
+    return " ".join([f"{name}: {found}{row['reason']}{before}", *row.get("notes", [])])
 
 
 def _check_mapped(rows):
@@ -465,12 +471,17 @@ def _check_mapped(rows):
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")
 def info(
     path: Path = Argument(..., help="A scene, an archive, a run, a network or a .keras file."),
+    kind: str | None = KIND,
+    band: str | None = BAND,
+    unit: str | None = UNIT,
+    wavelength: float | None = WAVELENGTH,
     quiet: bool = Option(False, "--quiet", help="Only the exit code: 0 if it can be read."),
 ) -> None:
     "What a scene, an archive, a run or a weights file is."
+    from insar_seg.interferograms.products import Reading
     from insar_seg.pipeline.describe import describe_path
 
-    facts = describe_path(path)
+    facts = describe_path(path, Reading(kind, band, unit, wavelength))
     if not quiet:
         for key, value in facts.items():
             print(f"{key + ':':<16}{value}")

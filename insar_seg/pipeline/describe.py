@@ -13,7 +13,8 @@ import numpy as np
 
 from ..core.base import RequestError, WorkError
 from ..interferograms.archive import Archive
-from ..interferograms.products import detect_product, read_product
+from ..interferograms.interferogram import overview
+from ..interferograms.products import Reading, open_source
 
 # %% auto #0
 __all__ = ['describe_path']
@@ -22,6 +23,7 @@ __all__ = ['describe_path']
 def describe_path(
     # a scene's GeoTIFF, an archive, a run's folder, a model's folder or .weights.h5, a .keras file
     path: str | Path,
+    reading: Reading | None = None,  # what the user says of a scene; None: nothing
 ) -> dict:  # fact -> text
     """Short facts. Raises `RequestError` if the path does not exist or is none of these,
     `WorkError` if it is damaged."""
@@ -31,7 +33,7 @@ def describe_path(
     if not path.is_dir():
         if path.name.endswith(".weights.h5"):
             return _weights(path.parent, path)
-        return _model(path) if path.suffix == ".keras" else _scene(path)
+        return _model(path) if path.suffix == ".keras" else _scene(path, reading)
     for name, facts_of in (
         ("results.json", _run),
         ("pairs.csv", _archive),
@@ -43,21 +45,23 @@ def describe_path(
     raise RequestError(rule, path, "Check the path")
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-scene
-def _scene(path):
-    product = detect_product(path)
-    scene = read_product(path, product)
+def _scene(path, reading):
+    scene = open_source(path, reading or Reading())
     west, south, east, north = scene.bounds_lonlat
-    coherence = scene.coherence
+    coherence = overview(scene)[0].coherence
     return {
-        "kind": f"interferogram, {product}",
+        "kind": f"interferogram, {scene.kind}",
         "name": scene.name,
         "size": f"{scene.shape[0]} rows x {scene.shape[1]} columns",
         "pixel": f"{scene.pixel_m[0]:.1f} m x {scene.pixel_m[1]:.1f} m",
         "CRS": scene.crs.to_string(),
         "west, east": f"{west:.4f}, {east:.4f}",
         "south, north": f"{south:.4f}, {north:.4f}",
-        "data": f"{scene.valid.mean():.1%} of the pixels",
+        "data": f"{scene.valid_px / np.prod(scene.shape):.1%} of the pixels",
+        "wavelength": f"{scene.wavelength_m:.4g} m",
+        "dates": " to ".join(map(str, scene.dates or ["not known"])),
         "coherence": "none" if coherence is None else f"median {np.nanmedian(coherence):.2f}",
+        **({"notes": " ".join(scene.notes)} if scene.notes else {}),
     }
 
 
