@@ -249,7 +249,10 @@ def value_range(
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-geotiff
 class GeoTiff(Layer):
-    "The first band of a GeoTIFF."
+    "A band of a GeoTIFF, the first one unless a subclass says otherwise."
+
+    driver = "GTiff"  # of GDAL, the only one that may open the file
+    band = 1
 
     def __init__(self, path: str | Path) -> None:
         "Raises `RequestError` if absent, `WorkError` unless georeferenced and of real numbers."
@@ -261,10 +264,10 @@ class GeoTiff(Layer):
             self.shape = src.shape
             self.crs = src.crs
             self.transform = src.transform
-            self.dtype = np.dtype(src.dtypes[0])
+            self.dtype = np.dtype(src.dtypes[self.band - 1])
             self.nodata = src.nodata
-            self.block_rows = src.block_shapes[0][0]
-            self.unit = (src.units[0] or "").lower()  # as the file states it, or empty
+            self.block_rows = src.block_shapes[self.band - 1][0]
+            self.unit = (src.units[self.band - 1] or "").lower()  # as the file states it, or empty
 
     @contextlib.contextmanager
     def _opened(self):
@@ -273,17 +276,17 @@ class GeoTiff(Layer):
         try:
             with warnings.catch_warnings(), env:
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                with rasterio.open(self.path, driver="GTiff", sharing=False) as src:
+                with rasterio.open(self.path, driver=self.driver, sharing=False) as src:
                     yield src
         except rasterio.errors.RasterioError as e:
             cure = "The file is damaged or of another kind: fetch it again"
-            rule = "A raster must be a readable GeoTIFF"
+            rule = f"A raster must be a readable {self.driver.replace('GTiff', 'GeoTIFF')}"
             raise WorkError(rule, f"{self.path} ({e})", cure) from None
 
     def load(self, first: int, last: int) -> np.ndarray:
         "See `Layer.load`."
         with self._opened() as src:
-            return src.read(1, window=((first, last), (0, self.shape[1])))
+            return src.read(self.band, window=((first, last), (0, self.shape[1])))
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-read-band
 MAX_PIXELS = 1_000_000_000  # larger rasters are refused before memory is asked for
@@ -296,7 +299,8 @@ def _check_raster(src, path):
         raise WorkError(rule, f"{path} ({src.width} x {src.height})", "Cut it into pieces")
     if src.crs is None or src.transform.is_identity:
         rule = "A raster must have a coordinate reference system and a transform"
-        raise WorkError(rule, path, "Give it one with gdal_edit.py -a_srs and -a_ullr")
+        cure = "Give it one with gdal_edit.py -a_srs and -a_ullr; geocode it if it is in radar"
+        raise WorkError(rule, path, f"{cure} coordinates")
     if src.dtypes[0].startswith("complex"):
         rule = "A raster must hold real numbers (phase in radians)"
         cure = "Export the phase of the complex interferogram"
@@ -399,7 +403,7 @@ _COMPANIONS = {  # ending of the phase: endings of coherence and unwrapped phase
 def scene_name(path: str | Path) -> str:  # a raster of the scene
     "The scene's name: the file name without the product's ending."
     name = Path(path).name
-    for ending in (*_COMPANIONS, ".tiff", ".tif"):
+    for ending in (*_COMPANIONS, ".tiff", ".tif", ".nc", ".grd", ".h5", ".img", ".geo", ".zip"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name

@@ -5,20 +5,25 @@
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import datetime
-import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, phase_from_los, wrap
-from .containers import GRID, GunwLayer, gunw_layers
+from insar_seg.interferograms.containers import (
+    files_in,
+    holds_files,
+    open_raster,
+    product_of,
+    text_of,
+)
 from insar_seg.interferograms.interferogram import (
     Coherence,
-    GeoTiff,
     Interferogram,
     Layer,
     Source,
@@ -48,9 +53,6 @@ class Format:
     hint: str = ""  # for a plain file: pattern of a word in its name
     example: str = ""  # names to look for, as a user is told
     younger_first: bool = False  # the reference is the younger date, where the name has none
-    # for other than GeoTIFFs: layers that a file holds, none if it is not this product
-    layers_in: Callable[[Path], tuple[str, ...]] | None = None
-    open: Callable[[Path, str], Layer] | None = None  # (file, layer) -> its reader; None: GeoTIFF
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-formats
 def _hyp3(name):
@@ -95,12 +97,27 @@ FORMATS = {
         stem=r"S1[A-D]?_.*_\d{8}_\d{8}_(VV|VH|HV|HH)_INT\d+_[0-9A-Fa-f]{4}",
         others=_HYP3_OTHERS,
     ),
-    "gunw": Format(
-        "unwrapped",
-        example="an ARIA S1-GUNW-*.nc",
-        younger_first=True,
-        layers_in=gunw_layers,
-        open=GunwLayer,
+    "gunw": Format("unwrapped", example="an ARIA S1-GUNW-*.nc", younger_first=True),
+    "mintpy": Format("unwrapped", example="a MintPy ifgramStack.h5 of one pair"),
+    "snap": Format(example="a SNAP *.dim"),
+    "gmtsar": Format(
+        endings={
+            "wrapped": ("phasefilt_mask_ll.grd", "phasefilt_ll.grd", "phase_mask_ll.grd"),
+            "unwrapped": ("unwrap_mask_ll.grd", "unwrap_ll.grd"),
+            "los": ("los_ll.grd",),
+            "coherence": ("corr_ll.grd",),
+        },
+        others=r"^(phase_ll|xphase.*|yphase.*|amp.*|display_amp.*)",
+        example="GMTSAR phasefilt_ll.grd or unwrap_ll.grd",
+    ),
+    "isce": Format(
+        endings={
+            "wrapped": ("filt_topophase.flat.geo", "topophase.flat.geo"),
+            "unwrapped": ("filt_topophase.unw.geo",),
+            "coherence": ("phsig.cor.geo", "topophase.cor.geo"),
+        },
+        others=r"^(los|z|lat|lon)\.rdr|^dem.*",
+        example="ISCE2 filt_topophase.unw.geo",
     ),
     "unwrapped": Format("unwrapped", hint=r"unw"),
     "los": Format("los", hint=r"(?<![a-z])(los|disp|displacement|deformation)(?![a-z])"),
@@ -129,13 +146,13 @@ def _part_of(name):
     return None
 
 
-def _files_of(folder, part):
-    "The files of a product in a folder, the best one of each layer."
+def _files_of(folder, part, among=()):
+    "The files of a product in a folder, the best one of each layer; those in a zip are `among`."
     files = {}
     for layer, endings in FORMATS[part.kind].endings.items():
         for ending in reversed(endings):  # the best one comes last, and stays
             path = folder / (part.stem + ending)
-            if path.is_file():
+            if path in among or path.is_file():
                 files[layer] = path
     return files
 
@@ -167,10 +184,7 @@ def _names_pass(path):
 
 def _parameters_pass(folder, stem):
     "The same from HyP3's `<stem>.txt`; without a direction, as in older ones, from the heading."
-    file = folder / f"{stem}.txt"
-    if not file.is_file() or file.stat().st_size > 1_000_000:
-        return ""
-    text = file.read_text(encoding="utf-8", errors="replace")
+    text = text_of(folder / f"{stem}.txt")
     found = re.search(r"^Reference Pass Direction:\s*(ASCENDING|DESCENDING)", text, re.M | re.I)
     if found:
         return found[1].lower()
@@ -182,21 +196,14 @@ def _parameters_pass(folder, stem):
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-detect-product
 def _kind_of_file(path):
     "The kind of a file, by content, name, unit and values. Raises as `detect_product`."
-    kind, _ = _by_content(path)
+    kind, _, _ = product_of(path)
     if kind:
         return kind
-    content = _content(path)
-    if content != "tiff":
-        netcdf = f"an ARIA S1-GUNW netCDF-4 file with {GRID}unwrappedPhase"
-        cure = "The file is damaged or of another kind: fetch it again"
-        raise WorkError(
-            f"A product must be a GeoTIFF, or {netcdf}", f"{path} ({content} content)", cure
-        )
     part = _part_of(path.name)
     if part and part.layer != "coherence":
         return "los" if part.layer == "los" else part.kind
     others = "|".join(form.others for form in FORMATS.values() if form.others)
-    if part or re.search(rf"({others})\.tiff?$", path.name, re.I):
+    if part or re.search(rf"({others})\.(tiff?|grd|geo)$", path.name, re.I):
         rule = "A product must be phase or displacement, and this name is that of another layer"
         raise RequestError(rule, path.name, "Give the phase beside it, or the kind")
     name = path.stem.lower()
@@ -205,29 +212,10 @@ def _kind_of_file(path):
         return hints[0]
     return _kind_of_values(path)
 
-# %% ../../nbs/2_interferograms/22_products.ipynb #x--content
-def _by_content(path):
-    "(kind, layers) of a file that is known by what it holds; a pair of empty ones if none."
-    for kind, form in FORMATS.items():
-        layers = form.layers_in(path) if form.layers_in else ()
-        if layers:
-            return kind, layers
-    return "", ()
-
-
-def _content(path):
-    "tiff, hdf5, netcdf3, empty or other, from the first bytes of a file."
-    with open(path, "rb") as f:
-        start = f.read(4)
-    if start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
-    known = {b"": "empty", b"\x89HDF": "hdf5", b"CDF\x01": "netcdf3", b"CDF\x02": "netcdf3"}
-    return known.get(start, "other")
-
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--kind-of-values
 def _kind_of_values(path):
-    "phase, unwrapped or los for a GeoTIFF whose name says nothing. Raises as `detect_product`."
-    layer = GeoTiff(path)
+    "phase, unwrapped or los for a raster whose name says nothing. Raises as `detect_product`."
+    layer = open_raster(path)
     if layer.unit in ("m", "metre", "meter", "metres", "meters"):
         return "los"
     if layer.dtype == np.uint8:  # only COMET stores phase, and nobody displacement, in bytes
@@ -241,7 +229,7 @@ def _kind_of_values(path):
     if 350 < found.high - found.low < 361:
         check_wrapped(found, path)  # which says what degrees are to become
     raise RequestError(
-        "A GeoTIFF must be known to hold wrapped phase, unwrapped phase or displacement; looked"
+        "A raster must be known to hold wrapped phase, unwrapped phase or displacement; looked"
         " for: a product's name; unwrapped, los, disp or phase in the name; a unit of metres or"
         " radians; values that fill -pi to pi",
         f"{path.name}, values up to {top:.3g}",
@@ -252,14 +240,16 @@ def _kind_of_values(path):
 def _in_folder(folder, kind):
     "(kind, stem, files) of the one product in a folder. Raises `RequestError` if it has not one."
     found = {}
-    # at most so many: a folder may be that of a whole archive
-    for path in sorted(p for p in itertools.islice(folder.iterdir(), 20_000) if p.is_file()):
+    files = files_in(folder)
+    among = set(files)
+    for path in files:
         part = _part_of(path.name)
         if part:
-            found[part.kind, part.stem] = _files_of(folder, part)
-        elif path.suffix == ".nc":
-            in_it, layers = _by_content(path)
-            found[in_it, path.stem] = dict.fromkeys(layers, path)
+            found[part.kind, part.stem or path.parent.name] = _files_of(path.parent, part, among)
+        elif path.suffix in (".nc", ".h5", ".dim"):
+            with contextlib.suppress(WorkError):  # other files may lie here too
+                in_it, stem, layers = product_of(path)
+                found[in_it, stem] = layers
     products = [
         (*key, files)
         for key, files in found.items()
@@ -276,18 +266,18 @@ def _in_folder(folder, kind):
 
 def _find(path, kind):
     "(kind, stem, files) of a file or a folder, where `kind` is None or wins."
-    if path.is_dir():
+    if holds_files(path):
         return _in_folder(path, kind)
     kind = kind or _kind_of_file(path)
-    form = FORMATS[kind]
+    found, stem, layers = product_of(path)
+    if found == kind:
+        return kind, stem, layers
     part = _part_of(path.name)
-    if part is None or not form.endings:
-        layers = form.layers_in(path) if form.layers_in else ()
-        stem = path.stem if path.suffix == ".nc" else scene_name(path)
-        return kind, stem, dict.fromkeys(layers or (form.layer,), path)
+    if part is None or not FORMATS[kind].endings:
+        return kind, scene_name(path), {FORMATS[kind].layer: path}
     beside = ("coherence", "unwrapped") if part.layer == "wrapped" else ("coherence",)
     files = {k: p for k, p in _files_of(path.parent, part).items() if k in beside}
-    return kind, part.stem, files | {part.layer: path}
+    return kind, part.stem or path.parent.name, files | {part.layer: path}
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-product
 @dataclass(frozen=True)
@@ -304,7 +294,7 @@ class ProductFiles:
 
 
 def detect_product(
-    path: str | Path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder or zip of one product
 ) -> str:  # one of PRODUCTS
     """The kind of a product. A file goes by its content, its name, its unit and its values, a
     folder by the names in it. Raises `RequestError`, naming what was looked for, if that leaves the
@@ -320,7 +310,7 @@ def _existing(path):
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-find-product
 def find_product(
-    path: str | Path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder or zip of one product
     kind: str | None = None,  # one of PRODUCTS; None: detected
 ) -> ProductFiles:
     """A product by its path. Raises what `detect_product` raises, `RequestError` for a kind that it
@@ -330,12 +320,12 @@ def find_product(
         rule = "A product's kind must be one of " + ", ".join(PRODUCTS)
         raise RequestError(rule, repr(kind), "Choose one of them, or leave it out")
     given = _existing(path)
-    if given.is_dir() and kind and FORMATS[kind].hint:
+    if holds_files(given) and kind and FORMATS[kind].hint:
         rule = f"A product of kind {kind} must be a file"
         raise RequestError(rule, path, "Give the GeoTIFF itself")
     kind, stem, files = _find(given, kind)
     layers = [k for k in ("wrapped", "unwrapped", "los") if k in files]
-    if given.is_file():  # it wins over the others of its product
+    if given in files.values():  # it wins over the others of its product
         layers = [k for k in layers if files[k] == given]
     if not layers:
         rule = f"A product read as {kind} must have phase"
@@ -395,7 +385,7 @@ HELD_BYTES = 1 << 28  # a file whose blocks, side by side, are larger is held
 
 def open_product(
     product: ProductFiles,
-    coherence: str | Path | None = None,  # GeoTIFF on the same grid; default: the product's own
+    coherence: str | Path | None = None,  # raster on the same grid; default: the product's own
     # radar wavelength, metres; None: the product's own where it states one, else Sentinel-1's
     wavelength_m: float | None = None,
     hold_px: float = np.inf,  # scenes with fewer pixels are held in memory
@@ -404,7 +394,7 @@ def open_product(
     `WorkError` for a damaged, empty or mismatched file, or one whose numbers cannot be its layer's.
     """
     main = _open_layer(product, product.layer)
-    beside = GeoTiff(coherence) if coherence else _open_layer(product, "coherence")
+    beside = open_raster(coherence, "coherence") if coherence else _open_layer(product, "coherence")
     layers = [main]
     if beside:
         check_grid(beside, main)
@@ -433,10 +423,7 @@ def open_product(
 def _open_layer(product, layer):
     "A layer of a product, or None if it has none."
     path = product.files.get(layer)
-    open_ = FORMATS[product.kind].open
-    if path is None:
-        return None
-    return open_(path, layer) if open_ else GeoTiff(path)
+    return open_raster(path, layer) if path else None
 
 
 def _phase_of(name, layer, wavelength_m):
@@ -459,7 +446,7 @@ def _unwrapped(product, source):
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-read-product
 def read_product(
-    path: str | Path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder or zip of one product
     kind: str | None = None,  # one of PRODUCTS; None: detected
     # GeoTIFF of coherence on the same grid; default: the product's own, if any
     coherence: str | Path | None = None,
@@ -492,7 +479,7 @@ HOLD_PX = 16_000_000  # smaller scenes are held in memory
 
 
 def open_source(
-    path: str | Path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder or zip of one product
     kind: str | None = None,  # one of `PRODUCTS`; None: detected
     # GeoTIFF of coherence on the same grid; default: the product's own, if any
     coherence: str | Path | None = None,
