@@ -181,9 +181,9 @@ class AxesLayer(Layer):
         self.unit = str(facts["attrs"].get("units", "")).lower()  # as the file states it, or empty
         self.block_rows = (facts.get("chunks") or (1, 1))[-2]
         _check_array(path, facts, self.shape)
-        if right < 0:
+        if not (0 < right < np.inf and np.isfinite([west, north, down]).all() and down):
             raise WorkError("A layer's longitude must grow to the east", path, _REMAKE)
-        if "_FillValue" in facts["attrs"]:
+        with contextlib.suppress(KeyError, ValueError):  # a text is none
             self.nodata = float(facts["attrs"]["_FillValue"])
         self.south_up = down > 0
         north = max(north, north + down * (height - 1))
@@ -390,7 +390,8 @@ def _classic_contents(path):
             values = file.variables[name][...]
             facts = {"shape": values.shape, "dtype": values.dtype.str}
             facts["attrs"] = _attributes(file.variables[name]._attributes)
-            facts["axis"] = _axis_of(values) if values.size <= _LONGEST_AXIS else None
+            if values.size <= _LONGEST_AXIS and values.dtype.kind in "fiu":
+                facts["axis"] = _axis_of(values)
             found[f"/{name}"] = facts
             del values
     return found
@@ -413,6 +414,10 @@ class FlatRaster(GeoTiff):
         with self._opened() as src:
             self.band = src.count
             needed = sum(np.dtype(d).itemsize for d in src.dtypes) * src.width * src.height
+            if src.crs is None or src.transform.is_identity:
+                rule = "A flat raster must be geocoded, and this one is in radar coordinates"
+                cure = "SNAP has Range-Doppler Terrain Correction for it, ISCE2 its geocode step"
+                raise WorkError(rule, path, cure)
         if needed > path.stat().st_size:
             rule = "A flat raster must be as long as its header says"
             raise WorkError(rule, f"{path} should have {needed:,} bytes", "Copy it again")

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..core.base import RequestError, WorkError
 from ..interferograms.archive import Archive
-from ..interferograms.products import detect_product, read_product
+from ..interferograms.interferogram import overview
+from ..interferograms.products import open_source
 
 # %% auto #0
 __all__ = ['describe_path']
@@ -44,19 +45,19 @@ def describe_path(
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-scene
 def _scene(path):
-    product = detect_product(path)
-    scene = read_product(path, product)
+    scene = open_source(path)
+    rows, columns = scene.shape
     west, south, east, north = scene.bounds_lonlat
-    coherence = scene.coherence
+    coherence = overview(scene)[0].coherence
     return {
-        "kind": f"interferogram, {product}",
+        "kind": f"interferogram, {scene.kind}",
         "name": scene.name,
-        "size": f"{scene.shape[0]} rows x {scene.shape[1]} columns",
+        "size": f"{rows} rows x {columns} columns",
         "pixel": f"{scene.pixel_m[0]:.1f} m x {scene.pixel_m[1]:.1f} m",
         "CRS": scene.crs.to_string(),
         "west, east": f"{west:.4f}, {east:.4f}",
         "south, north": f"{south:.4f}, {north:.4f}",
-        "data": f"{scene.valid.mean():.1%} of the pixels",
+        "data": f"{scene.valid_px / (rows * columns):.1%} of the pixels",
         "coherence": "none" if coherence is None else f"median {np.nanmedian(coherence):.2f}",
     }
 
