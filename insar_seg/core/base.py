@@ -26,6 +26,7 @@ __all__ = ['WAVELENGTH_M', 'wrap', 'phase_from_los', 'los_from_phase', 'InsarSeg
 
 # %% ../../nbs/0_core/00_base.ipynb #x-86811c50
 WAVELENGTH_M = 0.05546576  # Sentinel-1, C band: speed of light / 5.405 GHz
+os.environ["PROJ_NETWORK"] = "OFF"  # no coordinate system of a file makes PROJ fetch a grid
 
 # %% ../../nbs/0_core/00_base.ipynb #x-wrap
 def wrap(

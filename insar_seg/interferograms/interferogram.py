@@ -10,9 +10,10 @@ import dataclasses
 import functools
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['STRIP_PX', 'MAX_PIXELS', 'MAX_BLOCKS', 'MAX_BLOCK_BYTES', 'pixel_metres', 'nearest_turn', 'lonlat', 'Georeferenced',
            'Interferogram', 'Source', 'source_of', 'RowBuffer', 'Layer', 'ValueRange', 'value_range', 'GeoTiff',
-           'read_band', 'off_grid_px', 'check_grid', 'write_raster', 'multilook', 'multilook_mask', 'overview',
-           'plot_phase']
+           'opened_raster', 'read_band', 'off_grid_px', 'check_grid', 'check_some_data', 'write_raster', 'multilook',
+           'multilook_mask', 'overview', 'plot_phase']
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-pixel-metres
 def pixel_metres(
@@ -264,6 +265,9 @@ class Layer(Georeferenced, ABC):
     nodata: float | None = None  # the number that stands for no data, if the file states one
     block_rows: int = 1  # rows that are unpacked together
     wavelength_m: float | None = None  # radar wavelength, metres, if the file states it
+    bands: Mapping[int, str] = MappingProxyType({1: ""})  # number -> description
+    band: int = 1  # the one that is read
+    is_picture: bool = False  # it shows colours
     northward: bool = False  # the file's first row is the southernmost; `rows` turns them
     _buffer: RowBuffer | None = None  # rows of the blocks unpacked last
 
@@ -401,13 +405,15 @@ class GeoTiff(Layer):
     """A band of a GeoTIFF as its tags mean it: scale and offset applied, NaN where a mask or alpha
     says no data, of complex numbers the angle."""
 
+    driver = "GTiff"  # of GDAL, the only one that may open the file
+
     def __init__(self, path: str | Path, band: int = 1) -> None:
         "Raises `RequestError` if absent, `WorkError` unless georeferenced and of bearable size."
         self.path = Path(path)
         self.band = band
         if not self.path.is_file():
             raise RequestError("A raster must be a file that exists", path, "Check the path")
-        with _opened(self.path) as src:
+        with opened_raster(self.path, self.driver) as src:
             _check_raster(src, path)
             self.shape = src.shape
             self.place(src.crs, src.transform)
@@ -444,7 +450,7 @@ class GeoTiff(Layer):
     def load(self, first: int, last: int) -> np.ndarray:
         "See `Layer.load`."
         window = ((first, last), (0, self.shape[1]))
-        with _opened(self.path) as src:
+        with opened_raster(self.path, self.driver) as src:
             stored = src.read(self.band, window=window)
             if not self.decodes:
                 return stored
@@ -454,7 +460,7 @@ class GeoTiff(Layer):
             if self.masked:
                 missing |= src.read_masks(self.band, window=window) == 0
         if self.mask_file:
-            with _opened(self.mask_file) as src:
+            with opened_raster(self.mask_file) as src:
                 missing |= src.read(min(self.band, src.count), window=window) == 0
         if self.is_complex:
             missing |= stored == 0
@@ -472,21 +478,26 @@ _GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
 }
+_WITH_HEADER = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}  # GDAL may look for a header by its name
 
 
 @contextlib.contextmanager
-def _opened(path):
-    "An open GeoTIFF. Whatever goes wrong with it until it is closed is raised as `WorkError`."
+def opened_raster(
+    path: Path,
+    driver: str = "GTiff",  # of GDAL, the only one that may open it
+) -> Iterator[rasterio.DatasetReader]:
+    "An open raster. Whatever goes wrong with it until it is closed is raised as `WorkError`."
+    settings = _GDAL if driver == "GTiff" else _GDAL | _WITH_HEADER
     try:
-        with warnings.catch_warnings(), rasterio.Env(**_GDAL):
+        with warnings.catch_warnings(), rasterio.Env(**settings):
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(path, driver="GTiff", sharing=False) as src:
+            with rasterio.open(path, driver=driver, sharing=False) as src:
                 yield src
     except (InsarSegError, MemoryError):
         raise
     except Exception as e:  # GDAL's errors, tags that are no text, numbers out of range
         cure = "The file is damaged or of another kind: fetch it again"
-        rule = "A raster must be a readable GeoTIFF"
+        rule = f"A raster must be a readable {driver.replace('GTiff', 'GeoTIFF')}"
         raise WorkError(rule, f"{path} ({str(e)[:200]})", cure) from None
 
 
@@ -496,7 +507,7 @@ def _mask_beside(path, shape):
     if not path.is_file():
         return None
     # GDAL itself would open it with any of its drivers
-    with _opened(path) as src:
+    with opened_raster(path) as src:
         _check_blocks(src, path)
         if src.shape != shape:
             cure = "Make it again, or delete it if it is not the raster's"
@@ -525,7 +536,8 @@ def _check_raster(src, path):
     _check_blocks(src, path)
     if src.crs is None or src.transform.is_identity:
         rule = "A raster must have a coordinate reference system and a transform"
-        raise WorkError(rule, path, "Give it one with gdal_edit.py -a_srs and -a_ullr")
+        cure = "Give it one with gdal_edit.py -a_srs and -a_ullr; geocode it if it is in radar"
+        raise WorkError(rule, path, f"{cure} coordinates")
 
 
 def _check_blocks(src, path):
@@ -578,6 +590,14 @@ def check_grid(
     if not off <= 0.5 + 1e-6:
         received = f"{layer.path}, off by {off:.3g} pixels at a corner"
         raise WorkError(rule.format("grid"), received, cure)
+
+
+def check_some_data(count: int, path: Path) -> None:  # count: pixels with data
+    "Raises `WorkError` if no pixel of a file has data."
+    if not count:
+        received = f"{path} has none: every pixel is 0, NaN or the no-data value"
+        cure = "Fetch the product again or leave it out"
+        raise WorkError("A scene must hold some data", received, cure)
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-write-raster
 def write_raster(

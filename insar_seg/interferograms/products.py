@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ..core.base import WAVELENGTH_M, RequestError, WorkError, phase_from_los, wrap
-from .containers import GRID, GunwLayer, gunw_layers
+from insar_seg.interferograms.containers import (
+    files_in,
+    holds_files,
+    open_raster,
+    product_of,
+    text_of,
+)
 from insar_seg.interferograms.interferogram import (
-    GeoTiff,
     Interferogram,
     Layer,
     Source,
     ValueRange,
     check_grid,
+    check_some_data,
     source_of,
     value_range,
 )
@@ -46,9 +51,6 @@ class Format:
     hint: str = ""  # for a plain file: pattern of a word in its name
     example: str = ""  # names to look for, as a user is told
     younger_first: bool = False  # the reference is the younger date, where the name has none
-    # for other than GeoTIFFs: layers that a file holds, none if it is not this product
-    layers_in: Callable[[Path], tuple[str, ...]] | None = None
-    open: Callable[[Path, str], Layer] | None = None  # (file, layer) -> its reader; None: GeoTIFF
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-formats
 def _hyp3(name):
@@ -93,12 +95,27 @@ FORMATS = {
         stem=r"S1[A-D]?_.*_\d{8}_\d{8}_(VV|VH|HV|HH)_INT\d+_[0-9A-Fa-f]{4}",
         others=_HYP3_OTHERS,
     ),
-    "gunw": Format(
-        "unwrapped",
-        example="an ARIA S1-GUNW-*.nc",
-        younger_first=True,
-        layers_in=gunw_layers,
-        open=GunwLayer,
+    "gunw": Format("unwrapped", example="an ARIA S1-GUNW-*.nc", younger_first=True),
+    "mintpy": Format("unwrapped", example="a MintPy ifgramStack.h5 of one pair"),
+    "snap": Format(example="a SNAP *.dim"),
+    "gmtsar": Format(
+        endings={
+            "wrapped": ("phasefilt_mask_ll.grd", "phasefilt_ll.grd", "phase_mask_ll.grd"),
+            "unwrapped": ("unwrap_mask_ll.grd", "unwrap_ll.grd"),
+            "los": ("los_ll.grd",),
+            "coherence": ("corr_ll.grd",),
+        },
+        others=r"^(phase_ll|xphase.*|yphase.*|amp.*|display_amp.*)",
+        example="GMTSAR phasefilt_ll.grd or unwrap_ll.grd",
+    ),
+    "isce": Format(
+        endings={
+            "wrapped": ("filt_topophase.flat.geo", "topophase.flat.geo"),
+            "unwrapped": ("filt_topophase.unw.geo",),
+            "coherence": ("phsig.cor.geo", "topophase.cor.geo"),
+        },
+        others=r"^(los|z|lat|lon)\.rdr|^dem.*",
+        example="ISCE2 filt_topophase.unw.geo",
     ),
     "unwrapped": Format("unwrapped", hint=r"unw"),
     # Los Angeles is a city: after "los" comes a number, a word of the field, or nothing
@@ -185,13 +202,13 @@ def _part_of(name):
     return None
 
 
-def _files_of(folder, part):
-    "The files of a product in a folder, the best one of each layer."
+def _files_of(folder, part, among=()):
+    "The files of a product in a folder, the best one of each layer; those in a zip are `among`."
     files = {}
     for layer, endings in FORMATS[part.kind].endings.items():
         for ending in reversed(endings):  # the best one comes last, and stays
             path = folder / (part.stem + ending)
-            if path.is_file():
+            if path in among or path.is_file():
                 files[layer] = path
     return files
 
@@ -244,10 +261,7 @@ def _names_pass(path):
 
 def _parameters_pass(folder, stem):
     "The same from HyP3's `<stem>.txt`; without a direction, as in older ones, from the heading."
-    file = folder / f"{stem}.txt"
-    if not file.is_file() or file.stat().st_size > 1_000_000:
-        return ""
-    text = file.read_text(encoding="utf-8", errors="replace")
+    text = text_of(folder / f"{stem}.txt")
     found = re.search(r"^Reference Pass Direction:\s*(ASCENDING|DESCENDING)", text, re.M | re.I)
     if found:
         return found[1].lower()
@@ -263,24 +277,17 @@ _NOT_PHASE = r"^(i|q|real|imag|intensity|amp)(?![a-z])|amplitude"  # of what SNA
 
 def _kind_of_file(path, reading):
     "The kind of a file, by content, name, bands, unit and values. Raises as `detect_product`."
-    kind, _ = _by_content(path)
+    kind, _, _ = product_of(path)
     if kind:
         return kind
-    content = _content(path)
-    if content != "tiff":
-        netcdf = f"an ARIA S1-GUNW netCDF-4 file with {GRID}unwrappedPhase"
-        cure = "The file is damaged or of another kind: fetch it again"
-        raise WorkError(
-            f"A product must be a GeoTIFF, or {netcdf}", f"{path} ({content} content)", cure
-        )
     part = _part_of(path.name)
     if part and part.layer != "coherence":
         return part.kind
     others = "|".join(form.others for form in FORMATS.values() if form.others)
-    other = re.search(rf"({others})\.tiff?$", path.name, re.I)
-    tiff = GeoTiff(path)
-    several = len(tiff.bands) > 1
-    words = path.stem if several else f"{path.stem} {tiff.bands.get(1, '')}"
+    other = re.search(rf"({others})\.(tiff?|grd|geo)$", path.name, re.I)
+    raster = open_raster(path)
+    several = len(raster.bands) > 1
+    words = path.stem if several else f"{path.stem} {raster.bands.get(1, '')}"
     if part or other or (not several and re.search(_COHERENCE, words.lower())):
         rule = "A product must be phase or displacement, and this name is that of another layer"
         raise RequestError(rule, path.name, "Give the phase beside it, or say --kind")
@@ -289,7 +296,7 @@ def _kind_of_file(path, reading):
         chosen = _plain_layer(path, "wrapped", reading)
         kind = _kind_of_words(chosen.bands[chosen.band]) or kind
     else:
-        layers = _bands(tiff)
+        layers = _bands(raster)
         described = [k for k in ("phase", "unwrapped", "los") if FORMATS[k].layer in layers]
         # what ISCE calls the phase in a file of unwrapped phase is unwrapped
         if described and kind not in described and (kind, described[0]) != ("unwrapped", "phase"):
@@ -304,28 +311,9 @@ def _kind_of_words(text):
     clear = hints and not re.search(_NOT_PHASE, text) and (hints == ["los"] or "los" not in hints)
     return hints[0] if clear else ""
 
-# %% ../../nbs/2_interferograms/22_products.ipynb #x--content
-def _by_content(path):
-    "(kind, layers) of a file that is known by what it holds; a pair of empty ones if none."
-    for kind, form in FORMATS.items():
-        layers = form.layers_in(path) if form.layers_in else ()
-        if layers:
-            return kind, layers
-    return "", ()
-
-
-def _content(path):
-    "tiff, hdf5, netcdf3, empty or other, from the first bytes of a file."
-    with open(path, "rb") as f:
-        start = f.read(4)
-    if start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
-    known = {b"": "empty", b"\x89HDF": "hdf5", b"CDF\x01": "netcdf3", b"CDF\x02": "netcdf3"}
-    return known.get(start, "other")
-
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--kind-of-values
 def _kind_of_values(path, reading):
-    "phase, unwrapped or los for a GeoTIFF whose name says nothing. Raises as `detect_product`."
+    "phase, unwrapped or los for a raster whose name says nothing. Raises as `detect_product`."
     layer = _plain_layer(path, "wrapped", reading)
     unit = _unit(reading.unit or layer.unit)
     if unit in LENGTHS:
@@ -342,7 +330,7 @@ def _kind_of_values(path, reading):
         return "phase"
     _check_stated(found, path)
     raise RequestError(
-        "A GeoTIFF must be known to hold wrapped phase, unwrapped phase or displacement; looked"
+        "A raster must be known to hold wrapped phase, unwrapped phase or displacement; looked"
         " for: a product's name; unwrapped, los_disp or phase in the name; a unit of metres or"
         " radians; values that fill -pi to pi",
         f"{path.name}, values from {low:.3g} to {high:.3g}",
@@ -350,10 +338,10 @@ def _kind_of_values(path, reading):
     )
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--plain-layer
-def _bands(tiff):
+def _bands(raster):
     "{layer: number} of several bands whose descriptions speak of one layer each."
     found: dict = {}
-    for number, text in tiff.bands.items() if len(tiff.bands) > 1 else ():
+    for number, text in raster.bands.items() if len(raster.bands) > 1 else ():
         kind = _kind_of_words(text)
         layer = "coherence" if re.search(_COHERENCE, text.lower()) else kind and FORMATS[kind].layer
         found.setdefault(layer, []).append(number)
@@ -361,38 +349,40 @@ def _bands(tiff):
 
 
 def _plain_layer(path, name, reading=Reading()):
-    "A layer of a GeoTIFF. Raises `RequestError` if its bands leave open which, or show colours."
-    tiff = GeoTiff(path)
-    if tiff.is_picture:
+    "A layer of a file. Raises `RequestError` if its bands leave open which, or show colours."
+    raster = open_raster(path, name)
+    if raster.is_picture:
         rule = "A scene must hold numbers, and these are the colours of a picture"
         raise RequestError(rule, path, "Give the product that the picture was made from")
-    if len(tiff.bands) == 1 and reading.band is None:
-        return tiff
-    named = _bands(tiff)
+    if len(raster.bands) == 1 and reading.band is None:
+        return raster
+    named = _bands(raster)
     number = named.get(name, named.get("wrapped") if name == "unwrapped" else None)
     if reading.band is not None:
         asked = reading.band.lower()
-        same = [i for i, text in tiff.bands.items() if asked in (str(i), text.lower())]
+        same = [i for i, text in raster.bands.items() if asked in (str(i), text.lower())]
         number = same[0] if len(same) == 1 else None
     if number is None:
-        first = list(tiff.bands.items())[:20]
+        first = list(raster.bands.items())[:20]
         listed = ", ".join(f"{i} {text[:40]}".strip() for i, text in first)
         rule = f"It must be known which band of a file holds the {name} layer"
         raise RequestError(rule, f"{path} has bands {listed}", "Say it with --band")
-    return tiff if number == tiff.band else GeoTiff(path, number)
+    return raster if number == raster.band else open_raster(path, name, number)
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x--find
 def _in_folder(folder, kind):
     "(kind, stem, files) of the one product in a folder. Raises `RequestError` if it has not one."
     found = {}
-    # at most so many: a folder may be that of a whole archive
-    for path in sorted(p for p in itertools.islice(folder.iterdir(), 20_000) if p.is_file()):
+    files = files_in(folder)
+    among = set(files)
+    for path in files:
         part = _part_of(path.name)
         if part:
-            found[part.kind, part.stem] = _files_of(folder, part)
-        elif path.suffix == ".nc":
-            in_it, layers = _by_content(path)
-            found[in_it, path.stem] = dict.fromkeys(layers, path)
+            found[part.kind, part.stem or path.parent.name] = _files_of(path.parent, part, among)
+        elif path.suffix in (".nc", ".h5", ".dim"):
+            with contextlib.suppress(WorkError):  # other files may lie here too
+                in_it, stem, layers = product_of(path)
+                found[in_it, stem] = layers
     products = [
         (*key, files)
         for key, files in found.items()
@@ -409,27 +399,28 @@ def _in_folder(folder, kind):
 
 def _find(path, reading):
     "(kind, stem, files) of a file or a folder, where a kind that is given wins."
-    if path.is_dir():
+    if holds_files(path):
         return _in_folder(path, reading.kind)
     kind = reading.kind or _kind_of_file(path, reading)
-    form = FORMATS[kind]
+    found, stem, layers = product_of(path)
+    if found == kind:
+        return kind, stem, layers
     part = _part_of(path.name)
-    if part is None or not form.endings:
-        layers = form.layers_in(path) if form.layers_in else ()
-        files = dict.fromkeys(layers or (form.layer,), path)
-        if kind in PLAIN_KINDS and "coherence" in _bands(GeoTiff(path)):
+    if part is None or not FORMATS[kind].endings:
+        files = {FORMATS[kind].layer: path}
+        if kind in PLAIN_KINDS and "coherence" in _bands(open_raster(path)):
             files["coherence"] = path
         return kind, scene_name(path), files
     beside = ("coherence", "unwrapped") if part.layer == "wrapped" else ("coherence",)
     files = {k: p for k, p in _files_of(path.parent, part).items() if k in beside}
-    return kind, part.stem, files | {part.layer: path}
+    return kind, part.stem or path.parent.name, files | {part.layer: path}
 
 
 def scene_name(path: str | Path) -> str:  # a file of the scene
     "The scene's name: the file name without the product's ending."
     name = Path(path).name
     endings = [e for form in FORMATS.values() for e in form.endings.get("wrapped", ())]
-    for ending in (*endings, ".tiff", ".tif", ".nc"):
+    for ending in (*endings, ".tiff", ".tif", ".nc", ".grd", ".h5", ".img", ".geo", ".zip"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name
@@ -450,7 +441,7 @@ class ProductFiles:
 
 
 def detect_product(
-    path: str | Path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder or zip of one product
 ) -> str:  # one of PRODUCTS
     """The kind of a product. A file goes by its content, its name, its bands, its unit and its
     values, a folder by the names in it. Raises `RequestError`, naming what was looked for, if that
@@ -466,19 +457,19 @@ def _existing(path):
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-find-product
 def find_product(
-    path: str | Path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder or zip of one product
     reading: Reading = Reading(),
 ) -> ProductFiles:
     """A product by its path. Raises what `detect_product` raises, `RequestError` for a kind that it
     cannot be, `WorkError` for a plain file whose name has the younger date first, because its sign
     is then unknown."""
     given = _existing(path)
-    if given.is_dir() and reading.kind in PLAIN_KINDS:
+    if holds_files(given) and reading.kind in PLAIN_KINDS:
         rule = f"A product of kind {reading.kind} must be a file"
         raise RequestError(rule, path, "Give the GeoTIFF itself")
     kind, stem, files = _find(given, reading)
     layers = [k for k in ("wrapped", "unwrapped", "los") if k in files]
-    if given.is_file():  # it wins over the others of its product
+    if given in files.values():  # it wins over the others of its product
         layers = [k for k in layers if files[k] == given]
     if not layers:
         rule = f"A product read as {kind} must have phase"
@@ -535,14 +526,6 @@ def _unit_of(layer, product, name):
 _OTHER_TURNS = ((-0.5, 0.5), (0, 1), (-1, 1), (-180, 180), (0, 360))  # lowest and highest value
 
 
-def _check_some_data(count, path):
-    "Raises `WorkError` if no pixel of a file has data."
-    if not count:
-        received = f"{path} has none: every pixel is 0, NaN or the no-data value"
-        cure = "Fetch the product again or leave it out"
-        raise WorkError("A scene must hold some data", received, cure)
-
-
 def _check_fine(layer, unit):
     "Raises `RequestError` for whole numbers of so large a unit that they cannot be phase."
     if layer.whole and UNITS[unit or "radians"][1] > 0.5:
@@ -597,7 +580,7 @@ class WrappedPhase:
         self.factor = UNITS[unit or "radians"][1]
         self.in_bytes = in_bytes and layer.number_type == np.uint8
         found = value_range(layer)
-        _check_some_data(found.count, layer.path)
+        check_some_data(found.count, layer.path)
         self.valid_px = found.count  # pixels with data
         self.note = ""
         if not self.in_bytes:
@@ -662,7 +645,7 @@ class UnwrappedPhase:
         self.zero_is_data = self.metres and gaps
         if self.metres and not gaps:
             found = value_range(layer)
-        _check_some_data(found.count, layer.path)
+        check_some_data(found.count, layer.path)
         self.valid_px = found.count  # pixels with data
         top = max(-found.low, found.high) * self.factor
         if not self.metres:
@@ -711,7 +694,7 @@ def _wavelength_of(product, layer):
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-open-product
 def open_product(
     product: ProductFiles,
-    coherence: str | Path | None = None,  # GeoTIFF on the same grid; default: the product's own
+    coherence: str | Path | None = None,  # raster on the same grid; default: the product's own
     hold_px: float = np.inf,  # scenes with fewer pixels are held in memory
 ) -> Source:
     """A product ready to be read. Raises `RequestError` for a coherence that is not there, or what
@@ -752,11 +735,8 @@ def open_product(
 def _open_layer(product, layer):
     "A layer of a product, or None if it has none."
     path = product.files.get(layer)
-    open_ = FORMATS[product.kind].open
     if path is None:
         return None
-    if open_:
-        return open_(path, layer)
     return _plain_layer(path, layer, product.reading if layer == product.layer else Reading())
 
 
@@ -782,7 +762,7 @@ def _unwrapped(product, source):
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-read-product
 def read_product(
-    path: str | Path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder or zip of one product
     kind: str | None = None,  # one of PRODUCTS; None: detected
     # GeoTIFF of coherence on the same grid; default: the product's own, if any
     coherence: str | Path | None = None,
@@ -815,7 +795,7 @@ HOLD_PX = 16_000_000  # smaller scenes are held in memory
 
 
 def open_source(
-    path: str | Path,  # a file, or the folder of one product
+    path: str | Path,  # a file, or the folder or zip of one product
     reading: Reading = Reading(),
     # GeoTIFF of coherence on the same grid; default: the product's own, if any
     coherence: str | Path | None = None,

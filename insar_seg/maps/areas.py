@@ -726,7 +726,7 @@ def scene_verdict(
     means = {"coherence": None, "phase smoothness": None, measure: mean_coherence}
     reason = _largest(areas) if len(areas) else _nothing(valid_km2, means, hidden)
     if len(areas) and not deformation:
-        reason = f"No deformation found: {reason[0].lower()}{reason[1:]}"
+        reason = f"No earthquake deformation found: {reason[0].lower()}{reason[1:]}"
         reason += f", which scores {score:.2f}, below {threshold:.2f}"
         reason += f"; {hidden}" if hidden else ""
     return {
@@ -764,9 +764,10 @@ def _hidden(low_coherence_share, measured):
 
 def _nothing(valid_km2, means, hidden):
     if not valid_km2 > 0:
-        return "No deformation found: the scene has no data"
-    (measure, mean), *_ = [*((k, v) for k, v in means.items() if v is not None), ("", np.nan)]
+        return "No earthquake deformation found: the scene has no data"
+    known = ((k, v) for k, v in means.items() if v is not None)
+    measure, mean = next(known, ("", np.nan))
     if hidden:
-        return f"No deformation found; low {measure or 'coherence'}: {hidden}"
-    reason = f"No deformation found: no area in {_km2(valid_km2)} of data"
+        return f"No earthquake deformation found; low {measure or 'coherence'}: {hidden}"
+    reason = f"No earthquake deformation found: no area in {_km2(valid_km2)} of data"
     return f"{reason} with a mean {measure} of {mean:.2f}" if np.isfinite(mean) else reason

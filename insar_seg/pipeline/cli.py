@@ -375,7 +375,7 @@ def evaluate(
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-map-options
 SCENES = Argument(
-    ..., help="Files, product folders, archives: LiCSAR, HyP3, ARIA GUNW, plain GeoTIFF."
+    ..., help="Files, product folders, zips, archives: LiCSAR, HyP3, ARIA GUNW and others; GeoTIFF."
 )
 MODELS = Option(
     ["pretrained"], help="pretrained (or box), a network's folder, or its .weights.h5; repeatable."

@@ -47,17 +47,18 @@ def describe_path(
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-scene
 def _scene(path, reading):
     scene = open_source(path, reading or Reading())
+    rows, columns = scene.shape
     west, south, east, north = scene.bounds_lonlat
     coherence = overview(scene)[0].coherence
     return {
         "kind": f"interferogram, {scene.kind}",
         "name": scene.name,
-        "size": f"{scene.shape[0]} rows x {scene.shape[1]} columns",
+        "size": f"{rows} rows x {columns} columns",
         "pixel": f"{scene.pixel_m[0]:.1f} m x {scene.pixel_m[1]:.1f} m",
         "CRS": scene.crs.to_string(),
         "west, east": f"{west:.4f}, {east:.4f}",
         "south, north": f"{south:.4f}, {north:.4f}",
-        "data": f"{scene.valid_px / np.prod(scene.shape):.1%} of the pixels",
+        "data": f"{scene.valid_px / (rows * columns):.1%} of the pixels",
         "wavelength": f"{scene.wavelength_m:.4g} m",
         "dates": " to ".join(map(str, scene.dates or ["not known"])),
         "coherence": "none" if coherence is None else f"median {np.nanmedian(coherence):.2f}",
