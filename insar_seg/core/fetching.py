@@ -85,7 +85,9 @@ def check_url(
     known = host in ALLOWED_HOSTS and port == usual_port
     if not known and not {host, f"{host}:{port}"} & set(extra_hosts):
         cure = "If you trust this host, add it to the allowed hosts"
-        raise RequestError("Only known hosts are asked", f"{plain_text(host)}:{port} ({shown})", cure)
+        raise RequestError(
+            "Only known hosts are asked", f"{plain_text(host)}:{port} ({shown})", cure
+        )
     return url
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x--again
