@@ -18,6 +18,7 @@ import http.server
 import posixpath
 import re
 import socketserver
+import ssl
 import threading
 import time
 import urllib.parse
@@ -216,9 +217,13 @@ class _HTTPServer(http.server.ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def _running(handler: type[_Handler]) -> Iterator[Server]:
+def _running(handler: type[_Handler], tls: tuple = ()) -> Iterator[Server]:
     "A server on a free port that answers by `handler`."
     server = _HTTPServer(("127.0.0.1", 0), handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     base = Server(f"http://127.0.0.1:{server.server_port}")
     base.requests = []
     handler.base = base
@@ -238,10 +243,11 @@ def serve(
     # the query; "/a/" -> Directory
     tree: Mapping[str, _Entry],
     faults: Iterable[Fault] = (),  # those that match an address act together
+    tls: tuple = (),  # files of a certificate and its key: the server answers https only
 ) -> Iterator[Server]:
     "Run a server on a free port of this computer; yields its address, a `Server`."
     handler = type("_TreeHandler", (_TreeHandler,), {"tree": tree, "lock": threading.Lock()})
-    with _running(handler) as base:
+    with _running(handler, tls) as base:
         base.faults = list(faults)
         yield base
 
@@ -269,7 +275,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle(self):
         # a client may hang up at any moment
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             super().handle()
 
     def send(self, status, headers, body, sent=None, pause_s=0.0):
