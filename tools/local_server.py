@@ -18,6 +18,7 @@ import http.server
 import posixpath
 import re
 import socketserver
+import ssl
 import threading
 import time
 import urllib.parse
@@ -64,10 +65,10 @@ class Fault:
     "Something that goes wrong with the addresses that match."
 
     pattern: str  # regular expression, searched in the path
-    kind: str  # status, slow, cut, length, html, empty, no_range, hang, redirect
+    kind: str  # status, slow, cut, length, html, empty, no_range, hang, redirect, raw
     times: int | None = 1  # how often; None: always
     # status: number; slow, hang: seconds (slow: of each 16 kB); cut: bytes sent; length: bytes too
-    # many announced; html: the type it claims; redirect: address
+    # many announced; html: the type it claims; redirect: address; raw: one of `RAW`
     value: object = None
     headers: dict = field(default_factory=dict)  # further headers of a status, e.g. Retry-After
 
@@ -86,6 +87,84 @@ _MODIFIED = "Wed, 10 Sep 2025 08:00:00 GMT"
 _PIECE = 1 << 14
 _NOT_FOUND = b"<html><body>404 Not Found</body></html>"
 _MAINTENANCE = b"<!DOCTYPE html><html><body>Service is being maintained</body></html>"
+
+
+def _begin(send, *headers: bytes, status=b"200 OK"):
+    send(b"\r\n".join([b"HTTP/1.1 " + status, *headers, b"", b""]))
+
+
+def _drip(send, data):
+    "Ten bytes a second."
+    for n in range(len(data)):
+        send(data[n : n + 1])
+        time.sleep(0.1)
+
+
+def slow_headers(send):
+    _drip(send, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000)
+
+
+def slow_body(send):
+    _begin(send, b"Content-Length: 1000")
+    _drip(send, b"x" * 1000)
+
+
+def slow_body_without_length(send):
+    _begin(send)
+    _drip(send, b"x" * 1000)
+
+
+def endless_continue(send):
+    while True:
+        _begin(send, status=b"100 Continue")
+
+
+def endless_trailers(send):
+    _begin(send, b"Transfer-Encoding: chunked")
+    send(b"2\r\nok\r\n0\r\n")
+    while True:
+        send(b"X: y\r\n" * 100)
+
+
+def negative_chunk(send):
+    "Of -1 bytes, which some readers take for everything that comes."
+    _begin(send, b"Transfer-Encoding: chunked")
+    send(b"-1\r\n")
+    while True:
+        send(bytes(_PIECE))
+
+
+def length_of_many_digits(send):
+    _begin(send, b"Content-Length: " + b"9" * 5000)
+    send(b"ok")
+
+
+def endless_header(send):
+    send(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        send(bytes(_PIECE))
+
+
+def cut_text(send):
+    "A text that ends with the connection, in the middle of a word."
+    _begin(send)
+    send(b"center_time=16:3")
+
+
+def huge_location(send):
+    "A megabyte with terminal escapes, folded since a line may have 64 kB only."
+    pieces = [b" \x1b[31m" + b"x" * 60_000] * 17
+    _begin(send, b"Location: http://127.0.0.1:1/" + b"\r\n".join(pieces), status=b"302 Found")
+
+
+# what no server of the standard library sends: functions that write a whole answer themselves
+RAW = {
+    f.__name__: f
+    for f in (
+        *(slow_headers, slow_body, slow_body_without_length, endless_continue, endless_trailers),
+        *(negative_chunk, length_of_many_digits, endless_header, cut_text, huge_location),
+    )
+}
 
 
 def listing(
@@ -138,9 +217,13 @@ class _HTTPServer(http.server.ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def _running(handler: type[_Handler]) -> Iterator[Server]:
+def _running(handler: type[_Handler], tls: tuple = ()) -> Iterator[Server]:
     "A server on a free port that answers by `handler`."
     server = _HTTPServer(("127.0.0.1", 0), handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     base = Server(f"http://127.0.0.1:{server.server_port}")
     base.requests = []
     handler.base = base
@@ -160,10 +243,11 @@ def serve(
     # the query; "/a/" -> Directory
     tree: Mapping[str, _Entry],
     faults: Iterable[Fault] = (),  # those that match an address act together
+    tls: tuple = (),  # files of a certificate and its key: the server answers https only
 ) -> Iterator[Server]:
     "Run a server on a free port of this computer; yields its address, a `Server`."
     handler = type("_TreeHandler", (_TreeHandler,), {"tree": tree, "lock": threading.Lock()})
-    with _running(handler) as base:
+    with _running(handler, tls) as base:
         base.faults = list(faults)
         yield base
 
@@ -191,7 +275,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle(self):
         # a client may hang up at any moment
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             super().handle()
 
     def send(self, status, headers, body, sent=None, pause_s=0.0):
@@ -250,7 +334,10 @@ class _TreeHandler(_Handler):
         due = self.due_faults(path)
         if "hang" in due:
             time.sleep(due["hang"].value)
-        if "status" in due:
+        if "raw" in due:
+            RAW[due["raw"].value](self.wfile.write)
+            self.close_connection = True
+        elif "status" in due:
             self.send(due["status"].value, due["status"].headers, b"try later")
         elif "redirect" in due:
             self.send(302, {"Location": due["redirect"].value}, b"")

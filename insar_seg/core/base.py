@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 # %% auto #0
-__all__ = ['WAVELENGTH_M', 'wrap', 'phase_from_los', 'los_from_phase', 'InsarSegError', 'RequestError', 'WorkError', 'rng_for',
-           'atomic_path', 'write_text', 'working_in', 'fingerprint', 'code_version', 'silent_start']
+__all__ = ['WAVELENGTH_M', 'wrap', 'phase_from_los', 'los_from_phase', 'InsarSegError', 'RequestError', 'WorkError', 'plain_text',
+           'rng_for', 'atomic_path', 'write_text', 'working_in', 'fingerprint', 'code_version', 'silent_start']
 
 # %% ../../nbs/0_core/00_base.ipynb #x-86811c50
 WAVELENGTH_M = 0.05546576  # Sentinel-1, C band: speed of light / 5.405 GHz
@@ -87,6 +87,14 @@ class RequestError(InsarSegError):
 
 class WorkError(InsarSegError):
     "The work failed on what it met: a damaged file, a scene without data, weights out of reach."
+
+# %% ../../nbs/0_core/00_base.ipynb #x-plain-text
+def plain_text(value: object, longest: int = 300) -> str:  # one line, without control characters
+    """What a file or a server says, as it may be printed and stored: control characters, terminal
+    escapes and halves of characters become spaces; what is longer is cut and ends in `...`."""
+    text = str(value)[: 10 * longest]
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 # %% ../../nbs/0_core/00_base.ipynb #x-rng-for
 def rng_for(

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import http.cookiejar
 import json
 import os
 import random
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,11 +22,12 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 import insar_seg
-from .base import RequestError, WorkError, fingerprint
+from .base import RequestError, WorkError, fingerprint, plain_text
 
 # %% auto #0
 __all__ = ['ALLOWED_HOSTS', 'NotFound', 'ServerTrouble', 'Stopped', 'shown_url', 'check_url', 'Page', 'Fetched', 'Client']
@@ -38,6 +42,7 @@ ALLOWED_HOSTS = (
     "earthquake.usgs.gov",
 )
 _PORTS = {"http": 80, "https": 443}
+_LONGEST_URL = 2000  # characters
 
 
 class NotFound(WorkError):
@@ -53,9 +58,9 @@ class Stopped(WorkError):
 
 
 def shown_url(url: str) -> str:
-    "The address as messages may show it: without user name, password, query and fragment."
+    "The address as messages show it: without user name, password, query and fragment, 300 letters."
     address = re.split(r"[?#]", str(url), maxsplit=1)[0]
-    return re.sub(r"^([a-z+.-]*:?//)[^/?#]*@", r"\1", address, flags=re.I)
+    return plain_text(re.sub(r"^([a-z+.-]*:?//)[^/?#]*@", r"\1", address, flags=re.I))
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-check-url
 def check_url(
@@ -71,8 +76,8 @@ def check_url(
         port = parts.port or usual_port
     except (ValueError, KeyError):
         host = ""
-    if not host or re.search(r"[\s\\\x00-\x20\x7f]", url):
-        rule = "An address must be http or https and well formed"
+    if not host or len(url) > _LONGEST_URL or re.search(r"[\s\\\x00-\x20\x7f]", url):
+        rule = f"An address must be http or https, well formed and below {_LONGEST_URL} characters"
         raise RequestError(rule, shown, "Correct the address")
     if "@" in parts.netloc:
         rule = "An address may not hold a user name or a password"
@@ -80,13 +85,12 @@ def check_url(
     known = host in ALLOWED_HOSTS and port == usual_port
     if not known and not {host, f"{host}:{port}"} & set(extra_hosts):
         cure = "If you trust this host, add it to the allowed hosts"
-        raise RequestError("Only known hosts are asked", f"{host}:{port} ({shown})", cure)
+        raise RequestError(
+            "Only known hosts are asked", f"{plain_text(host)}:{port} ({shown})", cure
+        )
     return url
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x--again
-_LONGEST_WAIT_S = 120.0
-
-
 @dataclass(eq=False)
 class _Again(Exception):
     "A failure that may pass."
@@ -96,22 +100,100 @@ class _Again(Exception):
     once: bool = False  # one new attempt is enough
 
 
-def _retry_after(raw) -> float:
-    "Seconds that the Retry-After (a number or a date) of a urllib3 answer asks for; 0 if none."
+def _busy(r: requests.Response) -> _Again:
+    "What an answer means that asks to come back, with its Retry-After: a number or a date."
+    asked = r.headers.get("retry-after")
+    told = "" if asked is None else f", Retry-After: {plain_text(asked, 40)}"
     try:
-        return min(Retry().get_retry_after(raw) or 0.0, _LONGEST_WAIT_S)
-    except InvalidHeader:
-        return 0.0
+        wait_s = Retry().get_retry_after(r.raw) or 0.0
+    # of a number of thousands of digits, or a date in no calendar
+    except (InvalidHeader, ValueError, OverflowError, TypeError, IndexError):
+        wait_s = 0.0
+    return _Again(f"status {r.status_code}{told}", wait_s)
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x--exchange
+class _Exchange(threading.Thread):
+    "Shuts the socket of a request and its answer down when their time is over."
+
+    # Why not short timeouts of the socket and a look at the clock between them? http.client and
+    # urllib3 read in many loops (status lines, headers, 100 Continue, sizes of chunks, trailers),
+    # and none of them looks. Whichever is reading ends when nothing more can come.
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(daemon=True)
+        self.ends = time.monotonic() + seconds  # may be moved on while bytes arrive
+        self.over = False  # whether the clock has ended it
+        self.done = threading.Event()
+        self._socket: socket.socket | None = None
+        self.start()
+
+    def run(self) -> None:
+        while (left := self.ends - time.monotonic()) > 0:
+            if self.done.wait(min(left, 3600)):
+                return
+        self.over = True
+        self.watch(self._socket)
+
+    def watch(self, sock: socket.socket | None) -> None:
+        "The socket that the answer comes from."
+        self._socket = sock
+        if self.over and sock:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+_CURRENT = threading.local()  # its `exchange`: the one of this thread
+
+# %% ../../nbs/0_core/02_fetching.ipynb #x--answer
+class _Answer(http.client.HTTPResponse):
+    "An answer that its exchange can end."
+
+    def __init__(self, sock, *args, **options) -> None:
+        super().__init__(sock, *args, **options)
+        _CURRENT.exchange.watch(sock)
+
+    def _safe_read(self, amt):
+        # a chunk of -1 bytes would be read until the memory is full
+        if amt < 0:
+            raise http.client.IncompleteRead(b"")
+        return super()._safe_read(amt)  # type: ignore[misc]
+
+
+def _with_answers(manager: urllib3.PoolManager) -> urllib3.PoolManager:
+    "The manager itself, whose connections bring `_Answer`s from now on."
+    classes: dict[str, Any] = manager.pool_classes_by_scheme
+    pools = {}
+    for scheme, pool in classes.items():
+        connection = type("_Connection", (pool.ConnectionCls,), {"response_class": _Answer})
+        pools[scheme] = type("_Pool", (pool,), {"ConnectionCls": connection})
+    manager.pool_classes_by_scheme = pools
+    return manager
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    "Brings `_Answer`s, straight or through a proxy."
+
+    def init_poolmanager(self, *args, **options) -> None:
+        super().init_poolmanager(*args, **options)
+        _with_answers(self.poolmanager)
+
+    def proxy_manager_for(self, proxy, **options):
+        if proxy not in self.proxy_manager:
+            _with_answers(super().proxy_manager_for(proxy, **options))
+        return self.proxy_manager[proxy]
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-session
 class _Session(requests.Session):
-    "Connections without credentials, which follow no redirect."
+    "Connections without credentials and cookies, which follow no redirect."
 
     def __init__(self) -> None:
         super().__init__()
         self.auth = lambda request: request  # having one keeps .netrc out
+        self.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self.headers["User-Agent"] = f"insar_seg/{insar_seg.__version__}"
         self.headers["Accept-Encoding"] = "identity"
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter())
 
     def get_redirect_target(self, resp):
         "None: requests would read the body of a redirect whole, however large, to find the next."
@@ -123,6 +205,7 @@ class _PerThread(threading.local):
 
     def __init__(self) -> None:
         self.session = _Session()
+        self.ends = 0.0  # when the time for the present address is over, by the monotonic clock
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x--connection
 class _Connection:
@@ -134,8 +217,13 @@ class _Connection:
         extra_hosts: Iterable[str] = (),
         pause_s: float = 0.5,  # least time between the starts of two requests to one host
         retries: int = 5,  # new attempts after the first
-        timeout_s: float = 30.0,  # longest silence of a server
+        timeout_s: float = 30.0,  # longest silence of a server, and longest wait for its headers
         backoff_s: float = 1.0,  # the first wait; doubles each time
+        longest_wait_s: float = 120.0,  # before a new attempt, whatever a server asks for
+        least_rate: float = 1000.0,  # bytes a second of a body, on average after timeout_s
+        patience_s: float = 900.0,  # a host that delivered nothing for so long is not asked again
+        address_s: float = 3600.0,  # all attempts at one address together
+        run_s: float = 86_400.0,  # all requests of this client together, from now on
     ) -> None:
         "Opens no connection yet."
         self.extra_hosts = tuple(host.lower() for host in extra_hosts)
@@ -143,8 +231,15 @@ class _Connection:
         self.retries = retries
         self.timeout_s = timeout_s
         self.backoff_s = backoff_s
+        self.longest_wait_s = longest_wait_s
+        self.least_rate = least_rate
+        self.patience_s = patience_s
+        self.address_s = address_s
+        self.run_s = run_s
+        self.run_ends = time.monotonic() + run_s
         # set: every wait and transfer, in whatever thread, ends with `Stopped`
         self.stopping = threading.Event()
+        self.failing: dict[str, float] = {}  # host -> since when it has delivered nothing
         self._mine = _PerThread()
         self._lock = threading.Lock()
         self._next_start: dict[str, float] = {}  # host -> earliest start of the next request
@@ -166,32 +261,89 @@ class _Connection:
 _CHUNK = 1 << 14  # bytes of a body that are read at a time
 
 
+class _Patience:
+    "How long one address is tried, within the time of its host and of the run."
+
+    def __init__(self, connection: _Connection, url: str) -> None:
+        self.connection = connection
+        self.shown = shown_url(url)
+        self.host = urlsplit(check_url(url, connection.extra_hosts)).netloc
+        self.began = time.monotonic()
+        self.ends = min(self.began + connection.address_s, connection.run_ends)
+        self.tries = 0
+        self.single_chances = 0
+        self.best = 0  # most bytes of a file that were ever there
+        self.check_time(0.0, "")
+        connection._mine.ends = self.ends
+
+    def delivered(self) -> None:
+        self.connection.failing.pop(self.host, None)
+
+    def check_time(self, wait_s: float, reason: str) -> None:
+        "Raises `ServerTrouble` if a limit would pass during a wait."
+        if time.monotonic() + wait_s < self.ends:
+            return
+        rule = f"One address may take {self.connection.address_s:,g} s"
+        if self.ends == self.connection.run_ends:
+            rule = f"A run may ask servers for {self.connection.run_s:,g} s"
+        self.give_up(rule, reason)
+
+    def give_up(self, rule: str, reason: str) -> None:
+        cure = "Try again later: what is there already is kept"
+        raise ServerTrouble(rule, f"{self.shown} ({reason})" if reason else self.shown, cure)
+
+    def wait(self, failure: _Again, furthest: int) -> None:
+        "Before the next attempt. Raises `ServerTrouble` if there is none."
+        if furthest >= self.best + _CHUNK:
+            self.best = furthest
+            self.tries = 0
+            self.delivered()
+        self.tries += 1
+        self.single_chances += failure.once
+        connection = self.connection
+        since = connection.failing.setdefault(self.host, self.began)
+        lost = time.monotonic() - since > connection.patience_s
+        if lost:
+            rule = f"A server must deliver something within {connection.patience_s:,g} s"
+            self.give_up(rule, failure.reason)
+        if self.tries > connection.retries or self.single_chances > 1:
+            rule = f"A server must deliver at attempt {self.tries} at the latest"
+            self.give_up(rule, failure.reason)
+        # not core.base.rng_for: no two clients should draw the same
+        wait_s = connection.backoff_s * 2 ** (self.tries - 1)
+        wait_s = min(wait_s, connection.longest_wait_s) * random.uniform(0.5, 1)
+        wait_s = max(wait_s, min(failure.wait_s, connection.longest_wait_s))
+        self.check_time(wait_s, failure.reason)
+        connection.wait(wait_s)
+
+
 def _patiently(connection: _Connection, attempt: Callable, url: str, furthest=lambda: 0) -> Any:
     """What `attempt()` returns, when it no longer raises `_Again`; `furthest()`: most bytes of a
     file that were ever there. Raises `ServerTrouble` when patience ends."""
-    tries = 0
-    single_chances = 0
-    best = 0
+    patience = _Patience(connection, url)
     while True:
         try:
-            return attempt()
+            found = attempt()
+        except NotFound:
+            patience.delivered()
+            raise
         except _Again as e:
-            failure = e
-        if furthest() >= best + _CHUNK:
-            best = furthest()
-            tries = 0
-        tries += 1
-        single_chances += failure.once
-        if tries > connection.retries or single_chances > 1:
-            rule = f"A server must deliver at attempt {tries} at the latest"
-            cure = "Try again later: what is there already is kept"
-            raise ServerTrouble(rule, f"{shown_url(url)} ({failure.reason})", cure)
-        backoff_s = min(connection.backoff_s * 2 ** (tries - 1), _LONGEST_WAIT_S)
-        # not core.base.rng_for: no two clients should draw the same
-        connection.wait(max(backoff_s * random.uniform(0.5, 1), failure.wait_s))
+            patience.wait(e, furthest())
+        else:
+            patience.delivered()
+            return found
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-get
 _NO_PROXY: dict[str, Any] = {"http": None, "https": None, "all": None}
+# what a hostile answer may cause in requests and in what that stands on
+_UNREADABLE = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,
+    OverflowError,
+)
 
 
 def _get(connection: _Connection, url: str, headers=None, params=None) -> requests.Response:
@@ -199,8 +351,10 @@ def _get(connection: _Connection, url: str, headers=None, params=None) -> reques
     host = urlsplit(check_url(url, connection.extra_hosts))
     connection._take_turn(host.netloc)
     is_here = host.hostname in ("127.0.0.1", "localhost", "::1")
+    left_s = connection._mine.ends - time.monotonic()
+    exchange = _CURRENT.exchange = _Exchange(min(connection.timeout_s, left_s))
     try:
-        return connection._mine.session.get(
+        r = connection._mine.session.get(
             url,
             headers=headers,
             params=params,
@@ -208,13 +362,16 @@ def _get(connection: _Connection, url: str, headers=None, params=None) -> reques
             timeout=connection.timeout_s,
             proxies=_NO_PROXY if is_here else None,
         )
-    except requests.Timeout:
-        raise _Again(f"no answer within {connection.timeout_s:g} s") from None
     except (requests.exceptions.InvalidURL, UnicodeError):
+        exchange.done.set()
         rule = "An address must be well formed"
         raise RequestError(rule, shown_url(url), "Correct the address") from None
-    except requests.RequestException as e:
+    except _UNREADABLE as e:
+        exchange.done.set()
+        if exchange.over or isinstance(e, requests.Timeout):
+            raise _Again(f"no answer within {connection.timeout_s:g} s") from None
         raise _Again(f"no connection ({type(e).__name__})") from None
+    return r
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-sort
 _MAX_REDIRECTS = 5
@@ -228,17 +385,30 @@ def _open(connection: _Connection, url: str, headers=None, params=None) -> reque
     for _ in range(_MAX_REDIRECTS):
         if not r.is_redirect:
             break
-        r.close()
-        try:
-            target = urljoin(r.url, r.headers["location"])
-        except ValueError:
-            rule = "A redirect must name an address"
-            raise ServerTrouble(rule, shown_url(url), "Try again later") from None
-        r = _get(connection, target, headers)
+        _close(r)
+        r = _get(connection, _target(r), headers)
     if r.status_code not in (200, 206):
-        r.close()
+        _close(r)
         raise _failure(r, shown_url(url))
     return r
+
+
+def _close(r: requests.Response) -> None:
+    _CURRENT.exchange.done.set()
+    r.close()
+
+
+def _target(r: requests.Response) -> str:
+    "Where a redirect leads. Raises `ServerTrouble`."
+    try:
+        target = urljoin(r.url, r.headers["location"])
+    except ValueError:
+        rule = "A redirect must name an address"
+        raise ServerTrouble(rule, shown_url(r.url), "Try again later") from None
+    if r.url.startswith("https:") and not target.startswith("https:"):
+        rule = "A redirect may not lead from https to http"
+        raise ServerTrouble(rule, f"{shown_url(r.url)} to {shown_url(target)}", "Try another root")
+    return target
 
 
 def _failure(r: requests.Response, shown: str) -> Exception:
@@ -250,34 +420,48 @@ def _failure(r: requests.Response, shown: str) -> Exception:
     if status in (404, 410):
         return NotFound("The server must have the file", f"{shown} ({status})", "Try another root")
     if status in _MAY_PASS or status >= 500:
-        return _Again(f"status {status}", wait_s=_retry_after(r.raw))
+        return _busy(r)
     rule = "A server must answer with what was asked for"
     return ServerTrouble(rule, f"{shown} (status {status})", "Check the address, or try later")
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x--body
+def _length(r: requests.Response) -> int | None:
+    "The announced length of a body, bytes; None if there is none that makes sense."
+    text = r.headers.get("content-length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else None
+
+
 def _body(
-    r: requests.Response, max_bytes: int, timeout_s: float, start: int = 0
+    connection: _Connection, r: requests.Response, max_bytes: int, start: int = 0
 ) -> Iterator[bytes]:
     """The body in pieces, where `start` bytes are there already. Raises `_Again` if it is cut, has
-    the wrong length or hardly moves, `ServerTrouble` if it is too large."""
-    text = r.headers.get("content-length", "")
-    length = int(text) if text.isdigit() else None
+    the wrong length or hardly moves, `ServerTrouble` if it is too large, `Stopped`."""
+    length = _length(r)
     received = 0
+    exchange = _CURRENT.exchange
     began = time.monotonic()
+
+    def latest():
+        "When the next piece has to be there."
+        slowest_s = (received + _CHUNK) / connection.least_rate
+        return min(began + connection.timeout_s + slowest_s, connection._mine.ends)
+
     try:
         _check_size(start + (length or 0), max_bytes, r.url)
+        exchange.ends = latest()
         for piece in r.iter_content(_CHUNK):
             received += len(piece)
             _check_size(start + received, max_bytes, r.url)
             yield piece
-            if time.monotonic() - began > 10 * timeout_s + received / 100:
-                raise _Again("less than 100 bytes a second")
-    except requests.Timeout:
-        raise _Again(f"silent for {timeout_s:g} s") from None
-    except requests.RequestException as e:
-        raise _Again(f"cut after {received:,} bytes ({type(e).__name__})") from None
+            connection.wait(0)
+            exchange.ends = latest()
+    except _UNREADABLE as e:
+        if not exchange.over:
+            raise _Again(f"cut after {received:,} bytes ({type(e).__name__})") from None
     finally:
-        r.close()
+        _close(r)
+    if exchange.over:
+        raise _Again(f"too slow: {received:,} bytes in {time.monotonic() - began:.0f} s")
     if length is not None and received != length:
         raise _Again(f"{received:,} bytes where {length:,} were announced")
 
@@ -288,38 +472,34 @@ def _check_size(size: int, most: int, url: str) -> None:
         raise ServerTrouble(rule, shown_url(url), "Check the address")
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-identity
+_STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')  # a weak one is W/"..."
+
+
 @dataclass(frozen=True)
 class _Identity:
     "What tells whether a file on the server is still the one that was begun."
 
     key: str  # of its address
     total: int  # bytes
-    etag: str | None
-    modified: str | None
+    etag: str
 
     @classmethod
     def of(cls, r: requests.Response, key: str) -> _Identity | None:
         "None if the answer does not say enough."
-        etag = r.headers.get("etag")
-        modified = r.headers.get("last-modified")
-        length = r.headers.get("content-length", "")
-        if not length.isdigit() or not (etag or modified):
+        etag = r.headers.get("etag", "")
+        length = _length(r)
+        if length is None or not _STRONG_ETAG.fullmatch(etag):
             return None
-        return cls(key, int(length), etag, modified)
+        return cls(key, length, etag)
 
     def headers(self, start: int) -> dict[str, str]:
         "Ask for the bytes from `start` on, on condition that the file is still the same."
-        # RFC 9110: no weak ETag, W/"...", in If-Range
-        strong = self.etag if (self.etag or "").startswith('"') else self.modified
-        return {"Range": f"bytes={start}-", **({"If-Range": strong} if strong else {})}
+        return {"Range": f"bytes={start}-", "If-Range": self.etag}
 
     def continued_by(self, r: requests.Response, start: int) -> bool:
         "Whether the 206 answer `r` holds the bytes of this file from `start` on."
         wanted = f"bytes {start}-{self.total - 1}/{self.total}"
-        etag = r.headers.get("etag")
-        modified = r.headers.get("last-modified")
-        unchanged = etag in (None, self.etag) and modified in (None, self.modified)
-        return r.headers.get("content-range") == wanted and unchanged and bool(etag or modified)
+        return r.headers.get("content-range") == wanted and r.headers.get("etag") == self.etag
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x--part
 class _Part:
@@ -337,10 +517,11 @@ class _Part:
         "What the part is of, if it can be continued; its last byte is taken away."
         try:
             identity = _Identity(**json.loads(self.note.read_text(encoding="utf-8")))
-            size = min(self.size(), identity.total - 1)
-        except (OSError, ValueError, TypeError):
+            size = min(self.size(), int(identity.total) - 1)
+            is_strong = _STRONG_ETAG.fullmatch(identity.etag)
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
-        if identity.key != self.key or size < 1:
+        if identity.key != self.key or not is_strong or size < 1:
             return None
         os.truncate(self.file, size)
         return identity
@@ -360,10 +541,11 @@ class _Part:
 class _Transfer:
     "One file from one address, in as many attempts as it takes."
 
-    def __init__(self, url, path, check, progress) -> None:
+    def __init__(self, url, path, check, progress, announced) -> None:
         self.url = url
         self.check = check or (lambda part: None)
         self.progress = progress or (lambda change: None)
+        self.announced = announced
         self.part = _Part(path, url)
         self.size = 0  # bytes reported
         self.furthest = 0  # the most that were ever there
@@ -395,14 +577,21 @@ class _Transfer:
             raise
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-odd
-def _oddity(r: requests.Response, identity: _Identity | None, size: int) -> str:
-    "What an answer is, if it is neither the file nor the rest of a part of `size` bytes; else ''."
-    if r.status_code == 206 and not (identity and identity.continued_by(r, size)):
+def _end_is_announced(r: requests.Response) -> bool:
+    "Whether a cut body can be told from a whole one."
+    return _length(r) is not None or "chunked" in r.headers.get("transfer-encoding", "").lower()
+
+
+def _oddity(r: requests.Response, transfer: _Transfer, identity: _Identity | None) -> str:
+    "What an answer is, if it is neither the file nor the rest of a part; else ''."
+    if r.status_code == 206 and not (identity and identity.continued_by(r, transfer.part.size())):
         return "a range of another file"
     if "html" in r.headers.get("content-type", "").lower():
         return "a web page"
     if r.headers.get("content-encoding", "identity") != "identity":
         return "an encoded body"
+    if transfer.announced and not _end_is_announced(r):
+        return "a text that may be cut"
     return ""
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-attempt
@@ -414,28 +603,36 @@ def _transfer_once(connection: _Connection, transfer: _Transfer, max_bytes: int)
     try:
         r = _open(connection, transfer.url, headers)
     except _Again as e:
-        if e.reason == "status 416":  # the range does not fit the file
+        if e.reason.startswith("status 416"):  # the range does not fit the file
             part.discard()
         raise
-    oddity = _oddity(r, identity, part.size())
+    oddity = _oddity(r, transfer, identity)
     if oddity:
-        r.close()
+        _close(r)
         if r.status_code == 206:
             part.discard()
         raise _Again(f"{oddity} instead of data", once=r.status_code == 200)
     if r.status_code == 200:
         part.begin(r)
     resumed = part.size()
-    transfer.report(resumed)
-    with open(part.file, "ab") as f:
-        for piece in _body(r, max_bytes, connection.timeout_s, start=resumed):
+    try:
+        _append(connection, transfer, _body(connection, r, max_bytes, resumed))
+    except ServerTrouble:  # too large
+        part.discard()
+        raise
+    transfer.judge()
+    return Fetched(r.url, part.size(), resumed)
+
+
+def _append(connection: _Connection, transfer: _Transfer, pieces: Iterable[bytes]) -> None:
+    "More of the file, on the disk when it returns."
+    transfer.report(transfer.part.size())
+    with open(transfer.part.file, "ab") as f:
+        for piece in pieces:
             f.write(piece)
-            connection.wait(0)
             transfer.report(transfer.size + len(piece))
         f.flush()
         os.fsync(f.fileno())
-    transfer.judge()
-    return Fetched(r.url, part.size(), resumed)
 
 # %% ../../nbs/0_core/02_fetching.ipynb #x-page
 @dataclass(frozen=True)
@@ -455,9 +652,19 @@ class Fetched:
     resumed_bytes: int  # of them there already from an earlier, broken attempt
 
 
+# Python knows others that are no character sets, take time that grows with the square of the
+# length (punycode), or fail by design (undefined)
+_CHARSET = re.compile(
+    r"charset=[\"']?(utf-?8|us-ascii|iso-?8859-\d\d?|latin-?\d|(?:windows-|cp)125\d)\b", re.I
+)
+
+
 def _as_page(body: bytes, r: requests.Response) -> Page:
-    "In the character set that the server names, else UTF-8, else Latin-1, which any bytes are."
-    named = re.search(r"charset=[\"']?([\w.:-]+)", r.headers.get("content-type", ""), re.I)
+    """In the character set that the server names, else UTF-8, else Latin-1, which any bytes are.
+    Raises `_Again` for a text that may be cut."""
+    if not _end_is_announced(r) and not body.rstrip().lower().endswith(b"</html>"):
+        raise _Again("a text that may be cut", once=True)
+    named = _CHARSET.search(r.headers.get("content-type", ""))
     for charset in (named[1] if named else "utf-8", "utf-8"):
         with contextlib.suppress(LookupError, UnicodeDecodeError):
             return Page(body.decode(charset), r.url)
@@ -479,7 +686,7 @@ class _Reader(_Connection):
 
         def attempt():
             r = _open(self, url, params=params)
-            return parse(b"".join(_body(r, max_bytes, self.timeout_s)), r)
+            return parse(b"".join(_body(self, r, max_bytes)), r)
 
         return _patiently(self, attempt, url)
 
@@ -514,11 +721,15 @@ class Client(_Reader):
         max_bytes: int = 4_000_000_000,  # larger files are refused
         # called with the number of new bytes; negative when a part is thrown away
         progress: Callable[[int], object] | None = None,
+        # True: refuse a body that ends with the connection, for files whose `check` cannot tell
+        # that they were cut
+        announced: bool = False,
     ) -> Fetched:
         """A file, whole or not at all. Raises `NotFound`, `ServerTrouble`, `RequestError`, or the
-        second `WorkError` of `check`."""
+        second `WorkError` of `check`; a `WorkError` whose cause is an `OSError` if the disk takes
+        no more."""
         path = Path(path)
-        transfer = _Transfer(url, path, check, progress)
+        transfer = _Transfer(url, path, check, progress, announced)
 
         def attempt():
             return _transfer_once(self, transfer, max_bytes)
@@ -530,5 +741,5 @@ class Client(_Reader):
             os.replace(transfer.part.file, path)
         except OSError as e:
             rule = f"The folder must take the file ({e.strerror})"
-            raise WorkError(rule, path, "Free some space, or choose another --out") from None
+            raise WorkError(rule, path, "Free some space, or choose another --out") from e
         return fetched

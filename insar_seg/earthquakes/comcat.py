@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.base import RequestError, WorkError, write_text
+from ..core.base import RequestError, WorkError, plain_text, write_text
 from ..core.fetching import Client, NotFound, ServerTrouble
 from insar_seg.earthquakes.catalogue import (
     EVENT_COLUMNS,
@@ -103,7 +103,7 @@ def _number(value: Any, low: float = -math.inf, high: float = math.inf) -> float
     "A finite number within bounds, from a number or its text; NaN otherwise."
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: of hundreds of digits
         return math.nan
     return number if low <= number <= high and math.isfinite(number) else math.nan
 
@@ -127,13 +127,12 @@ def event_row(
     longitude = _number(point[0], -360, 360)
     time_ms = _number(properties.get("time"), -_MOST_MS, _MOST_MS)
     updated_ms = _number(properties.get("updated"), -_MOST_MS, _MOST_MS)
-    notes = [str(properties["magType"])] if properties.get("magType") else []
+    notes = [plain_text(properties["magType"], 20)] if properties.get("magType") else []
     if math.isfinite(updated_ms):
         notes.append(f"state of {_moment(updated_ms):%Y-%m-%d}")
-    name = str(properties.get("place") or properties.get("title") or "")
     return {
         "event_id": check_event_id(record.get("id", "")),
-        "name": " ".join(name.split()),
+        "name": plain_text(properties.get("place") or properties.get("title") or ""),
         "time_utc": _utc_text(_moment(time_ms)) if math.isfinite(time_ms) else None,
         "latitude": _number(point[1], -90, 90),
         "longitude": longitude if abs(longitude) <= 180 else (longitude + 180) % 360 - 180,
@@ -230,7 +229,7 @@ def _count(client: Client, root: str, params: dict) -> int:
     n = _number(answer.get("count") if isinstance(answer, dict) else answer, 0)
     if math.isnan(n):
         rule = "ComCat must answer a count with a number"
-        raise ServerTrouble(rule, str(answer)[:80], "Try again later")
+        raise ServerTrouble(rule, plain_text(answer, 80), "Try again later")
     return int(n)
 
 
@@ -240,26 +239,35 @@ def _features(client: Client, root: str, params: dict, expected: int) -> list:
     features = answer.get("features")
     if not isinstance(features, list):
         rule = "ComCat must answer with a collection of features"
-        raise ServerTrouble(rule, str(answer)[:80], "Try again later")
+        raise ServerTrouble(rule, plain_text(answer, 80), "Try again later")
     if len(features) < expected:
         rule = "ComCat must send every row it counted"
         raise ServerTrouble(rule, f"{len(features)} of {expected}", "Try again later")
     return features
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-halving
+_MOST_PARTS = 5000  # of a range of time; whoever counts on for ever is not followed
+
+
 def _all_features(client, root, params, begin, end, most: int) -> Iterator[dict]:
     "The features of a range of time, in parts of `most` rows; those between two parts come twice."
-    part = {**params, "starttime": begin.isoformat(), "endtime": end.isoformat()}
-    n = _count(client, root, part)
-    if n <= most:
-        yield from _features(client, root, part, n) if n else ()
-        return
-    middle = (begin + (end - begin) / 2).replace(microsecond=0)
-    if middle == begin:
-        rule = f"One second may hold {most} earthquakes"
-        raise WorkError(rule, f"{begin} ({n})", "Raise the smallest magnitude")
-    yield from _all_features(client, root, params, begin, middle, most)
-    yield from _all_features(client, root, params, middle, end, most)
+    parts = [(begin, end)]  # the earliest last
+    for _ in range(_MOST_PARTS):
+        begin, end = parts.pop()
+        part = {**params, "starttime": begin.isoformat(), "endtime": end.isoformat()}
+        n = _count(client, root, part)
+        middle = (begin + (end - begin) / 2).replace(microsecond=0)
+        if n <= most:
+            yield from _features(client, root, part, n) if n else ()
+        elif middle == begin:
+            rule = f"One second may hold {most} earthquakes"
+            raise WorkError(rule, f"{begin} ({n})", "Raise the smallest magnitude")
+        else:
+            parts += [(middle, end), (begin, middle)]
+        if not parts:
+            return
+    rule = f"A catalogue must be read in {_MOST_PARTS:,} parts"
+    raise ServerTrouble(rule, f"{len(parts)} are left from {begin} on", "Ask for a shorter time")
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-query-events
 def query_events(
@@ -324,7 +332,7 @@ def _planes_of_product(kind: str, product: dict) -> list[NodalPlane]:
     "Both planes, or none."
     properties = _dict(product.get("properties"))
     author = [product.get("source"), properties.get("derived-magnitude-type")]
-    by = " ".join(str(part) for part in author if part)
+    by = " ".join(plain_text(part, 30) for part in author if part)
     source = f"USGS {kind} ({by})" if by else f"USGS {kind}"
     first = _angles(properties, 1)
     second = _angles(properties, 2)
@@ -346,7 +354,8 @@ def planes_of(
     groups = _dict(_dict(_dict(detail).get("properties")).get("products"))
     planes = []
     for kind in ("moment-tensor", "focal-mechanism"):
-        products = [product for product in groups.get(kind) or [] if isinstance(product, dict)]
+        group = groups.get(kind)
+        products = [p for p in (group if isinstance(group, list) else []) if isinstance(p, dict)]
         products.sort(key=lambda p: -np.nan_to_num(_number(p.get("preferredWeight"))))
         for product in products:
             if str(product.get("status", "")).upper() != "DELETE":

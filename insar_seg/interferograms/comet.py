@@ -15,7 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import shapely
 
-from ..core.base import RequestError, WorkError
+from ..core.base import RequestError, WorkError, plain_text
 from ..core.fetching import Client, NotFound, Page, ServerTrouble, check_url
 from ..earthquakes.comcat import check_event_id
 from .archive import FRAME, check_frame, pair_dates
@@ -71,7 +71,15 @@ class Link:
 def _attribute(tag: str, name: str) -> str:
     "The value of an attribute inside a tag, whatever its quotes; '' if absent."
     match = re.search(rf"""\s{name}\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", tag, re.I)
-    return html.unescape("".join(match.groups(""))).strip() if match else ""
+    return _unescaped("".join(match.groups(""))).strip() if match else ""
+
+
+def _unescaped(text: str) -> str:
+    "The text without entities; as it is if one of them is a number of thousands of digits."
+    try:
+        return html.unescape(text)
+    except ValueError:
+        return text
 
 
 def _join(base: str, href: str) -> str:
@@ -109,8 +117,8 @@ def read_links(
             found[-1][1].append(words)
     links = []
     for href, pieces in found:
-        words = html.unescape("".join(pieces)).split()
-        links.append(Link(_join(base, href), last_name(href), " ".join(words)))
+        words = plain_text(_unescaped("".join(pieces)[:3000]))
+        links.append(Link(_join(base, href), last_name(href), words))
     return links
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-is-pair
@@ -155,7 +163,8 @@ def parse_eqframes(
 ) -> list[str]:  # sorted
     "The frames of an earthquake in COMET's table; rows that cannot be read are left out."
     frames = set()
-    for line in text.splitlines():
+    for row in re.finditer(r"[^\n]+", text):  # not all rows at once: they may be millions
+        line = row[0]
         cells = [cell.strip(' "') for cell in line.split(";", 3)]
         if len(cells) >= 3 and cells[2] == event_id and is_frame(cells[1]):
             frames.add(cells[1])
@@ -163,7 +172,9 @@ def parse_eqframes(
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-parse-metadata
 _CLOCK = re.compile(r"^center_time=(\d{1,2}):(\d\d):(\d\d)(?:\.(\d{1,6})\d*)?\s*$", re.M | re.ASCII)
-_CORNER = re.compile(r"^\s*(-?\d+(?:\.\d*)?)[ \t]+(-?\d+(?:\.\d*)?)\b", re.M | re.ASCII)
+# a line of its own each: a run of blank lines that was gone through from each of them took hours
+_CORNER = re.compile(r"^[ \t]*(-?\d+(?:\.\d*)?)[ \t]+(-?\d+(?:\.\d*)?)\b", re.M | re.ASCII)
+_MOST_CORNERS = 1000
 
 
 def parse_center_time(
@@ -183,10 +194,10 @@ def parse_center_time(
 def parse_polygon(
     text: str,  # <frame>-poly.txt: one "longitude latitude" on each line
 ) -> shapely.Polygon | None:  # None where there are fewer than three points
-    "The outline of a frame."
+    "The outline of a frame, of 1000 corners at most."
     corners = [(float(lon), float(lat)) for lon, lat in _CORNER.findall(text)]
     corners = [(lon, lat) for lon, lat in corners if abs(lon) <= 360 and abs(lat) <= 90]
-    if len(corners) < 3:
+    if not 3 <= len(corners) <= _MOST_CORNERS:
         return None
     # one that crosses 180 degrees runs on
     return shapely.Polygon([(nearest_turn(lon, corners[0][0]), lat) for lon, lat in corners])
@@ -202,6 +213,9 @@ class Note:
     pair: str = ""  # the pair, if one
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-roots
+_MOST_NOTES = 10_000
+
+
 class _Roots:
     "The roots of a `Portal`, the client that asks them, and what is not there."
 
@@ -221,13 +235,20 @@ class _Roots:
         self.notes: dict[Note, None] = {}  # each once, in order
         self.missed = 0  # pages not had because of trouble
         self._pages: dict[str, Page | None] = {}
+        self._metadata: dict[str, list[Link]] = {}  # frame -> what its folder lists
+        # frame -> how many were on event pages, all its pairs
+        self._pairs: dict[str, tuple[int, dict[str, tuple[str, ...]]]] = {}
         self._failures: Counter[str] = Counter()  # root -> failures in a row
         self._answered: set[str] = set()  # roots that have ever answered
-        self._on_event_pages: list[tuple[str, str, str]] = []  # (frame, pair, address)
+        self._kept = 0  # characters of pages
+        self._on_event_pages: dict[str, list[tuple[str, str]]] = {}  # frame -> (pair, address)
 
     def note(self, text: str, event_id: str = "", frame: str = "", pair: str = "") -> None:
-        "Keep a note, once."
-        self.notes[Note(text, event_id, frame, pair)] = None
+        "Keep a note, once; the 10,000th says that there are more."
+        if len(self.notes) < _MOST_NOTES - 1:
+            self.notes[Note(plain_text(text, 1000), event_id, frame, pair)] = None
+        else:
+            self.notes[Note("there is more to say than these notes hold")] = None
 
     def allowed(self, url: str) -> bool:  # absolute address
         "Whether the client may ask this address; if not, a note names its host."
@@ -239,6 +260,7 @@ class _Roots:
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-pages
 _MOST_FAILURES = 3  # of one root, in a row
+_MOST_KEPT = 300_000_000  # characters of pages that are remembered
 
 
 class _Pages(_Roots):
@@ -257,10 +279,11 @@ class _Pages(_Roots):
         if self._failures[root] >= _MOST_FAILURES:
             self.missed += 1
             return None
+        page = None
         try:
-            self._pages[url] = self.client.page(url, max_bytes)
+            page = self.client.page(url, max_bytes)
         except NotFound:
-            self._pages[url] = None
+            pass
         except (ServerTrouble, RequestError) as e:
             self.missed += 1
             self._failures[root] += 1
@@ -270,7 +293,10 @@ class _Pages(_Roots):
             return None
         self._failures[root] = 0
         self._answered.add(root)
-        return self._pages[url]
+        self._kept += len(page.text) if page else 0
+        if self._kept <= _MOST_KEPT:
+            self._pages[url] = page
+        return page
 
     @property
     def in_trouble(self) -> bool:
@@ -295,6 +321,9 @@ class _Folders(_Pages):
         return links
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-metadata-files
+_MOST_METADATA = 1000  # entries of a folder of metadata
+
+
 class _Metadata(_Folders):
     "Metadata files of a frame."
 
@@ -305,11 +334,12 @@ class _Metadata(_Folders):
     ) -> tuple[str, ...]:
         """Addresses where a file of the frame's metadata is listed; where no listing can be read,
         where it should be."""
-        links = self._folder(frame, "metadata")
+        links = self._metadata.get(frame) or self._folder(frame, "metadata")
         if links is None:
             track = track_names(frame)[0]
             urls = [f"{root}/{track}/{frame}/metadata/{name}" for root in self.roots]
         else:
+            self._metadata[frame] = links = links[:_MOST_METADATA]
             urls = [link.url for link in links if link.name == name]
         return tuple(url for url in dict.fromkeys(urls) if self.allowed(url))
 
@@ -330,6 +360,10 @@ class _Metadata(_Folders):
         return ""
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x--frames-of-event
+_MOST_FRAMES = 100  # of an earthquake; each takes dozens of requests
+_MOST_ADDRESSES = 12  # of one entry or file; each takes requests
+
+
 class _Events(_Metadata):
     "Frames of an earthquake and pairs of a frame."
 
@@ -346,25 +380,33 @@ class _Events(_Metadata):
                 found.setdefault(frame, set()).update(pairs)
                 for pair, url in pairs.items():
                     if last_name(url) == pair:
-                        self._on_event_pages.append((frame, pair, url))
+                        self._on_event_pages.setdefault(frame, []).append((pair, url))
         if not found:
             for root in self.roots:
                 page = self.page(f"{root}/EQ/eqframes.csv", root, max_bytes=100_000_000)
                 found |= {f: set() for f in parse_eqframes(page.text if page else "", event_id)}
-        return {frame: tuple(sorted(pairs)) for frame, pairs in sorted(found.items())}
+        if len(found) > _MOST_FRAMES:
+            self.note(f"of {len(found):,} frames only {_MOST_FRAMES} are looked at", event_id)
+        frames = sorted(found)[:_MOST_FRAMES]
+        return {frame: tuple(sorted(found[frame])) for frame in frames}
 
     def pairs_of_frame(
         self,
         frame: str,  # such as 005D_05121_131313
     ) -> dict[str, tuple[str, ...]]:  # pair -> addresses of its entries (folder or link file)
-        "All pairs of a frame, united over all roots."
+        "All pairs of a frame, united over all roots; read again when an event's page adds to them."
+        on_pages = self._on_event_pages.get(frame, [])
+        read = self._pairs.get(frame)
+        if read and read[0] == len(on_pages):
+            return read[1]
         links = self._folder(frame, "interferograms") or []
         entries = [(link.name, link.url) for link in links if is_pair(link.name)]
-        entries += [(pair, url) for of, pair, url in self._on_event_pages if of == frame]
         found: dict[str, dict[str, None]] = {}
-        for pair, url in entries:
+        for pair, url in entries + on_pages:
             found.setdefault(pair, {})[url] = None
-        return {pair: tuple(urls) for pair, urls in sorted(found.items())}
+        pairs = {pair: tuple(urls)[:_MOST_ADDRESSES] for pair, urls in sorted(found.items())}
+        self._pairs[frame] = len(on_pages), pairs
+        return pairs
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x--in-page
 class _Entries(_Events):
@@ -380,12 +422,12 @@ class _Entries(_Events):
         found = [link.url for link in links if names_file(unquote(link.url))]
         if found:
             return found
-        for note in links:
-            if note.name == name + ".xml" and self.allowed(note.url):
-                page = self.page(note.url, max_bytes=100_000)
-                for tag, _ in _TAG.findall(page.text if page else ""):
-                    if re.match(r"link\s", tag) and _attribute(tag, "rel") == "enclosure":
-                        found.append(_join(note.url, _attribute(tag, "href")))
+        notes = [link.url for link in links if link.name == name + ".xml"]
+        for note in filter(self.allowed, notes[:_MOST_ADDRESSES]):
+            page = self.page(note, max_bytes=100_000)
+            for tag, _ in _TAG.findall(page.text if page else ""):
+                if re.match(r"link\s", tag) and _attribute(tag, "rel") == "enclosure":
+                    found.append(_join(note, _attribute(tag, "href")))
         return [url for url in found if names_file(unquote(url))]
 
 # %% ../../nbs/2_interferograms/24_comet.ipynb #x-portal
@@ -414,7 +456,8 @@ class Portal(_Entries):
             # a link file's address ends without a slash
             links = read_links(page.text, page.url.rstrip("/") + "/")
             was_read = was_read or any(link.name.startswith(pair) for link in links)
-            found = list(filter(self.allowed, self._urls_in(links, name)))
+            in_page = self._urls_in(links, name)[:_MOST_ADDRESSES]
+            found = list(filter(self.allowed, in_page))
             if found:
                 break
         if was_read and not found and self.missed == missed_before:

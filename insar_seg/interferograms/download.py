@@ -5,9 +5,10 @@
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import csv
-import io
 import json
+import re
 import shutil
 import threading
 import warnings
@@ -22,7 +23,7 @@ import pandas as pd
 import rasterio
 from tqdm import tqdm
 
-from ..core.base import RequestError, WorkError, working_in, write_text
+from ..core.base import RequestError, WorkError, plain_text, working_in, write_text
 from ..core.fetching import Client, NotFound, Stopped, shown_url
 from insar_seg.interferograms.archive import (
     LICSAR_CREDIT,
@@ -93,6 +94,7 @@ def product_path(
 _MAX_PIXELS = 200_000_000
 _MAX_LAYER_BYTES = 2_000_000_000
 _MAX_TEXT_BYTES = 5_000_000
+_ONE_GRID = "The products of one pair must lie on one grid"
 
 
 def _header(path: str | Path) -> dict:
@@ -139,8 +141,7 @@ def _check_raster(path: str | Path, name: str, beside: Iterable[str | Path]) -> 
         raise WorkError(rule, f"{name} spans {low:.4g} to {high:.4g}", "Leave it out")
     for other in beside:
         if not _on_one_grid(header, _header(other)):
-            rule = "The products of one pair must lie on one grid"
-            raise WorkError(rule, f"{name} against {Path(other).name}", "Leave the pair out")
+            raise WorkError(_ONE_GRID, f"{name} against {Path(other).name}", "Leave the pair out")
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-check-product
 def _check_text(path: str | Path, name: str) -> None:
@@ -183,17 +184,20 @@ class Entry:
 
 
 class _Record:
-    """download.csv: read at the start, appended to, written in order at the end. A torn last line
-    of a killed run is dropped."""
+    """download.csv: read at the start, appended to, written in order at the end. A line that is
+    none of ours is dropped, such as the torn last one of a killed run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.Lock()
         self.entries: dict[str, Entry] = {}
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        for row in csv.reader(io.StringIO(text[: text.rfind("\n") + 1])):
-            if len(row) == len(RECORD_COLUMNS) and row[2].isdigit():
-                self.entries[row[0]] = Entry(row[0], row[1], int(row[2]), row[3], row[4])
+        for line in text[: text.rfind("\n") + 1].split("\n"):
+            with contextlib.suppress(csv.Error, ValueError):  # too long, of too few cells
+                file, status, size, url, why = next(csv.reader([line]), [])
+                if re.fullmatch("[0-9]{1,15}", size) and file == plain_text(file):
+                    url, why = plain_text(url), plain_text(why)
+                    self.entries[file] = Entry(file, status, int(size), url, why)
         self.write()
 
     def add(self, entry: Entry) -> None:
@@ -273,27 +277,39 @@ def _from_servers(run: _Run, job: Product, path: Path, file: str, beside: list[P
         # noted before it has its name: a kill in between loses nothing
         run.record.add(Entry(file, "got", part.stat().st_size, shown_url(url)))
 
-    limit = _MAX_LAYER_BYTES if path.suffix == ".tif" else _MAX_TEXT_BYTES
+    is_text = path.suffix != ".tif"
+    limit = _MAX_TEXT_BYTES if is_text else _MAX_LAYER_BYTES
     count = None if run.progress is None else run.progress.bytes
     status = "missing"
     why = "no server lists it"
     url = ""
     for url in job.urls:
         try:
-            fetched = run.client.download(url, path, accept, limit, count)
+            fetched = run.client.download(url, path, accept, limit, count, announced=is_text)
             return Entry(file, "got", fetched.bytes, shown_url(fetched.final_url))
         except Stopped:
             raise
         except NotFound as e:
-            why = why if status == "failed" else str(e)
+            why = why if status == "failed" else plain_text(e)
         except (WorkError, RequestError) as e:
+            if isinstance(e.__cause__, OSError):  # the disk, which takes no other file either
+                raise
             status = "failed"
-            why = str(e)
+            why = plain_text(e)
     return Entry(file, status, url=shown_url(url), why=why)
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-fetch-pair
 def _fetch_pair(run: _Run, jobs: list[tuple[Product, Path]]) -> list[Entry]:
     "The files of one folder. Raises `Stopped`, and nothing else that a server can cause."
+    entries = _fetch_absent(run, jobs)
+    refused = any(e.status == "failed" and e.why.startswith(_ONE_GRID) for e in entries)
+    if refused and any(e.status == "skipped" for e in entries):
+        _fetch_anew(run, jobs, entries)
+    return entries
+
+
+def _fetch_absent(run: _Run, jobs: list[tuple[Product, Path]]) -> list[Entry]:
+    "Those files of a folder that are not there."
     entries = []
     for job, path in jobs:
         run.client.wait(0)  # raises `Stopped`
@@ -312,6 +328,22 @@ def _fetch_pair(run: _Run, jobs: list[tuple[Product, Path]]) -> list[Entry]:
             run.progress.done(entry)
         entries.append(entry)
     return entries
+
+# %% ../../nbs/2_interferograms/26_download.ipynb #x-fetch-anew
+def _fetch_anew(run: _Run, jobs: list[tuple[Product, Path]], entries: list[Entry]) -> None:
+    """Every file of a folder again, each checked against those before it. A file stays as it is if
+    it cannot be had and fits those."""
+    for n, (job, path) in enumerate(jobs):
+        beside = [other for _, other in jobs[:n] if other.is_file()]
+        entry = _from_servers(run, job, path, entries[n].file, beside)
+        if entry.status != "got" and path.is_file():
+            try:
+                check_product(path, path.name, beside)
+                continue
+            except WorkError:
+                path.unlink()
+        entries[n] = entry
+        run.record.add(entry)
 
 # %% ../../nbs/2_interferograms/26_download.ipynb #x-threads
 def _in_threads(run: _Run, groups: list[list[tuple[Product, Path]]], workers: int) -> list[Entry]:
@@ -384,14 +416,13 @@ def _write_archive(out: Path, jobs: list[Product], events: pd.DataFrame) -> int:
         events = pd.concat([events, read_events(out / "events.csv")])
     pairs = pairs.sort_values(["frame", "pair"])
     events = events.drop_duplicates("event_id").sort_values("event_id")
-    try:
-        servers = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["servers"]
-    except (OSError, ValueError, KeyError, TypeError):
-        servers = []
     hosts = {urlsplit(url).hostname or "" for job in jobs for url in job.urls}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        earlier_run = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+        hosts |= {plain_text(host) for host in earlier_run["servers"]}
     provenance = {
         "origin": "COMET-LiCSAR products, downloaded",
-        "servers": sorted(hosts.union(servers)),
+        "servers": sorted(hosts),
         "sentinel_years": sorted(map(int, {*pairs.pair.str[:4], *pairs.pair.str[9:13]})),
         "terms": "Copernicus Sentinel data terms",
         "credit": list(LICSAR_CREDIT),

@@ -256,6 +256,9 @@ def _products_of(portal: Portal, candidate: Candidate, layers, event_id: str) ->
     ]
 
 # %% ../../nbs/2_interferograms/25_plan.ipynb #x-take
+_MOST_MISSES = 100  # pairs of an earthquake that are listed and not there
+
+
 class _Chooser:
     "Takes pairs that are offered, each once."
 
@@ -268,17 +271,23 @@ class _Chooser:
     def take(self, n: int, candidates: list[Candidate], kinds: list[str], look: _Sighting):
         "The products of `n` candidates at most, the best of the first kind first."
         products: list[Product] = []
+        misses = 0
         for kind in kinds:
             of_kind = [c for c in candidates if c.kind == kind]
             for candidate in rank_pairs(of_kind, look.time, self.max_days):
                 key = (candidate.frame, candidate.pair)
                 if n == 0:
                     return products
+                if misses == _MOST_MISSES:
+                    text = f"{misses} pairs are not offered; the others are not looked at"
+                    self.portal.note(text, look.event_id)
+                    return products
                 if key in self.taken:
                     text = f"planned for {self.taken[key]} already"
                     self.portal.note(text, look.event_id, *key)
                     continue
                 found = _products_of(self.portal, candidate, self.layers, look.event_id)
+                misses += not found
                 if found:
                     products += found
                     self.taken[key] = look.event_id

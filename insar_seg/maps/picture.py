@@ -154,7 +154,7 @@ def verdict_lines(
     _check_parts("verdict", verdict, "deformation score reason area_km2 areas")
     columns = "area_km2 mean_probability peak_probability longitude latitude fringes coherence"
     _check_parts("table of areas", areas.columns, columns)
-    head = "No deformation found"
+    head = "No earthquake deformation found"
     if verdict["deformation"]:
         head = "Deformation found"
     elif verdict.get("doubtful_areas"):

@@ -3,6 +3,8 @@
 Run with: pytest tools/tests
 """
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,7 +35,8 @@ PAIR = "20210218_20210303"
 
 
 def client(*servers, **options):
-    patience = {"pause_s": 0, "retries": 3, "backoff_s": 0.01, "timeout_s": 0.5, **options}
+    patience = {"pause_s": 0, "retries": 3, "backoff_s": 0.01, "timeout_s": 0.5, "least_rate": 1e5}
+    patience |= options
     return Client(extra_hosts=tuple(server.host for server in servers), **patience)
 
 
@@ -142,6 +145,11 @@ PASSING = {
     "too few announced": ([Fault("f", "length", 1, -9)], 2, None),
     "web page once": ([Fault("f", "html")], 2, 0),
     "empty once": ([Fault("f", "empty")], 2, 0),
+    "ten bytes a second": ([Fault("f", "raw", 1, "slow_body")], 2, 0),
+    "headers at that rate": ([Fault("f", "raw", 1, "slow_headers")], 2, 0),
+    "100 Continue for ever": ([Fault("f", "raw", 1, "endless_continue")], 2, 0),
+    "trailers for ever": ([Fault("f", "raw", 1, "endless_trailers")], 2, 0),
+    "a chunk of -1 bytes": ([Fault("f", "raw", 1, "negative_chunk")], 2, 0),
 }
 
 
@@ -186,6 +194,22 @@ def test_what_lasts_is_said(name, tmp_path):
     assert type(result) is error and word in str(result)
     assert not path.exists()
     assert n_requests in (None, len(base.requests))
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl to make a certificate with")
+def test_nothing_leads_from_https_to_http(tmp_path, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    made += ["-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1"]
+    subprocess.run([*made, "-addext", "subjectAltName=IP:127.0.0.1"], check=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    tree = {"/a": "good", "/b": Redirect("/a"), "/c": Redirect("{base}/a")}
+    with serve(tree, tls=(certificate, key)) as base:
+        secure = base.replace("http:", "https:")
+        asking = client(base)
+        assert [asking.page(secure + path).text for path in ("/a", "/b")] == ["good", "good"]
+        with pytest.raises(ServerTrouble, match="from https to http"):
+            asking.page(secure + "/c")
 
 
 def test_what_a_cut_transfer_left_is_kept(tmp_path):
