@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from ..core.base import RequestError, WorkError, rng_for, wrap
+from ..core.profile import MEMBERS
 from ..evaluation.curves import all_finite, from_plain
 from ..evaluation.pixels import same_shape
 
 # %% auto #0
-__all__ = ['MEMBERS', 'TEST_TIME', 'minimum', 'maximum', 'mean_probability', 'geometric_mean', 'disagreement', 'ensembles',
-           'weighted_mean', 'Stacking', 'Combiner', 'combiner_from_dict', 'fitted_ensembles', 'test_time']
+__all__ = ['TEST_TIME', 'minimum', 'maximum', 'mean_probability', 'geometric_mean', 'disagreement', 'ensembles', 'weighted_mean',
+           'Stacking', 'Combiner', 'combiner_from_dict', 'fitted_ensembles', 'test_time']
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-minimum
 def minimum(
@@ -75,9 +76,6 @@ def _logits(stack):
     return logit(np.clip(stack.astype(float), _CLIP, 1 - _CLIP))
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-ensembles
-MEMBERS = ("unet_inceptionv3", "unet_vgg19")  # the two that the study proposes to intersect
-
-
 def ensembles(
     probabilities: dict[str, np.ndarray],  # network -> (N, H, W) probabilities, NaN = no data
     members: Sequence[str] = MEMBERS,  # names of the networks to combine
