@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ def read_typed(
     most_mb: float = 10,  # a larger file is not read
 ) -> _Kind:
     "The content of a JSON file. Raises `WorkError` in one line if it is not what `kind` says."
-    return _checked(path, cure, most_mb, kind.model_validate_json)
+    return _checked(path, cure, most_mb, partial(kind.model_validate_json, strict=True))
 
 
 def _checked(path, cure, most_mb, parse: Callable[[bytes], Any]):
