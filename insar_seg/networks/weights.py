@@ -182,7 +182,7 @@ class _Mapping(Typed):
     "How whole scenes are mapped; what is absent follows from the patches."
 
     pixel_m: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    size_px: Side | None = None
+    size_px: Side = 256
     overlap: _Overlap = 0.5
     scales: Annotated[list[Looks], _Few] = [1]
     threshold: _Threshold = 0.5
