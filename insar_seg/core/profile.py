@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from .base import RequestError, write_text
 
 # %% auto #0
-__all__ = ['STRICT', 'Name', 'Side', 'Looks', 'MEMBERS', 'PROFILES', 'Checked', 'shown', 'DataProfile', 'PatchProfile',
+__all__ = ['STRICT', 'Text', 'Name', 'Side', 'Looks', 'MEMBERS', 'PROFILES', 'Checked', 'shown', 'DataProfile', 'PatchProfile',
            'SplitProfile', 'ModelProfile', 'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict',
            'load_profile', 'save_profile']
 
@@ -35,8 +35,9 @@ _NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 _ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 _ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
-# one line of text without control characters
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+# one line without control characters
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Name = Annotated[Text, Field(min_length=1)]
 _Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=20)]  # TOML has lists
 # side of a patch or a window, pixels
 Side = Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
