@@ -36,7 +36,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 _ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 # one line without control characters
-Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Name = Annotated[Text, Field(min_length=1)]
 _Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=20)]  # TOML has lists
 # side of a patch or a window, pixels

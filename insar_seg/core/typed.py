@@ -77,7 +77,8 @@ def read_table(
 
     def parse(data: bytes) -> pd.DataFrame:
         table = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
-        missing = [name for name in kind.model_fields if name not in table]
+        needed = [name for name, field in kind.model_fields.items() if field.is_required()]
+        missing = [name for name in needed if name not in table]
         if missing:
             raise ValueError(f"no column {missing[0]}")
         rows = [kind.model_validate(row, strict=False) for row in table.to_dict("records")]
