@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,22 +19,29 @@ from pydantic.dataclasses import dataclass
 from .base import RequestError, write_text
 
 # %% auto #0
-__all__ = ['STRICT', 'PROFILES', 'Checked', 'DataProfile', 'PatchProfile', 'SplitProfile', 'ModelProfile', 'TrainingProfile',
-           'EvaluationProfile', 'Profile', 'profile_from_dict', 'load_profile', 'save_profile']
+__all__ = ['STRICT', 'Text', 'Name', 'Side', 'Looks', 'MEMBERS', 'PROFILES', 'Checked', 'shown', 'DataProfile', 'PatchProfile',
+           'SplitProfile', 'ModelProfile', 'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict',
+           'load_profile', 'save_profile']
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-profile-part
 # strict: "3" is no 3 and True no 1; not a number is no number either
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-_Count = Annotated[int, Field(ge=1)]
-_Natural = Annotated[int, Field(ge=0)]
-_Positive = Annotated[float, Field(gt=0)]
-_NotNegative = Annotated[float, Field(ge=0)]
+# the upper bounds are far above what anyone wants, and below what stops a machine
+_Count = Annotated[int, Field(ge=1, le=100_000)]
+_Natural = Annotated[int, Field(ge=0, le=100_000)]
+_Positive = Annotated[float, Field(gt=0, le=1e6)]
+_NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 _ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 _ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
-_Name = Annotated[str, Field(min_length=1)]
-_Names = Annotated[tuple[_Name, ...], Field(strict=False)]  # TOML has lists, not tuples
+# one line without control characters
+Text = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Name = Annotated[Text, Field(min_length=1)]
+_Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=20)]  # TOML has lists
+# side of a patch or a window, pixels
+Side = Annotated[int, Field(ge=32, le=1024, multiple_of=32)]
+Looks = Annotated[int, Field(ge=1, le=64)]  # pixels a side that become one
 
 
 # of the TOML file, for messages
@@ -75,20 +83,29 @@ def _in_one_line(complaint, kind):
     if complaint["type"] != "unexpected_keyword_argument":
         # "Input should be at least 1", "String should have at least 1 character"
         rule = re.sub(r"^\w+ should", "must", complaint["msg"])
-        return _broken(f"{key} {rule}", repr(complaint["input"]), what)
+        return _broken(f"{key} {rule}", shown(complaint["input"]), what)
     known = [f.name for f in dataclasses.fields(kind)]
-    near = difflib.get_close_matches(place[-1], known, n=1)
+    near = difflib.get_close_matches(place[-1][:100], known, n=1)
     cure = f"Did you mean '{near[0]}'? " if near else ""
     cure += f"Known here: {', '.join(known)}"
-    return RequestError(f"{what}: a key must be a documented one", f"'{key}'", cure)
+    return RequestError(f"{what}: a key must be a documented one", shown(key), cure)
+
+
+def shown(value: object) -> str:  # at most 120 characters
+    "A value as messages show it: one short line, without control characters."
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-dataprofile
 @dataclass(frozen=True, config=STRICT)
 class DataProfile(Checked):
     "What is simulated when no archive is given."
 
-    events: _Count = 29  # simulated earthquakes
-    interferograms: int = 469  # in all, positives and negatives, spread over the events
+    events: Annotated[int, Field(ge=1, le=10_000)] = 29  # simulated earthquakes
+    interferograms: _Count = 469  # in all, positives and negatives, spread over the events
     # side of a scene, pixels of 0.001 degree (about 100 m)
     scene_px: Annotated[int, Field(ge=128, le=8192)] = 1024
     negative_share: _ShareBelowOne = 0.25  # interferograms without the earthquake
@@ -115,11 +132,9 @@ class DataProfile(Checked):
 class PatchProfile(Checked):
     "How scenes become patches."
 
-    # side of a patch, pixels
-    size_px: Annotated[int, Field(ge=32, multiple_of=32)] = 256
+    size_px: Side = 256  # side of a patch, pixels
     overlap: _ShareBelowOne = 0.5  # share of a patch that the next one repeats
-    # complex averaging of n x n pixels before cutting
-    multilook: Annotated[int, Field(ge=1, le=64)] = 1
+    multilook: Looks = 1  # complex averaging of n x n pixels before cutting
     min_fringes: float = 1.0  # whole fringes across the deformed part of a kept patch
     min_valid: float = 0.5  # share of pixels with data
     min_mask: float = 0.02  # share of the patch that the margin mask must cover
@@ -144,7 +159,7 @@ class SplitProfile(Checked):
         return self
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-modelprofile
-_MEMBERS = ("unet_inceptionv3", "unet_vgg19")  # of the ensemble, in every study
+MEMBERS = ("unet_inceptionv3", "unet_vgg19")  # of the ensemble, in every study, in this order
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -153,8 +168,8 @@ class ModelProfile(Checked):
 
     # trained on the margin masks
     names: _Names = ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")
-    visible_names: _Names = _MEMBERS  # trained on the visible masks too
-    channels: _Name = "cos_sin_coherence"  # network input: an encoding
+    visible_names: _Names = MEMBERS  # trained on the visible masks too
+    channels: Name = "cos_sin_coherence"  # network input: an encoding
     # "imagenet", "none", or a folder that holds the encoders' weight files
     encoder_weights: str = "imagenet"
     # share of the filters of every layer; below 1 only with random weights
@@ -169,9 +184,9 @@ class ModelProfile(Checked):
 
     @model_validator(mode="after")
     def _check_together(self):
-        if not set(_MEMBERS) <= set(self.names) & set(self.visible_names):
+        if not set(MEMBERS) <= set(self.names) & set(self.visible_names):
             rule = "models.names and models.visible_names must hold the ensemble's members "
-            raise _broken(rule + " and ".join(_MEMBERS), self.names)
+            raise _broken(rule + " and ".join(MEMBERS), self.names)
         if self.encoder_weights == "none" and self.batch_norm == "frozen":
             rule = "models.batch_norm frozen needs a pre-trained encoder, not encoder_weights none"
             raise _broken(rule, self.batch_norm)
@@ -187,7 +202,7 @@ class TrainingProfile(Checked):
     "How a network is fitted."
 
     epochs: _Count = 60  # at most
-    batch_size: _Count = 8  # patches
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # patches
     learning_rate: _Positive = 1e-4  # highest rate of AdamW, all weights learning
     # cosine: a linear rise, then a half cosine down to 1 %; plateau: halved when validation IoU
     # stands still
@@ -200,7 +215,7 @@ class TrainingProfile(Checked):
     weight_decay: _NotNegative = 1e-4  # decoupled (AdamW); on kernels only
     clip_norm: _NotNegative = 1.0  # largest norm of the whole gradient; 0: not clipped
     patience: _Count = 10  # epochs without a better validation IoU before stopping
-    loss: _Name = "bce_dice"
+    loss: Name = "bce_dice"
     # weight of the loss of each further output of the dual attention network
     auxiliary_weight: _NotNegative = 1.0
     augment: _Names = ("turn", "sign", "offset")  # augmentations, in any order
@@ -231,7 +246,7 @@ class EvaluationProfile(Checked):
     # probability above which a pixel counts as affected
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     # resamples of events behind every interval
-    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
     # sets of versions of the input that the ensemble's members are also averaged over on whole
     # test scenes, each on its own
     test_time: _Names = ()
@@ -241,8 +256,8 @@ class EvaluationProfile(Checked):
 class Profile(Checked):
     "Everything a study depends on, besides its archive."
 
-    name: _Name = "twin"
-    seed: _Natural = 0  # fixes data, splits and training
+    name: Name = "twin"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # fixes data, splits and training
     data: DataProfile = DataProfile()
     patches: PatchProfile = PatchProfile()
     split: SplitProfile = SplitProfile()
@@ -273,21 +288,60 @@ PROFILES = {
 # %% ../../nbs/0_core/01_profile.ipynb #x-profile-from-dict
 def profile_from_dict(
     # as a TOML file gives it: top-level keys and one table per part; `base` names the profile to
-    # start from, twin if it is absent
+    # start from, or its TOML file; twin if it is absent
     values: dict,
+    folder: str | Path = ".",  # that the path of a base is relative to
 ) -> Profile:
     """A profile from plain values. Raises `RequestError` for an unknown key, a wrong type or a
     value out of range."""
+    return _profile_of(values, Path(folder), _MOST_BASES)
+
+
+_MOST_BASES = 5  # a profile stands on, one on another
+
+
+def _profile_of(values, folder, bases):
     changes = dict(values)
-    base = changes.pop("base", None)
-    if base is not None and base not in [*PROFILES]:
-        raise _broken(f"base must be one of {', '.join(PROFILES)}", repr(base))
-    start = PROFILES.get(base or changes.get("name", "twin"), PROFILES["twin"])
+    known = ", ".join(PROFILES)
+    if "base" in changes:
+        base = changes.pop("base")
+        if not isinstance(base, str) or not bases:
+            rule = f"base must be one of {known}, or a TOML file, and {_MOST_BASES} deep at most"
+            raise _broken(rule, shown(base))
+        start = PROFILES.get(base) or _read_profile(folder / base, shown(base), bases - 1)
+    else:
+        name = changes.get("name")
+        start = PROFILES.get(name if isinstance(name, str) else "twin", PROFILES["twin"])
     for key, value in changes.items():
         part = getattr(start, key, None)
         if isinstance(part, Checked) and isinstance(value, dict):
             changes[key] = dataclasses.replace(part, **value)
     return dataclasses.replace(start, **changes)
+
+# %% ../../nbs/0_core/01_profile.ipynb #x-read-profile
+_LARGEST = 100_000  # bytes of a profile
+
+
+def _read_profile(path, said, bases):
+    "The profile of a TOML file, which stands on so many others at most."
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    if not os.path.isfile(path):  # unlike Path's, it bears any text
+        rule = f"A profile must be {', '.join(PROFILES)} or a TOML file that exists"
+        raise RequestError(rule, said, "Check the name or the path")
+    try:
+        with open(path, "rb") as f:
+            text = f.read(_LARGEST + 1).decode()
+        if len(text) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST // 1000} kB")
+        values = tomllib.loads(text)
+    # ValueError: damaged, no UTF-8, or a number of thousands of digits
+    except (ValueError, OSError, RecursionError) as e:
+        received = f"{path} ({str(e)[:200]})"
+        raise RequestError("A profile file must be valid TOML", received, "Correct it") from None
+    return _profile_of(values, path.parent, bases)
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-load-profile
 def load_profile(
@@ -297,21 +351,7 @@ def load_profile(
     not hold."""
     if name_or_path in PROFILES:
         return PROFILES[str(name_or_path)]
-    path = Path(name_or_path)
-    if not path.is_file():
-        rule = "A profile must be quick, twin, paper or a TOML file that exists"
-        raise RequestError(rule, f"'{name_or_path}'", "Check the name or the path")
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as e:
-        raise RequestError(
-            "A profile file must be valid TOML", f"{path} ({e})", "Correct the file"
-        ) from None
-    return profile_from_dict(values)
+    return _read_profile(Path(name_or_path), f"'{name_or_path}'", _MOST_BASES)
 
 
 def save_profile(

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from ..core.base import RequestError, WorkError
+from ..core.profile import STRICT, Checked
 from .pixels import COUNTS, iou, precision, ratio, recall, same_shape
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['BINS', 'histogram', 'merge', 'counts_over', 'counts_at', 'curve', 'best_edge', 'auroc', 'average_precision',
-           'reliability', 'ece', 'brier', 'log_loss', 'Calibrator', 'from_plain', 'calibrator_from_dict', 'all_finite',
-           'fit_temperature', 'fit_isotonic', 'recalibrated', 'plot_curves']
+           'reliability', 'ece', 'brier', 'log_loss', 'Calibrator', 'calibrator_from_dict', 'fit_temperature',
+           'fit_isotonic', 'recalibrated', 'plot_curves']
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-histogram
 BINS = 1000  # thresholds at multiples of 0.001; log loss never counts a pixel as surer than 0.9995
@@ -250,23 +252,33 @@ def _centres(bins):
     return (np.arange(bins) + 0.5) / bins
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-calibrator
-@dataclass(frozen=True)
-class Calibrator:
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Knots = Annotated[tuple[_Share, ...], Field(strict=False, max_length=10 * BINS)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Calibrator(Checked):
     "A monotone map of probabilities. Raises `RequestError` if its numbers make none."
 
-    kind: str  # temperature or isotonic
-    temperature: float = 1.0  # the logit is divided by it, above 0
+    kind: Literal["temperature", "isotonic"]
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # the logit is divided by it
     bias: float = 0.0  # added to the divided logit
     # temperature: probabilities are clipped to floor .. 1 - floor first, as in the histograms of
     # the fit
-    floor: float = 0.5 / BINS
-    x: tuple[float, ...] = ()  # isotonic: increasing knots, 0 to 1; constant beyond the outer ones
-    y: tuple[float, ...] = ()  # isotonic: non-decreasing values there, 0 to 1
+    floor: Annotated[float, Field(gt=0, lt=0.5)] = 0.5 / BINS
+    x: _Knots = ()  # isotonic: increasing knots, 0 to 1; constant beyond the outer ones
+    y: _Knots = ()  # isotonic: non-decreasing values there, 0 to 1
 
-    def __post_init__(self) -> None:
-        if not _is_calibrator(self):
-            rule = "A calibrator is temperature (above 0) or isotonic (increasing knots in 0 to 1)"
+    @model_validator(mode="after")
+    def _check_knots(self):
+        right = not self.x and not self.y
+        if self.kind == "isotonic":
+            right = 0 < len(self.x) == len(self.y)
+            right = right and (np.diff(self.x) > 0).all() and (np.diff(self.y) >= 0).all()
+        if not right:
+            rule = "A calibrator is a temperature, or isotonic with increasing knots"
             raise RequestError(rule, str(self)[:120], "Fit it again")
+        return self
 
     def __call__(
         self,
@@ -285,49 +297,9 @@ class Calibrator:
         return {**dataclasses.asdict(self), "x": list(self.x), "y": list(self.y)}
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-from-dict
-_Kind = TypeVar("_Kind")
-
-
-def from_plain(
-    kind: type[_Kind],  # a dataclass
-    values: dict,  # its fields as JSON has them, lists for tuples
-) -> _Kind:
-    "The object of a dictionary. Raises `RequestError` unless it holds all fields and no other."
-    names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, dict) or set(values) != names:
-        rule = f"A {kind.__name__.lower()} needs exactly " + ", ".join(sorted(names))
-        raise RequestError(rule, str(values)[:120], "Write it with to_dict")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
 def calibrator_from_dict(values: dict) -> Calibrator:  # what `Calibrator.to_dict` gave
     "The calibrator of a dictionary. Raises `RequestError` for other fields or invalid values."
-    return from_plain(Calibrator, values)
-
-# %% ../../nbs/7_evaluation/71_curves.ipynb #x-is-calibrator
-def all_finite(
-    *values: Any,  # what should be numbers
-) -> bool:
-    "Whether all values are finite numbers."
-    return all(isinstance(v, (int, float)) and np.isfinite(v) for v in values)
-
-
-def _is_calibrator(c):
-    "Whether the values of a `Calibrator` make one."
-    if not (isinstance(c.x, (list, tuple)) and isinstance(c.y, (list, tuple))):
-        return False
-    if not all_finite(c.temperature, c.bias, c.floor, *c.x, *c.y):
-        return False
-    if c.temperature <= 0 or not 0 < c.floor < 0.5:
-        return False
-    if c.kind == "temperature":
-        return not c.x and not c.y
-    x = np.array(c.x)
-    y = np.array(c.y)
-    if c.kind != "isotonic" or not 0 < len(x) == len(y):
-        return False
-    ascending = (np.diff(x) > 0).all() and (np.diff(y) >= 0).all()
-    return bool(ascending and min(x[0], y[0]) >= 0 and max(x[-1], y[-1]) <= 1)
+    return Calibrator(**values)
 
 # %% ../../nbs/7_evaluation/71_curves.ipynb #x-fit-temperature
 _TEMPERATURES = (0.05, 20.0)  # the range that is searched

@@ -16,7 +16,15 @@ from numpy.typing import ArrayLike
 from ..core.base import RequestError, WorkError, rng_for
 from ..earthquakes.catalogue import MECHANISMS, mechanism_of
 from .objects import FOUND_IOU
-from .pixels import COUNTS, interval_95, iou, precision, recall, unit_sums
+from insar_seg.evaluation.pixels import (
+    COUNTS,
+    MIN_EVENTS,
+    interval_95,
+    iou,
+    precision,
+    recall,
+    unit_sums,
+)
 from ..interferograms.archive import Archive, pair_dates
 
 if TYPE_CHECKING:
@@ -24,8 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['SIMULATED', 'UNKNOWN', 'STRATA', 'MIN_EVENTS', 'scene_facts', 'Stratum', 'strata', 'found', 'by_stratum',
-           'detection_limit', 'plot_detection', 'small_multiples']
+__all__ = ['SIMULATED', 'UNKNOWN', 'STRATA', 'scene_facts', 'Stratum', 'strata', 'found', 'by_stratum', 'detection_limit',
+           'plot_detection', 'small_multiples']
 
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x-scene-facts
 _TEXT = ("event_id", "pass", "origin", "mechanism", "kind", "distractor")
@@ -229,7 +237,6 @@ def by_stratum(
 # %% ../../nbs/7_evaluation/74_difficulty.ipynb #x--fit
 _PENALTY = 100.0  # inverse strength of the penalty, on x with mean 0 and standard deviation 1
 _BEYOND = 0.1  # a crossing may lie this share of the observed range outside of it
-MIN_EVENTS = 5
 
 
 @dataclass(frozen=True)

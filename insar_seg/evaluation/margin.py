@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from ..core.base import RequestError, rng_for
-from .difficulty import MIN_EVENTS
-from .pixels import interval_95, ratio, same_shape, unit_sums
+from .pixels import MIN_EVENTS, interval_95, ratio, same_shape, unit_sums
 from ..masks.definitions import dilate
 
 # %% auto #0

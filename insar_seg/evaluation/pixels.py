@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 from ..networks.build import NETWORKS, STUDY_NETWORKS
 
 # %% auto #0
-__all__ = ['COUNTS', 'Images', 'SMOOTH', 'SCORES', 'LABELS', 'POSTER', 'same_shape', 'counts', 'ratio', 'iou', 'dice', 'accuracy',
-           'precision', 'recall', 'batch_scores', 'summary', 'unit_sums', 'interval_95', 'to_json_ready',
-           'paired_differences', 'ranking', 'poster_table', 'plot_scores']
+__all__ = ['COUNTS', 'Images', 'SMOOTH', 'SCORES', 'MIN_EVENTS', 'LABELS', 'POSTER', 'same_shape', 'counts', 'ratio', 'iou',
+           'dice', 'accuracy', 'precision', 'recall', 'batch_scores', 'summary', 'unit_sums', 'interval_95',
+           'to_json_ready', 'paired_differences', 'ranking', 'poster_table', 'plot_scores']
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-counts
 COUNTS = ["tp", "fp", "fn", "tn"]
@@ -248,6 +248,9 @@ def to_json_ready(
     return value
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-paired-differences
+MIN_EVENTS = 5  # earthquakes with something to find, below which nothing is said to be better
+
+
 def paired_differences(
     # name -> counts, one row an image, all of the same images in the same order
     tables: dict[str, pd.DataFrame],
@@ -274,7 +277,9 @@ def paired_differences(
         # one event, or the reference itself, has no interval
         differences = boot[k] - boot[reference] if n > 1 and k != reference else []
         table.loc[k, ["low", "high"]] = interval_95(differences)
-    return table.assign(told_apart=(table.low > 0) | (table.high < 0))
+    affected = _affected(next(iter(sums.values()))).sum()
+    told_apart = (table.low > 0) | (table.high < 0)
+    return table.assign(told_apart=told_apart & (affected >= MIN_EVENTS))
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-check-paired
 def _check_paired(tables, events, reference, averaging):
@@ -313,7 +318,11 @@ def _standing(name, row, best):
         return "score undefined"
     if np.isnan(row.low):
         return "no interval"
-    return f"below {best}" if row.told_apart else f"not told apart from {best}"
+    if row.told_apart:
+        return f"below {best}"
+    if row.low > 0 or row.high < 0:
+        return f"not told with fewer than {MIN_EVENTS} earthquakes"
+    return f"not told apart from {best}"
 
 # %% ../../nbs/7_evaluation/70_pixels.ipynb #x-poster-table
 # names in tables and figures, in this order; the networks' are those of the chapter on networks

@@ -8,19 +8,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 from scipy.special import expit, logit
 
 from ..core.base import RequestError, WorkError, rng_for, wrap
-from ..evaluation.curves import all_finite, from_plain
+from ..core.profile import MEMBERS, STRICT, Checked, Name
 from ..evaluation.pixels import same_shape
 
 # %% auto #0
-__all__ = ['MEMBERS', 'TEST_TIME', 'minimum', 'maximum', 'mean_probability', 'geometric_mean', 'disagreement', 'ensembles',
-           'weighted_mean', 'Stacking', 'Combiner', 'combiner_from_dict', 'fitted_ensembles', 'test_time']
+__all__ = ['TEST_TIME', 'minimum', 'maximum', 'mean_probability', 'geometric_mean', 'disagreement', 'ensembles', 'weighted_mean',
+           'Stacking', 'Combiner', 'combiner_from_dict', 'fitted_ensembles', 'test_time']
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-minimum
 def minimum(
@@ -75,9 +77,6 @@ def _logits(stack):
     return logit(np.clip(stack.astype(float), _CLIP, 1 - _CLIP))
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-ensembles
-MEMBERS = ("unet_inceptionv3", "unet_vgg19")  # the two that the study proposes to intersect
-
-
 def ensembles(
     probabilities: dict[str, np.ndarray],  # network -> (N, H, W) probabilities, NaN = no data
     members: Sequence[str] = MEMBERS,  # names of the networks to combine
@@ -154,19 +153,16 @@ def _drawn(probabilities, truth, ignore, n_pixels, seed):
     return stack.reshape(len(stack), -1)[:, where].T.astype(float), truth.ravel()[where] > 0
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-stacking
-@dataclass(frozen=True)
-class Stacking:
+_Numbers = Annotated[tuple[float, ...], Field(strict=False, min_length=2)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Stacking(Checked):
     "A logistic regression on logits and disagreement. Raises `RequestError` for no numbers."
 
-    coefficients: tuple[float, ...]  # one for each member's logit
+    coefficients: _Numbers  # one for each member's logit
     disagreement: float  # of the largest minus the smallest probability
     intercept: float
-
-    def __post_init__(self) -> None:
-        c = self.coefficients if isinstance(self.coefficients, tuple) else ()
-        if len(c) < 2 or not all_finite(*c, self.disagreement, self.intercept):
-            rule = "Stacking needs finite numbers, one for each of two members or more"
-            raise RequestError(rule, str(self)[:120], "Fit it again")
 
     def __call__(
         self,
@@ -195,21 +191,23 @@ def _fit_stacking(x, y):
     return Stacking(tuple(coefficients), disagreement, float(model.intercept_[0]))
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-combiner
-@dataclass(frozen=True)
-class Combiner:
+@dataclass(frozen=True, config=STRICT)
+class Combiner(Checked):
     "All that was fitted for an ensemble. Raises `RequestError` if its parts do not fit together."
 
-    members: tuple[str, ...]  # names, in the order of weights and coefficients
-    weights: tuple[float, ...]  # of `weighted_mean`
+    # names, in the order of weights and coefficients
+    members: Annotated[tuple[Name, ...], Field(strict=False)]
+    weights: _Numbers  # of `weighted_mean`
     stacking: Stacking  # of the same members
 
-    def __post_init__(self) -> None:
-        n = len(self.members) if isinstance(self.members, tuple) else 0
-        weights = self.weights if isinstance(self.weights, tuple) else ()
-        if not len(weights) == len(self.stacking.coefficients) == n or not all_finite(*weights):
+    @model_validator(mode="after")
+    def _check_together(self):
+        n = len(self.members)
+        if not len(self.weights) == len(self.stacking.coefficients) == n:
             rule = "An ensemble needs a weight and a coefficient for each member"
             raise RequestError(rule, str(self)[:120], "Fit it again")
-        weighted_mean(weights, *np.zeros((n, 1)))
+        weighted_mean(self.weights, *np.zeros((n, 1)))
+        return self
 
     def maps(
         self,
@@ -231,9 +229,9 @@ class Combiner:
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-fitted
 def combiner_from_dict(values: dict) -> Combiner:  # what `Combiner.to_dict` gave
     "The combiner of a dictionary. Raises `RequestError` for other fields or parts that do not fit."
-    if isinstance(values, dict) and "stacking" in values:
-        values = values | {"stacking": from_plain(Stacking, values["stacking"])}
-    return from_plain(Combiner, values)
+    stacking = values.get("stacking")
+    made = Stacking(**stacking) if isinstance(stacking, dict) else stacking
+    return Combiner(**values | {"stacking": made})
 
 
 def fitted_ensembles(

@@ -196,7 +196,7 @@ def predictor_from_card(
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-batch
 def _use_of(name, card):
-    "The card's entry for mapping. Raises `RequestError` where it says nothing of patches."
+    "The card's entry for mapping. Raises `RequestError` where it does not say what is needed."
     patches = card["data"].get("patches")
     if patches is None:
         rule = "A model's card must say how scenes are cut into patches"
@@ -207,7 +207,12 @@ def _use_of(name, card):
         "size_px": patches["size_px"],
         "overlap": patches.get("overlap", 0.5),
     }
-    return of_patches | card.get("mapping", {})
+    use = of_patches | card.get("mapping", {})
+    if any(use["size_px"] % (32 * n) for n in use.get("scales", ())):
+        rule = "Every scale of a card must leave a window a multiple of 32 pixels"
+        received = f"{use['scales']} of {use['size_px']} pixels"
+        raise RequestError(rule, received, "Use the card that came with the weights")
+    return use
 
 
 def batch_of(size_px: int) -> int:  # side of a window, pixels

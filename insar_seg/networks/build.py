@@ -10,7 +10,9 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from ..core.base import RequestError
 from ..core.profile import ModelProfile
@@ -62,10 +64,11 @@ class Network:
     encoding: str = "cos_sin_coherence"  # a key of `ENCODINGS`
     # the encoder started from published weights, so its input is scaled as it expects
     pretrained: bool = False
-    width: float = 1.0  # share of the filters of every layer
-    output_stride: int = 8  # of the dual attention network's encoder
+    # share of the filters of every layer
+    width: Annotated[float, Field(gt=0, le=1)] = 1.0
+    output_stride: Literal[8, 16, 32] = 8  # of the dual attention network's encoder
     auxiliary: bool = True  # the dual attention network's branches answer too
-    batch_norm: str = "adapted"  # adapted, frozen or group, as in `ModelProfile`
+    batch_norm: Literal["adapted", "frozen", "group"] = "adapted"  # as in `ModelProfile`
 
     def __post_init__(self) -> None:
         if self.name not in NETWORKS:

@@ -14,14 +14,16 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import h5py
 import keras
 import numpy as np
-import pydantic
+from pydantic import Field
 
 from ..core.base import RequestError, WorkError, atomic_path, code_version, write_text
+from ..core.profile import Looks, Name, Side
+from ..core.typed import Typed, read_typed
 from .build import Network, build_network
 from .layers import ENCODERS
 from ..patches.encoding import encoding_of
@@ -148,49 +150,74 @@ def write_card(
     write_text(Path(folder) / "card.json", json.dumps(card, indent=1, allow_nan=False) + "\n")
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-card-model
-_Share = Annotated[float, pydantic.Field(ge=0, lt=1)]
-_Side = Annotated[int, pydantic.Field(ge=32, le=8192, multiple_of=32)]  # pixels
-_Looks = Annotated[int, pydantic.Field(ge=1, le=64)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Overlap = Annotated[float, Field(ge=0, lt=1)]
+_Threshold = Annotated[float, Field(gt=0, lt=1)]
+_Few = Field(min_length=1, max_length=10)
 
 
-class _Patches(pydantic.BaseModel):
+class _Patches(Typed):
     "How training scenes were cut."
 
-    size_px: _Side
-    multilook: _Looks
-    overlap: _Share = 0.5
+    size_px: Side
+    multilook: Looks
+    overlap: _Overlap = 0.5
 
 
-class _Data(pydantic.BaseModel):
+class _Data(Typed):
     patches: _Patches | None = None
+    masks: Literal["margin", "visible"] = "margin"
 
 
-class _Mapping(pydantic.BaseModel):
+class _Scene(Typed):
+    "When the areas of a scene make it one with deformation."
+
+    names: Annotated[list[Name], _Few]
+    coefficients: Annotated[list[float], _Few]
+    intercept: float
+    threshold: _Share
+
+
+class _Mapping(Typed):
     "How whole scenes are mapped; what is absent follows from the patches."
 
-    pixel_m: Annotated[float, pydantic.Field(gt=0, le=10_000)] | None = None
-    size_px: _Side | None = None
-    overlap: _Share = 0.5
-    scales: list[_Looks] = [1]
-    threshold: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.5
-    min_km2: Annotated[float, pydantic.Field(ge=0)] = 1.0
-    peak: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
-    mean: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
+    pixel_m: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    size_px: Side = 256
+    overlap: _Overlap = 0.5
+    scales: Annotated[list[Looks], _Few] = [1]
+    threshold: _Threshold = 0.5
+    min_km2: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    peak: _Share = 0.0
+    mean: _Share = 0.0
     calibrator: dict | None = None
     calibrator_without_coherence: dict | None = None
-    scene: dict | None = None
+    scene: _Scene | None = None
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-card
-class _Card(pydantic.BaseModel):
+class _Training(Typed):
+    profile: Name = "?"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    epochs_done: Annotated[int, Field(ge=0, le=10**9)] = 0
+
+
+class _Micro(Typed):
+    iou: _Share | None = None
+
+
+class _Score(Typed):
+    micro: _Micro = _Micro()
+
+
+class _Card(Typed):
     format: Literal["insar_seg model card 1"]
     network: Network
-    channels: list[str]
-    normalisation: str
+    channels: Annotated[list[Name], _Few]
+    normalisation: Name
     data: _Data
-    training: dict[str, Any]
-    scores: dict[str, Any]
-    licence: str
-    version: str
+    training: _Training
+    scores: dict[Name, _Score]
+    licence: Name
+    version: Name
     mapping: _Mapping = _Mapping()
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-read-card
@@ -200,22 +227,10 @@ def read_card(
     "A model's card. Raises `RequestError` if there is none, `WorkError` if it is not one."
     path = Path(folder) / "card.json"
     if not path.is_file():
-        raise RequestError(
-            "Weights need the card.json that was written with them", path, "Keep both in one folder"
-        )
-    try:
-        if path.stat().st_size >= 10e6:
-            raise ValueError("10 MB or more")
-        text = path.read_text(encoding="utf-8")
-        _Card.model_validate_json(text, strict=True)
-        return json.loads(text)
-    except pydantic.ValidationError as e:
-        first = e.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
-    except (ValueError, OSError) as e:
-        reason = str(e)
-    rule = f"A model card must be what this package writes ({reason[:160]})"
-    raise WorkError(rule, path, "Use the card that came with the weights")
+        rule = "Weights need the card.json that was written with them"
+        raise RequestError(rule, path, "Keep both in one folder")
+    card = read_typed(path, _Card, "Use the card that came with the weights", most_mb=1)
+    return card.model_dump(mode="json", exclude_unset=True)
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-load-weights
 def load_weights(
@@ -267,8 +282,9 @@ def _array_shapes(path):
         raise WorkError(rule, f"{path} ({_kind(path)})", _CURE)
     try:
         with h5py.File(path, "r") as f:
-            shapes = list(_plain_shapes(f, path))
-    except (OSError, RuntimeError, KeyError) as e:
+            shapes = list(_plain_shapes(f, path, {h5py.h5o.get_info(f.id).addr}))
+    # RuntimeError: also groups in groups in groups; ValueError, TypeError: names and types
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as e:
         reason = _reason(e) if isinstance(e, OSError) else type(e).__name__
         raise WorkError("A weights file must be readable", f"{path} ({reason})", _CURE) from None
     # a small file may hold huge compressed arrays; 2 bytes a number is the least that is written
@@ -279,17 +295,25 @@ def _array_shapes(path):
     return shapes
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-plain-shapes
-def _plain_shapes(group, path):
-    "Yields the shapes below a group; nothing but arrays inside of the file is followed."
+_MOST_ENTRIES = 20_000  # of a weights file; the largest network has some 1,000 arrays
+
+
+def _plain_shapes(group, path, seen):
+    """Yields the shapes below a group; nothing but arrays inside of the file is followed, and
+    nothing that has two names."""
     for name in group:
         link = group.get(name, getlink=True)
         item = group[name] if isinstance(link, h5py.HardLink) else None
-        if isinstance(item, h5py.Group):
-            yield from _plain_shapes(item, path)
-        elif isinstance(item, h5py.Dataset) and _is_plain(item):
+        # where an object lies in the file
+        place = None if item is None else h5py.h5o.get_info(item.id).addr
+        known = place in seen or len(seen) > _MOST_ENTRIES
+        seen.add(place)
+        if isinstance(item, h5py.Group) and not known:
+            yield from _plain_shapes(item, path, seen)
+        elif isinstance(item, h5py.Dataset) and not known and _is_plain(item):
             yield tuple(item.shape)
         else:
-            rule = "A weights file may hold plain arrays of numbers only"
+            rule = "A weights file may hold plain arrays of numbers only, each once"
             raise WorkError(rule, f"{group.name.rstrip('/')}/{name} in {path}", _CURE)
 
 
@@ -299,7 +323,8 @@ def _is_plain(dataset):
 
 def _kind(path):
     "What a file looks like by its first bytes."
-    start = path.read_bytes()[:4]
+    with open(path, "rb") as f:
+        start = f.read(4)
     if start.startswith(b"PK"):
         return "a zip archive, such as a .keras or PyTorch file"
     if start.startswith(b"\x80"):

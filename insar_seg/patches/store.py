@@ -5,16 +5,20 @@
 # %% ../../nbs/5_patches/50_store.ipynb #x-imports
 from __future__ import annotations
 
+import re
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from scipy.ndimage import uniform_filter
 
 from ..core.base import WorkError, atomic_path, rng_for, write_text
-from ..core.profile import PatchProfile
+from ..core.profile import Name, PatchProfile, Side, Text
+from ..core.typed import Typed, read_table, read_typed
 from ..interferograms.interferogram import Interferogram
 from ..masks.definitions import Masks
 
@@ -169,8 +173,12 @@ def _write_arrays(folder, index, load, size, progress):
     "Cut the chosen windows, scene by scene, into one zarr array for each layer."
     import zarr
 
-    # a chunk holds one patch, so that training can read them in any order
+    # a chunk holds one patch, so that training can read them in any order; not compressed, so that
+    # the size of its file is its size in memory
     layout = {"mode": "w", "shape": (len(index), size, size), "chunks": (1, size, size)}
+    layout["compressor"] = None
+    if not zarr.__version__.startswith("2."):
+        layout["zarr_format"] = 2
     arrays = {}
     for name, fill in _OUTSIDE.items():
         dtype = "f4" if np.isnan(fill) else "u1"
@@ -187,23 +195,79 @@ def _write_arrays(folder, index, load, size, progress):
                 arrays[name][int(patch)] = cut(layer, (r, c), size, _OUTSIDE[name])
 
 # %% ../../nbs/5_patches/50_store.ipynb #x-open-patches
+_AGAIN = "Run the study again with --fresh"
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Natural = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class _Patch(Typed):
+    "A row of patches.csv."
+
+    patch: _Natural
+    event_id: Text
+    frame: Name
+    pair: Name
+    group: Name
+    row: _Natural
+    column: _Natural
+    kind: Literal["fringes", "background"]
+    hidden: bool
+    valid: _Share
+    margin: _Share
+    fringes: Annotated[float, Field(ge=0)]
+
+
 def open_patches(
     folder: str | Path,  # holds patches.zarr and patches.csv
     # zarr arrays (N, H, W) by name: phase, coherence, visible, margin, ignore; the table
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    "The store and its index. Raises `WorkError` if either is damaged."
+    "The store and its index. Raises `WorkError` if either is damaged, or is not what is written."
     import zarr
 
     folder = Path(folder)
-    again = "Run the study again with --fresh"
-    types = {"event_id": str, "pair": str, "group": str}
+    index = read_table(folder / "patches.csv", _Patch, _AGAIN)
+    shapes = {_layer_shape(folder / "patches.zarr" / name) for name in _OUTSIDE}
+    if {n for n, _, _ in shapes} != {len(index)} or len(shapes) > 1:
+        raise WorkError("patches.csv and patches.zarr must hold the same patches", folder, _AGAIN)
+    if index.patch.tolist() != list(range(len(index))):
+        raise WorkError("patches.csv must number the patches from 0", folder, _AGAIN)
     try:
-        store = {k: zarr.open_array(str(folder / "patches.zarr" / k), mode="r") for k in _OUTSIDE}
-        index = pd.read_csv(folder / "patches.csv", dtype=types, keep_default_na=False)
-    # zarr and pandas raise many kinds, and any of them means the same here
+        paths = {name: str(folder / "patches.zarr" / name) for name in _OUTSIDE}
+        return {name: zarr.open_array(path, mode="r") for name, path in paths.items()}, index
+    # zarr raises many kinds, and any of them means the same here
     except Exception as e:
         found = f"{folder} ({type(e).__name__})"
-        raise WorkError("A patch store must be readable", found, again) from None
-    if {a.shape[0] for a in store.values()} != {len(index)}:
-        raise WorkError("patches.csv and patches.zarr must hold the same patches", folder, again)
-    return store, index
+        raise WorkError("A patch store must be readable", found, _AGAIN) from None
+
+# %% ../../nbs/5_patches/50_store.ipynb #x-layer
+class _Layer(Typed):
+    "What describes an array of the store."
+
+    zarr_format: Literal[2]
+    shape: tuple[_Natural, Side, Side]
+    chunks: tuple[Literal[1], Side, Side]
+    dtype: Literal["<f4", "|u1"]
+    order: Literal["C"]
+    fill_value: Literal["NaN", 0, 1]
+    compressor: None
+    filters: None
+
+
+def _layer_shape(folder):
+    "(N, S, S) of a layer, whose files are looked at but not read. Raises `WorkError`."
+    layer = read_typed(folder / ".zarray", _Layer, _AGAIN, most_mb=0.01)
+    chunk = int(layer.dtype[-1]) * layer.shape[1] * layer.shape[2]
+    right = layer.chunks[1:] == layer.shape[1:]
+    for path in [folder.parent, folder, *folder.iterdir()]:
+        found = path.lstat()
+        if path == folder or path == folder.parent:
+            right = right and stat.S_ISDIR(found.st_mode)
+        elif re.fullmatch(r"\d+\.0\.0", path.name):
+            right = right and stat.S_ISREG(found.st_mode) and found.st_size == chunk
+        else:
+            small = found.st_size < 10_000 and path.name in (".zarray", ".zattrs")
+            right = right and stat.S_ISREG(found.st_mode) and small
+    if not right:
+        rule = "A layer of patches.zarr must be plain files, one of the stated size for each patch"
+        raise WorkError(rule, folder, _AGAIN)
+    return layer.shape

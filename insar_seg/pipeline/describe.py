@@ -5,13 +5,16 @@
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-imports
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from ..core.base import RequestError, WorkError
+from ..core.profile import Name
+from ..core.typed import Typed, read_typed
 from ..interferograms.archive import Archive
 from ..interferograms.interferogram import overview
 from ..interferograms.products import Reading, open_source
@@ -81,19 +84,41 @@ def _archive(path):
     }
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-run
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Micro(Typed):
+    iou: _Share | None
+
+
+class _Score(Typed):
+    micro: _Micro
+
+
+class _Dataset(Typed):
+    patches: dict[Name, Annotated[int, Field(ge=0)]]
+
+
+class _Results(Typed):
+    "What is told of results.json."
+
+    profile: Name
+    archive: Name
+    version: Name
+    seed: int
+    dataset: _Dataset
+    experiments: dict[Name, dict[Name, _Score]]
+
+
 def _run(path):
-    try:
-        results = json.loads((path / "results.json").read_text(encoding="utf-8"))
-        facts = {key: results[key] for key in ("profile", "archive", "version", "seed")}
-        facts["patches"] = results["dataset"]["patches"]
-        for experiment, scores in results["experiments"].items():
-            for name, score in scores.items():
-                iou = score["micro"]["iou"]
-                text = "-" if iou is None else f"{iou:.2f}"
-                facts[f"{experiment} {name}"] = f"micro IoU {text}"
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        rule = "results.json must be what a study writes"
-        raise WorkError(rule, f"{path} ({type(e).__name__})", "Run the study again") from None
+    results = read_typed(path / "results.json", _Results, "Run the study again")
+    facts = {key: getattr(results, key) for key in ("profile", "archive", "version", "seed")}
+    facts["patches"] = results.dataset.patches
+    for experiment, scores in results.experiments.items():
+        for name, score in scores.items():
+            iou = score.micro.iou
+            text = "-" if iou is None else f"{iou:.2f}"
+            facts[f"{experiment} {name}"] = f"micro IoU {text}"
     return {"kind": "run of the study", **facts}
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-weights
@@ -125,23 +150,59 @@ def _weights(folder, path):
     return facts
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-model
+_MOST = 10_000_000  # bytes of a text that describes a model
+
+
+class _KerasNetwork(Typed):
+    name: Name
+    layers: list
+
+
+class _KerasConfig(Typed):
+    config: _KerasNetwork
+
+
+class _KerasSaved(Typed):
+    keras_version: Name = "?"
+    date_saved: Name = "?"
+
+
 def _model(path):
     "Read from the file's own configuration; nothing of it is executed."
     try:
+        _check_directory(path)
         with zipfile.ZipFile(path) as z:
-            if sum(i.file_size for i in z.infolist()) > 4e9:
-                raise ValueError("more than 4 GB")
-            config = json.loads(z.read("config.json"))["config"]
-            saved = json.loads(z.read("metadata.json"))
-        return {
-            "kind": "Keras model",
-            "name": config["name"],
-            "layers": len(config["layers"]),
-            "keras": saved.get("keras_version", "?"),
-            "saved": saved.get("date_saved", "?"),
-            "size": f"{path.stat().st_size / 1e6:.0f} MB",
-        }
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
+            network = _KerasConfig.model_validate_json(_text(z, "config.json")).config
+            saved = _KerasSaved.model_validate_json(_text(z, "metadata.json"))
+    # a damaged or encrypted archive and its codecs raise many kinds
+    except Exception as e:
         cure = "Give a Keras archive, or the folder of a trained network"
         rule = "A model must be a .keras file"
         raise WorkError(rule, f"{path} ({type(e).__name__})", cure) from None
+    return {
+        "kind": "Keras model",
+        "name": network.name,
+        "layers": len(network.layers),
+        "keras": saved.keras_version,
+        "saved": saved.date_saved,
+        "size": f"{path.stat().st_size / 1e6:.0f} MB",
+    }
+
+# %% ../../nbs/9_pipeline/95_describe.ipynb #x-sizes
+def _check_directory(path):
+    "Raises `ValueError` unless a zip ends with a plain record of a short list of members."
+    with open(path, "rb") as f:
+        f.seek(-42, 2)
+        end = f.read()
+    large = int.from_bytes(end[32:36], "little") > _MOST
+    if end[20:24] != b"PK\5\6" or end[:4] == b"PK\6\7" or large:
+        raise ValueError("no short list of members")
+
+
+def _text(z, name):
+    "A member of a zip. Raises `ValueError` for a long one."
+    with z.open(name) as f:
+        data = f.read(_MOST + 1)
+    if len(data) > _MOST:
+        raise ValueError("more than 10 MB")
+    return data

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from insar_seg.core.base import (
     RequestError,
@@ -24,7 +26,8 @@ from insar_seg.core.base import (
     working_in,
     write_text,
 )
-from ..core.profile import profile_from_dict
+from ..core.profile import Name, Text, profile_from_dict
+from ..core.typed import Typed, read_table, read_typed
 from ..evaluation.baselines import Baselines, fit_baselines
 from ..evaluation.benchmark import TRUTHS
 from ..evaluation.pixels import to_json_ready
@@ -190,22 +193,21 @@ def select_pairs(
     return [known[k] for k in units], {k: unit or events[k] for k, unit in units.items()}
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-splits-table
+class _Chosen(Typed):
+    "A row of a table of splits."
+
+    frame: Name
+    pair: Name
+    split: Name
+    unit: Text = ""
+
+
 def _splits_table(path):
     "A splits.csv with the columns frame, pair, split, unit (empty where it has none)."
     if not path.is_file():
         rule = "A table of splits must be a file that exists"
         raise RequestError(rule, path, "Give a splits.csv with the columns frame, pair, split")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as e:
-        raise RequestError(
-            "A table of splits must be readable", f"{path} ({type(e).__name__})", "Give a csv file"
-        ) from None
-    lacking = [c for c in ("frame", "pair", "split") if c not in table]
-    if lacking:
-        rule = "A table of splits must have the columns frame, pair, split"
-        raise RequestError(rule, f"{path} lacks {', '.join(lacking)}", "Add them")
-    return table if "unit" in table else table.assign(unit="")
+    return read_table(path, _Chosen, "Give a table with the columns frame, pair, split")
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-evaluate
 def evaluate_predictions(
@@ -302,11 +304,17 @@ def _result(contest, scores, archive, n_boot):
 
 def _provenance(archive):
     "How an archive came to be, as far as its provenance.json says."
-    known = {}
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        known = json.loads((archive.root / "provenance.json").read_text(encoding="utf-8"))
-    unknown = {"origin": "unknown", "key": None, "data": None, "seed": None}
-    return {k: known.get(k, v) for k, v in unknown.items()}
+    known = _Provenance()
+    with contextlib.suppress(WorkError):
+        known = read_typed(archive.root / "provenance.json", _Provenance, "Make it again")
+    return {k: getattr(known, k) for k in _Provenance.model_fields}
+
+
+class _Provenance(Typed):
+    origin: Text = "unknown"
+    key: Any = None
+    data: Any = None
+    seed: Any = None
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-write-files
 def _write(folder, archive, contest, scores, result):
@@ -324,18 +332,13 @@ def leaderboard_table(
     files: Iterable,  # paths of scores.json files
 ) -> dict:  # (benchmark fingerprint, masks) -> table, best micro IoU first
     """One table a benchmark; baselines are taken from the first file that has them. Raises
-    `RequestError` for a file that is no scores.json."""
+    `WorkError` for a file that is no scores.json."""
     tables: dict[tuple, dict] = {}
     for path in sorted(map(Path, files)):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            key = (result["benchmark"]["fingerprint"], result["masks"])
-            rows = {n: _leader_row(result, n) for n in result["scores"]}
-            own = {result["name"]: rows[result["name"]]}
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            rule = "A leaderboard is made of scores.json files"
-            cure = "Make one with insar-seg evaluate"
-            raise RequestError(rule, f"{path} ({type(e).__name__})", cure) from None
+        result = read_typed(path, _Result, "Make it with insar-seg evaluate")
+        key = (result.benchmark.fingerprint, result.masks)
+        rows = {name: _leader_row(result, score) for name, score in result.scores.items()}
+        own = {name: row for name, row in rows.items() if name == result.name}
         tables[key] = rows | tables.get(key, {}) | own
     return {
         key: pd.DataFrame.from_dict(rows, orient="index").sort_values(
@@ -345,24 +348,69 @@ def leaderboard_table(
     }
 
 # %% ../../nbs/9_pipeline/93_leaderboard.ipynb #x-leader-row
-def _leader_row(r, name):
+_Share = Annotated[float, Field(ge=0, le=1)] | None
+_Natural = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class _Objects(Typed):
+    events_found: _Natural
+    events: _Natural
+    quiet_scenes_marked: _Share
+    false_per_10000_km2: Annotated[float, Field(ge=0)] | None
+
+
+class _Overlap(Typed):
+    iou: _Share
+    dice: _Share
+
+
+class _Intervals(Typed):
+    micro_iou: tuple[_Share, _Share]
+
+
+class _Score(Typed):
     "What a leaderboard tells of one name."
-    s = r["scores"][name]
-    o = s["objects"]
-    low, high = s["interval_95"]["micro_iou"]
+
+    micro: _Overlap
+    per_event: _Overlap
+    interval_95: _Intervals
+    boundary_iou: _Share
+    tolerance_iou: _Share
+    average_precision: _Share
+    objects: _Objects
+
+
+class _Benchmark(Typed):
+    fingerprint: Name
+
+
+class _Result(Typed):
+    name: Name
+    benchmark: _Benchmark
+    masks: Literal["margin", "visible"]
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    complete: bool
+    version: Name
+    scores: dict[Name, _Score]
+
+
+def _leader_row(result, score):
+    "What a leaderboard tells of one name."
+    low, high = score.interval_95.micro_iou
+    o = score.objects
     return {
-        "micro IoU": s["micro"]["iou"],
+        "micro IoU": score.micro.iou,
         "low": low,
         "high": high,
-        "Dice": s["micro"]["dice"],
-        "per-event IoU": s["per_event"]["iou"],
-        "boundary IoU": s["boundary_iou"],
-        "tolerance IoU": s["tolerance_iou"],
-        "average precision": s["average_precision"],
-        "events found": f"{o['events_found']} of {o['events']}",
-        "quiet scenes alarmed": o["quiet_scenes_marked"],
-        "false per 10 000 km2": o["false_per_10000_km2"],
-        "threshold": r["threshold"],
-        "complete": r["complete"],
-        "version": r["version"],
+        "Dice": score.micro.dice,
+        "per-event IoU": score.per_event.iou,
+        "boundary IoU": score.boundary_iou,
+        "tolerance IoU": score.tolerance_iou,
+        "average precision": score.average_precision,
+        "events found": f"{o.events_found} of {o.events}",
+        "quiet scenes alarmed": o.quiet_scenes_marked,
+        "false per 10 000 km2": o.false_per_10000_km2,
+        "threshold": result.threshold,
+        "complete": result.complete,
+        "version": result.version,
     }

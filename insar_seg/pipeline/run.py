@@ -21,14 +21,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from pydantic import Field
 from tqdm import tqdm
 
 from ..core.base import RequestError, WorkError, code_version, fingerprint, write_text
-from ..core.profile import Profile, load_profile, profile_from_dict, save_profile
+from insar_seg.core.profile import (
+    Name,
+    Profile,
+    Text,
+    load_profile,
+    profile_from_dict,
+    save_profile,
+)
+from ..core.typed import Typed, read_table, read_typed
 from ..interferograms.archive import Archive, Pair
 from ..interferograms.interferogram import Interferogram
 from ..masks.definitions import Masks
@@ -240,9 +250,13 @@ class Run:
     def fingerprint(self, name: str) -> str | None:  # of a stage
         "What a finished stage depended on; None for one that is not finished."
         record = self.folder / "stages" / f"{name}.json"
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return json.loads(record.read_text(encoding="utf-8"))["fingerprint"]
+        with contextlib.suppress(WorkError):
+            return read_typed(record, _Record, "Run it again", most_mb=0.01).fingerprint
         return None
+
+
+class _Record(Typed):
+    fingerprint: Name
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-do-stage
 def _do_stage(run, name, mark, outputs, work):
@@ -420,14 +434,41 @@ def _footprint(scene):
     )
     return dict(zip(("west", "south", "east", "north"), part.bounds_lonlat))
 
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-scene-models
+_Degrees = Annotated[float, Field(ge=-720, le=720)]
+_AGAIN = "Run the same command with --fresh"
+
+
+class _Scene(Typed):
+    "What masks.csv and splits.csv say of a scene."
+
+    event_id: Text
+    frame: Name
+    pair: Name
+    masks: Name
+    pixel_m: Annotated[float, Field(gt=0, le=1e6)]
+    west: _Degrees
+    south: _Degrees
+    east: _Degrees
+    north: _Degrees
+
+
+class _Truth(_Scene):
+    known: bool
+    hidden: bool
+
+
+class _Side(_Scene):
+    unit: Name
+    split: Literal["train", "validation", "test"]
+    patches: Annotated[int, Field(ge=0, le=10**9)] = 0
+
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-read-truth
-def read_truth(folder: str | Path) -> pd.DataFrame:  # of `masks_stage`  # a row a pair
-    "masks.csv: event_id, frame, pair, masks (their source), known, hidden, pixel_m, footprint."
-    return pd.read_csv(
-        Path(folder) / "masks.csv",
-        dtype={"event_id": str, "pair": str, "masks": str},
-        keep_default_na=False,
-    )
+def read_truth(
+    folder: str | Path,  # of `masks_stage`
+) -> pd.DataFrame:  # a row a pair: event_id, frame, pair, source of masks, known, hidden and more
+    "The table of the stored masks, masks.csv. Raises `WorkError` if it is not what is written."
+    return read_table(Path(folder) / "masks.csv", _Truth, _AGAIN)
 
 
 def read_masks(
@@ -459,12 +500,8 @@ def open_run(
 def read_splits(
     run: Run,
 ) -> pd.DataFrame:  # a row a scene: frame, pair, event_id, unit, split and more
-    "The scenes of a run with their split."
-    return pd.read_csv(
-        run.folder / "splits.csv",
-        dtype={"event_id": str, "pair": str, "group": str, "unit": str},
-        keep_default_na=False,
-    )
+    "The scenes of a run with their split. Raises as `read_truth`."
+    return read_table(run.folder / "splits.csv", _Side, _AGAIN)
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-patch-rows
 def patch_rows(

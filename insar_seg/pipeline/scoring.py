@@ -23,7 +23,7 @@ from insar_seg.core.base import (
     silent_start,
     write_text,
 )
-from ..core.profile import Profile
+from ..core.profile import MEMBERS, Profile
 from ..evaluation import benchmark, curves, difficulty, pixels
 from ..evaluation.baselines import BASELINES, Baselines, fit_baselines
 from ..evaluation.benchmark import SceneScores
@@ -31,7 +31,7 @@ from ..evaluation.margin import dilation_radius, margin_row, margin_summary
 from ..evaluation.pixels import COUNTS, LABELS
 from ..interferograms.archive import Archive, Pair
 from ..interferograms.interferogram import Interferogram, read_band, write_raster
-from ..maps.ensemble import MEMBERS, Combiner, disagreement, fitted_ensembles
+from ..maps.ensemble import Combiner, disagreement, fitted_ensembles
 from ..maps.predictor import Predictor, load_predictor, mapping_of
 from ..maps.windows import Grid, bring_back, map_array, map_coarse, to_model, to_scene
 from ..masks.definitions import Masks
@@ -489,7 +489,7 @@ def scene_scores(
     thresholds: dict | None = None,  # name -> chosen on validation scenes
     calibrators: dict | None = None,  # name -> {kind: calibrator}, fitted on validation scenes
 ) -> tuple[dict, dict]:  # (name -> scores, name -> comparison with the best)
-    "What `results.json` and `scores.json` hold of every name, and its rank by micro IoU."
+    "What results.json and scores.json hold of every name, and its rank by micro IoU."
     chosen = thresholds or {}
     fitted = calibrators or {}
     every = {

@@ -11,6 +11,7 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ from insar_seg.core.base import (
     working_in,
     write_text,
 )
-from ..core.profile import Profile, TrainingProfile, save_profile
+from ..core.profile import Name, Profile, TrainingProfile, save_profile
+from ..core.typed import Typed, read_typed
 from ..evaluation.benchmark import SceneScores
 from ..evaluation.pixels import COUNTS, summary, to_json_ready
 from ..interferograms.archive import Archive
@@ -264,7 +266,21 @@ def transfer_stage(run: Run, test: Archive) -> dict:  # scores: name -> scores; 
 
     key = (truth, trained, test.events.to_csv(), p.evaluation, p.seed)
     run.stage("transfer", key, [path], work, "pipeline.stages.score_transfer")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_typed(path, _Transfer, _AGAIN).model_dump()
+
+
+_AGAIN = "Run the study again with --fresh"
+_ByName = dict[Name, dict[str, Any]]
+
+
+class _Transfer(Typed):
+    scores: _ByName
+    scenes: list[dict[str, Any]]
+
+
+class _Scores(Typed):
+    experiments: dict[Name, _ByName]
+    scenes: dict[str, Any] | None
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-transfer
 def score_transfer(
@@ -418,16 +434,16 @@ def score_run(
     run.stage(
         "scores",
         (plan, truth, fingerprint(splits), weights, parts),
-        [run.folder / "scores.json"],
+        [run.folder / "study_scores.json"],
         lambda: score_networks(run, source, plan),
         "pipeline.stages.score_networks",
     )
-    scores = json.loads((run.folder / "scores.json").read_text(encoding="utf-8"))
+    scores = read_typed(run.folder / "study_scores.json", _Scores, _AGAIN).model_dump()
     return _head(run, source, archive) | scores
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-score-networks
 def score_networks(run: Run, source: Archive, plan: dict) -> None:
-    "Write scores.json: the tables of patches, and of whole scenes where they can be scored."
+    "Write study_scores.json: the tables of patches, and of whole scenes where they can be scored."
     experiments = {x: evaluate_stage(run, x, names) for x, names in plan.items()}
     try:
         scenes = scene_results(run, source, plan)
@@ -436,7 +452,7 @@ def score_networks(run: Run, source: Archive, plan: dict) -> None:
         scenes = None
         run.say(f"  whole scenes are not scored. {e}")
     scores = to_json_ready({"experiments": experiments, "scenes": scenes})
-    write_text(run.folder / "scores.json", json.dumps(scores, allow_nan=False))
+    write_text(run.folder / "study_scores.json", json.dumps(scores, allow_nan=False))
 
 
 def _head(run, source, archive) -> dict:
@@ -444,6 +460,7 @@ def _head(run, source, archive) -> dict:
     _, index, scenes = open_run(run)
     patches = {s: int((index.split == s).sum()) for s in ("train", "validation", "test")}
     parts = {s: int((scenes.split == s).sum()) for s in patches}
+    events = {s: len(set(scenes.event_id[scenes.split == s]) - {""}) for s in patches}
     return {
         "profile": run.profile.name,
         "archive": "simulated" if archive is None else str(archive),
@@ -456,6 +473,7 @@ def _head(run, source, archive) -> dict:
             "without_known_masks": len(source.pairs) - len(scenes),
             "patches": patches,
             "scenes": parts,
+            "split_events": events,
         },
         "experiments": {},
     }
