@@ -14,17 +14,18 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import h5py
-import keras
 import numpy as np
 import pydantic
 
 from ..core.base import RequestError, WorkError, atomic_path, code_version, write_text
 from .build import Network, build_network
-from .layers import ENCODERS
 from ..patches.encoding import encoding_of
+
+if TYPE_CHECKING:
+    import keras
 
 # %% auto #0
 __all__ = ['save_weights', 'model_card', 'write_card', 'read_card', 'load_weights', 'load_network']
@@ -117,6 +118,10 @@ def model_card(
     licence: str = "Apache-2.0",  # of the weights
 ) -> dict:  # strings, numbers, lists and dicts
     "What is to be said about weights, ready for json."
+    import keras
+
+    from insar_seg.networks.layers import ENCODERS
+
     scaled = "as they are"
     if network.kind.encoder and network.pretrained:
         scaled = f"then scaled for the published encoder ({ENCODERS[network.kind.encoder].scale})"
