@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 # %% auto #0
-__all__ = ['WAVELENGTH_M', 'wrap', 'phase_from_los', 'los_from_phase', 'InsarSegError', 'RequestError', 'WorkError', 'rng_for',
-           'atomic_path', 'write_text', 'working_in', 'fingerprint', 'code_version', 'silent_start']
+__all__ = ['WAVELENGTH_M', 'wrap', 'phase_from_los', 'los_from_phase', 'InsarSegError', 'RequestError', 'WorkError', 'plain_text',
+           'rng_for', 'atomic_path', 'write_text', 'working_in', 'fingerprint', 'code_version', 'silent_start']
 
 # %% ../../nbs/0_core/00_base.ipynb #x-86811c50
 WAVELENGTH_M = 0.05546576  # Sentinel-1, C band: speed of light / 5.405 GHz
@@ -86,6 +86,24 @@ class RequestError(InsarSegError):
 
 class WorkError(InsarSegError):
     "The work failed on what it met: a damaged file, a scene without data, weights out of reach."
+
+# %% ../../nbs/0_core/00_base.ipynb #x-plain-text
+# what drives a terminal: an escape with its arguments, or a title up to its end
+_ESCAPES = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|\[[0-?]*[ -/]*[@-~]?|.)", re.DOTALL)
+
+
+def plain_text(
+    value: object,  # anything, such as an error or what a file says
+    longest: int = 300,  # characters that stay
+) -> str:
+    "One line of printable text, cut at its end."
+    try:
+        text = str(value)[: 20 * longest]
+    except Exception as e:  # a number of thousands of digits, say
+        text = f"{type(value).__name__} that cannot be shown ({type(e).__name__})"
+    shown = "".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text))
+    line = " ".join(shown.split())
+    return line if len(line) <= longest else f"{line[: longest - 2]} …"
 
 # %% ../../nbs/0_core/00_base.ipynb #x-rng-for
 def rng_for(

@@ -146,6 +146,7 @@ class Archive:
     def __init__(
         self,
         root: str | Path,  # folder that holds events.csv, pairs.csv and the track folders
+        complete: bool = True,  # False: pairs whose wrapped phase is absent become `missing`
     ) -> None:
         """Raises `RequestError` for a missing or empty archive, `WorkError` for a bad table or a
         listed file that is absent."""
@@ -153,7 +154,14 @@ class Archive:
         if not self.root.is_dir():
             raise RequestError("An archive must be a folder that exists", root, "Check the path")
         self.events = read_events(self.root / "events.csv")
-        self.pairs = _pairs_of(self.root, set(self.events.event_id))
+        listed = _pairs_of(self.root, set(self.events.event_id))
+        self.pairs = [pair for pair in listed if pair.path.is_file()]
+        self.missing = [pair for pair in listed if not pair.path.is_file()]
+        if self.missing and (complete or not self.pairs):
+            rule = "Every pair in pairs.csv must have its wrapped phase"
+            raise WorkError(
+                rule, self.missing[0].path, "Fetch it, or take the row out of pairs.csv"
+            )
 
     def mask_path(
         self,
@@ -192,11 +200,7 @@ def _phase_path(root, frame, pair):
     "Path of a pair's wrapped phase, the track's folder with or without leading zeros."
     inside = Path(frame, "interferograms", pair, f"{pair}.geo.diff_pha.tif")
     paths = [root / track / inside for track in (_track(frame), frame[:3])]
-    for path in paths:
-        if path.is_file():
-            return path
-    rule = "Every pair in pairs.csv must have its wrapped phase"
-    raise WorkError(rule, paths[0], "Fetch it, or take the row out of pairs.csv")
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _track(frame):

@@ -19,9 +19,9 @@ from scipy.special import expit, logit
 from ..core.base import RequestError, WorkError, silent_start
 from ..core.profile import PatchProfile
 from ..evaluation.curves import Calibrator, calibrator_from_dict
-from ..networks.weights import read_card
 from .ensemble import TEST_TIME, maximum, mean_probability, minimum, test_time
 from .windows import Grid, to_model, to_scene
+from ..networks.weights import read_card
 
 # %% auto #0
 __all__ = ['PRETRAINED', 'BOX', 'RULES', 'Predictor', 'pretrained_folder', 'at_scales', 'calibrated', 'mapping_of',

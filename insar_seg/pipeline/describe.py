@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from ..core.base import RequestError, WorkError
-from ..interferograms.archive import Archive
 from ..interferograms.products import detect_product, read_product
 
 # %% auto #0
@@ -39,8 +38,11 @@ def describe_path(
     ):
         if (path / name).is_file():
             return facts_of(path)
-    rule = "A folder must be an archive (pairs.csv), a run (results.json) or a model (card.json)"
-    raise RequestError(rule, path, "Check the path")
+    try:
+        return _scene(path)
+    except RequestError:
+        rule = "A folder must be an archive (pairs.csv), a run (results.json), a model (card.json)"
+        raise RequestError(f"{rule} or hold one product", path, "Check the path") from None
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-scene
 def _scene(path):
@@ -62,7 +64,9 @@ def _scene(path):
 
 
 def _archive(path):
-    archive = Archive(path)
+    from insar_seg.interferograms.archive import Archive
+
+    archive = Archive(path, complete=False)
     pairs = archive.pairs
     stored = [archive.mask_path(p, "margin").is_file() for p in pairs]
     drawn = [archive.mask_path(p, "visible", ".geojson").is_file() for p in pairs]
@@ -73,7 +77,15 @@ def _archive(path):
         "co-seismic": sum(p.coseismic for p in pairs),
         "frames": len({p.frame for p in pairs}),
         "with masks": int(np.logical_or(stored, drawn).sum()),
+        **_missing(archive),
     }
+
+
+def _missing(archive):
+    "The pairs without wrapped phase by name, where there are some."
+    names = [pair.key for pair in archive.missing]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return {"missing": ", ".join(names[:5]) + more} if names else {}
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-run
 def _run(path):
