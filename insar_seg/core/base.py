@@ -89,12 +89,22 @@ class WorkError(InsarSegError):
     "The work failed on what it met: a damaged file, a scene without data, weights out of reach."
 
 # %% ../../nbs/0_core/00_base.ipynb #x-plain-text
-def plain_text(value: object, longest: int = 300) -> str:  # one line, without control characters
-    """What a file or a server says, as it may be printed and stored: control characters, terminal
-    escapes and halves of characters become spaces; what is longer is cut and ends in `...`."""
-    text = str(value)[: 10 * longest]
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+# what drives a terminal: an escape with its arguments, or a title up to its end
+_ESCAPES = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|\[[0-?]*[ -/]*[@-~]?|.)", re.DOTALL)
+
+
+def plain_text(
+    value: object,  # anything, such as an error or what a file says
+    longest: int = 300,  # characters that stay
+) -> str:
+    "One line of printable text, cut at its end."
+    try:
+        text = str(value)[: 20 * longest]
+    except Exception as e:  # a number of thousands of digits, say
+        text = f"{type(value).__name__} that cannot be shown ({type(e).__name__})"
+    shown = "".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text))
+    line = " ".join(shown.split())
+    return line if len(line) <= longest else f"{line[: longest - 2]} …"
 
 # %% ../../nbs/0_core/00_base.ipynb #x-rng-for
 def rng_for(

@@ -654,6 +654,8 @@ def write_geopackage(
     texts = {}
     for name, value in plain_properties(properties).items():
         texts[name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # not the time of writing: the same areas have the same bytes
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
     with atomic_path(path) as tmp:
         pyogrio.write_dataframe(
             (areas if crs is None else areas.to_crs(crs)).reset_index(),

@@ -5,10 +5,12 @@
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-imports
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,38 +22,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
-from scipy import ndimage
 
-from ..core.base import InsarSegError, RequestError, code_version, fingerprint, working_in
-from ..interferograms.archive import Archive
-from ..interferograms.interferogram import Interferogram, overview, read_band, source_of
-from ..interferograms.products import Reading, open_source, scene_name
-from insar_seg.maps.areas import (
-    TILED,
-    find_areas,
-    scene_verdict,
-    write_cog,
-    write_geojson,
-    write_geopackage,
-    write_mask,
+# what a map is made with is imported where it is used: a scene that cannot be read is told at once
+from insar_seg.core.base import (
+    InsarSegError,
+    RequestError,
+    WorkError,
+    code_version,
+    fingerprint,
+    los_from_phase,
+    plain_text,
+    working_in,
+    write_text,
 )
-from .picture import draw_map, show_map
-from .predictor import PRETRAINED, RULES, Predictor, combined, load_predictor
-from .webmap import write_html, write_stac
-from .windows import map_source
+from ..interferograms.interferogram import Interferogram, overview, read_band, source_of
+from insar_seg.interferograms.products import (
+    FORMATS,
+    HOLD_PX,
+    Reading,
+    find_product,
+    open_source,
+    read_product,
+    scene_name,
+)
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+    from insar_seg.maps.predictor import Predictor
+
 # %% auto #0
-__all__ = ['MapOptions', 'predictor_of', 'Mapped', 'map_interferogram', 'MapTask', 'map_one', 'tasks_of', 'map_files']
+__all__ = ['MapOptions', 'predictor_of', 'Mapped', 'map_interferogram', 'MapTask', 'map_one', 'tasks_of', 'map_files',
+           'write_overview']
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-mapoptions
 @dataclass(frozen=True)
 class MapOptions:
     "How scenes are mapped, in plain values, so that they can be sent to another process."
 
-    models: tuple = (PRETRAINED,)  # names or paths, see `load_predictor`; several are combined
+    models: tuple = ("pretrained",)  # names or paths, see `load_predictor`; several are combined
     rule: str = "mean"  # how: mean, intersection or union
     test_time: tuple = ()  # sets out of `TEST_TIME`
     threshold: float | None = None  # None: the model's own
@@ -59,15 +68,19 @@ class MapOptions:
     reading: Reading = Reading()  # what the user says of the files
     html: bool = False  # an interactive page too
     geopackage: bool = False  # a GeoPackage too
-    stac: bool = False  # a STAC item too
+    stac: bool = False  # a STAC item too, where the dates are known
+    kmz: bool = False  # a KMZ for globes too
 
     def __post_init__(self) -> None:
         if self.min_km2 is not None and not 0 <= self.min_km2 < np.inf:
             rule = "The smallest area must be 0 or more"
             raise RequestError(rule, self.min_km2, "Give square kilometres")
-        if self.rule not in RULES:
-            rule = f"Models are combined by {', '.join(RULES)}"
-            raise RequestError(rule, repr(self.rule), "Choose one of them")
+        if self.rule != "mean":
+            from insar_seg.maps.predictor import RULES
+
+            if self.rule not in RULES:
+                rule = f"Models are combined by {', '.join(RULES)}"
+                raise RequestError(rule, repr(self.rule), "Choose one of them")
         if self.threshold is not None and not 0 < self.threshold < 1:
             rule = "A threshold must be between 0 and 1"
             raise RequestError(rule, self.threshold, "Leave it out for the model's own")
@@ -84,11 +97,16 @@ def predictor_of(options: MapOptions) -> Predictor:
 
 @lru_cache(2)
 def _loaded(models, rule, test_time, threshold):
+    from insar_seg.maps.predictor import combined, load_predictor
+
     return combined([load_predictor(model, test_time, threshold) for model in models], rule)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x--tiff
 def _write_probability(path, source, predictor, progress):
     "The map as a tiled GeoTIFF of float32, NaN = no data."
+    from insar_seg.maps.areas import TILED
+    from insar_seg.maps.windows import map_source
+
     height, width = source.shape
     grid = {"height": height, "width": width, "crs": source.crs, "transform": source.transform}
     profile = {**TILED, **grid, "dtype": "float32", "nodata": np.nan}
@@ -107,6 +125,8 @@ _LOW_COHERENCE = 0.2  # pixels below are called incoherent
 
 def _coherence_of(small):
     "Mean coherence of a small scene and the share of its pixels that are incoherent, or two nan."
+    from scipy import ndimage
+
     valid = small.valid
     if not valid.any():
         return float("nan"), float("nan")
@@ -126,6 +146,7 @@ _SURE_FRINGES = 4  # across an area, from which on it is sure: air does not make
 
 def _judged(source, predictor, raster, small):
     "Areas, with a column `sure`, and verdict of a map: sure ones alone show deformation."
+    from insar_seg.maps.areas import find_areas, scene_verdict
 
     def window(row0, row1, column0, column1):
         layers = source.read(row0, row1)
@@ -147,13 +168,15 @@ def _judged(source, predictor, raster, small):
     verdict["area_km2"] = float(areas.area_km2.sum())
     verdict["areas"] = len(areas)
     verdict["doubtful_areas"] = len(doubtful)
+    largest = (areas[sure] if sure.any() else areas).nlargest(1, "area_km2")
+    verdict["fringes"] = float(largest.fringes.sum(min_count=1))
     if not len(doubtful):
         return areas, verdict
     text = _doubt(doubtful, predictor.mean)
     if sure.any():
         verdict["reason"] += f" Besides, {text}"
     else:
-        verdict["reason"] = f"No sure sign of deformation, but {text}"
+        verdict["reason"] = f"No sure sign of earthquake deformation, but {text}"
         verdict["score"] = float(doubtful.mean_probability.max())
     return areas, verdict
 
@@ -179,11 +202,14 @@ class Mapped:
     mask: np.ndarray  # (H, W) bool: belongs to an affected area
     # see `find_areas`; and `sure`: its mean probability reaches what the model asks for
     areas: GeoDataFrame
-    verdict: dict  # see `scene_verdict`; and doubtful_areas
+    # see `scene_verdict`; and doubtful_areas, fringes: of the largest area, NaN where not told
+    verdict: dict
     model: str  # the model's name
 
     def _repr_png_(self):
         "The picture, for notebooks."
+        from insar_seg.maps.picture import show_map
+
         small = overview(source_of(self.scene), 800)[0]
         return show_map(small, self.areas, self.verdict, self.model).data
 
@@ -191,13 +217,16 @@ class Mapped:
 def map_interferogram(
     scene: Interferogram | str | Path,  # in memory, or the path of a product
     # pretrained, a path of a trained network, or a Predictor
-    model: Predictor | str | Path = PRETRAINED,
+    model: Predictor | str | Path = "pretrained",
     # path of coherence on the same grid, where `scene` is a path; None: the product's own
     coherence: str | Path | None = None,
     # probability above which a pixel counts as affected; None: the model's own
     threshold: float | None = None,
 ) -> Mapped:
     "Map one scene in memory. Raises what `open_source` and `load_predictor` raise."
+    from insar_seg.maps.areas import write_mask
+    from insar_seg.maps.predictor import Predictor
+
     if not isinstance(scene, Interferogram):
         product = open_source(scene, coherence=coherence)
         scene = overview(product, max(product.shape))[0]  # every pixel
@@ -224,72 +253,152 @@ class MapTask:
     path: str  # of the product
     stem: str  # path of the outputs, without ending
     coherence: str = ""  # path; empty: the product's own
+    fault: str = ""  # why it cannot be mapped, where that is known before
+
+
+# in the order in which they are written
+_ENDINGS = {
+    "probability": ".probability.tif",
+    "mask": ".mask.tif",
+    "style": ".mask.qml",
+    "picture": ".png",
+    "geopackage": ".gpkg",
+    "page": ".html",
+    "kmz": ".kmz",
+    "areas": ".geojson",
+    "stac": ".stac.json",
+}
 
 
 def _outputs(stem, options):
-    "What -> path of the files of a scene, in the order in which they are written."
-    ends = {"probability": ".probability.tif", "mask": ".mask.tif", "picture": ".png"}
-    if options.geopackage:
-        ends["geopackage"] = ".gpkg"
-    if options.html:
-        ends["page"] = ".html"
-    ends["areas"] = ".geojson"
-    if options.stac:
-        ends["stac"] = ".stac.json"
-    return {what: Path(f"{stem}{end}") for what, end in ends.items()}
+    "What -> path of the files of a scene."
+    asked = {"geopackage": options.geopackage, "page": options.html}
+    asked |= {"kmz": options.kmz, "stac": options.stac}
+    return {w: Path(f"{stem}{end}") for w, end in _ENDINGS.items() if asked.get(w, True)}
 
 
-def _key(task, predictor, options):
-    "What the outputs of a scene depend on."
+def _is_output(path):
+    return path.name.endswith((*_ENDINGS.values(), "summary.csv"))
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-inputs
+def _opened(task, options):
+    "The source of a scene. Raises what `open_source` raises."
+    return open_source(task.path, options.reading, task.coherence or None)
+
+
+def _input_marks(task, options):
+    """(name, bytes, time) of all files that may go into a scene. Raises as `find_product`, and
+    `WorkError` for a known fault."""
+    if task.fault:
+        raise WorkError(task.fault)
+    product = find_product(task.path, options.reading)
+    given = Path(task.path)
+    files = {*product.files.values(), *filter(Path.is_file, [Path(task.coherence or given)])}
+    if given.is_dir():
+        files |= set(given.rglob("*"))
+    else:
+        files |= {path for path in given.parent.iterdir() if path.name.startswith(product.name)}
     marks = []
-    for path in (Path(p) for p in (task.path, task.coherence) if p):
-        for part in sorted(path.iterdir()) if path.is_dir() else [path]:
-            marks.append((part.name, part.stat().st_size, part.stat().st_mtime_ns))
+    for path in sorted(files):
+        if path.is_file() and not _is_output(path) and not path.name.startswith("."):
+            marks.append((path.name, path.stat().st_size, path.stat().st_mtime_ns))
+    return marks
+
+
+def _key(marks, predictor, options):
+    "What the outputs of a scene depend on."
     model = (predictor.name, predictor.version, predictor.threshold)
     limits = (predictor.min_km2, predictor.peak, predictor.mean)
-    return fingerprint(marks, *model, *limits, options.reading, code_version())
+    # which files are asked for does not change them
+    files = dict.fromkeys(("html", "geopackage", "stac", "kmz"), False)
+    read = dataclasses.replace(options, models=(), **files)
+    return fingerprint(marks, *model, *limits, read, code_version())
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-finished
 def _finished(files, key):
     "The properties of a finished scene; None if it is not."
     try:
-        if not all(path.is_file() for path in files.values()):
-            return None
         scene = json.loads(files["areas"].read_text(encoding="utf-8"))["scene"]
+        missing = {what for what, path in files.items() if not path.is_file()}
+        if missing and (missing != {"stac"} or "first_date" in scene):
+            return None
         return scene if scene["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-write
-def _write(source, path, predictor, files, key, progress):
+def _write(source, task, options, predictor, files, key, progress):
     "All files of a scene; what the polygons' file says of it."
+    from insar_seg.maps.areas import plain_properties, write_cog, write_geojson, write_mask
+    from insar_seg.maps.picture import draw_map
+
     maker = {
-        "scene": path.name,
+        "scene": plain_text(Path(task.path).name),
         "model": predictor.name,
         "model_version": predictor.version,
         "software": f"insar_seg {code_version()}",
     }
     folder = files["areas"].parent
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".map") as temporary:
+    # named as `working_in` removes it after a killed run
+    with tempfile.TemporaryDirectory(".part", ".map.", folder) as temporary:
         raster = Path(temporary) / "map.tif"
         _write_probability(raster, source, predictor, progress)
         small = overview(source)[0]
         areas, verdict = _judged(source, predictor, raster, small)
-        about = {"name": source.name, **maker, **_about(source, predictor, verdict), "key": key}
         write_cog(files["probability"], raster, **maker)
         write_mask(files["mask"], areas, raster, predictor.threshold, **maker)
         draw_map(small, areas, verdict, predictor.name, files["picture"])
-        if "geopackage" in files:
-            write_geopackage(files["geopackage"], areas, about)
-        if "page" in files:
-            probability = _thinned(raster, small.shape)
-            write_html(files["page"], small, probability, areas, verdict, predictor.name)
+        peak, notes = _peak_los_cm(task, options, source, files["mask"], verdict["areas"])
+        if options.stac and not source.dates:
+            notes.append("No STAC item: it needs the pair's dates, YYYYMMDD_YYYYMMDD, in the name.")
+        about = {"name": plain_text(source.name), **maker, **_about(source, predictor, verdict)}
+        about |= {"peak_los_cm": peak, "notes": [*source.notes, *notes], "key": key}
+        shown = (areas, verdict, predictor.name)
+        _write_asked(files, small, _thinned(raster, small.shape), *shown, about)
         write_geojson(files["areas"], areas, about)
-        if "stac" in files:
+        if "stac" in files and source.dates:
+            from insar_seg.maps.webmap import write_stac
+
             listed = {what: file for what, file in files.items() if what != "stac"}
             write_stac(files["stac"], small, listed, about)
-    return about
+    return plain_properties(about)
+
+
+def _write_asked(files, small, probability, areas, verdict, model, about):
+    "The files that are written where they are asked for."
+    from insar_seg.maps.areas import write_geopackage
+    from insar_seg.maps.webmap import write_html, write_kmz
+
+    if "geopackage" in files:
+        write_geopackage(files["geopackage"], areas, about)
+    if "page" in files:
+        write_html(files["page"], small, probability, areas, verdict, model)
+    if "kmz" in files:
+        write_kmz(files["kmz"], small, areas, verdict, model)
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-peak-los
+def _peak_los_cm(task, options, source, mask, areas):
+    "Peak line-of-sight motion in the areas, cm, None where it cannot be told; and notes on it."
+    product = find_product(task.path, options.reading)
+    # larger scenes are not held in memory
+    small = source.shape[0] * source.shape[1] <= HOLD_PX
+    if not (areas and small and {"unwrapped", "los"} & set(product.files)):
+        return None, []
+    try:
+        r = options.reading
+        scene = read_product(task.path, r.kind, None, True, r.wavelength_m, r.band, r.unit)
+        unwrapped = scene.unwrapped
+    except InsarSegError as e:
+        return None, [f"The unwrapped phase is not used. {plain_text(e)}"]
+    if unwrapped is None or not np.isfinite(unwrapped).any():
+        return None, []
+    los_cm = 100 * los_from_phase(unwrapped, source.wavelength_m)
+    inside = los_cm[np.isin(read_band(mask)[0], (1, 2))] - np.nanmedian(los_cm)
+    if not np.isfinite(inside).any():
+        return None, []
+    low, high = np.nanpercentile(inside, [0.1, 99.9])
+    return round(float(high if high > -low else low), 1), []
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-about
 def _about(source, predictor, verdict):
@@ -302,7 +411,6 @@ def _about(source, predictor, verdict):
         **dict(dates),
         "pixel_m": [round(v, 2) for v in source.pixel_m],
         "wavelength_m": source.wavelength_m,
-        "notes": list(source.notes),
         **verdict,
         "min_km2": predictor.min_km2,
         "min_mean_probability": predictor.mean,
@@ -322,38 +430,43 @@ def map_one(
     progress: Callable[[Iterable], Iterable] | None = None,
     predictor: Predictor | None = None,  # None: of the options
     strict: bool = False,  # True: errors are raised
-) -> dict:  # stem, status (mapped, skipped or failed), and what the polygons' file says, or error
-    "Map one scene into files. Raises nothing that is the scene's fault: that is told under error."
+    # stem, status (mapped, skipped or failed), and error and code (exit code), or what the file of
+    # polygons says and files, {what: path}
+) -> dict:
+    """Map one scene into files. Raises what `predictor_of` raises; whatever goes wrong with the
+    scene is told under error."""
     try:
-        predictor = predictor or predictor_of(options)
-        path = Path(task.path)
-        if not path.exists():
-            rule = "A scene must be a file or a folder that exists"
-            raise RequestError(rule, path, "Check the path")
         files = _outputs(task.stem, options)
-        key = _key(task, predictor, options)
-        about = _finished(files, key)
-        if about is not None:
-            return {"stem": task.stem, "status": "skipped", **about}
-        source = open_source(path, options.reading, task.coherence or None)
-        if options.stac and source.dates is None:
-            rule = "A STAC item needs the dates of the pair in the scene's name"
-            raise RequestError(rule, path.name, "Name it YYYYMMDD_YYYYMMDD, or leave --stac out")
-        # from here on the scene is unfinished, whatever an earlier run left
-        for ending in (".geojson", ".stac.json"):
-            Path(f"{task.stem}{ending}").unlink(missing_ok=True)
-        about = _write(source, path, predictor, files, key, progress)
-        return {"stem": task.stem, "status": "mapped", **about}
+        marks = _input_marks(task, options)
+        # a scene that was never mapped is opened first: a bad one is told before Keras is loaded
+        source = None if files["areas"].is_file() else _opened(task, options)
     except Exception as e:
-        if strict or not _is_fault_of_scene(e):
-            raise
-        return _failed(task.stem, *_explained(e, Path(task.stem).name))
+        return _failed(task, e, strict)
+    predictor = predictor or predictor_of(options)
+    try:
+        key = _key(marks, predictor, options)
+        about = _finished(files, key)
+        status = "skipped" if about else "mapped"
+        if about is None:
+            source = source or _opened(task, options)
+            # from here on the scene is unfinished, whatever an earlier run left
+            for what, ending in _ENDINGS.items():
+                if what not in files or what in ("areas", "stac"):
+                    Path(f"{task.stem}{ending}").unlink(missing_ok=True)
+            about = _write(source, task, options, predictor, files, key, progress)
+    except Exception as e:
+        return _failed(task, e, strict)
+    written = {what: str(path) for what, path in files.items() if path.is_file()}
+    return {"stem": task.stem, "status": status, **about, "files": written}
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-faults
-def _is_fault_of_scene(error):
-    # errors of GDAL that rasterio passes on, as of a full disk, have no public base class
-    from_gdal = type(error).__module__.partition(".")[0] == "rasterio"
-    return from_gdal or isinstance(error, (InsarSegError, OSError, MemoryError))
+def _failed(task, error, strict=False):
+    "The row of a scene that could not be mapped. Raises the error if that is wanted."
+    if strict:
+        raise error
+    text, code = _explained(error, Path(task.stem).name)
+    row = {"stem": task.stem, "status": "failed", "scene": plain_text(Path(task.path).name)}
+    return {**row, "error": plain_text(text, 600), "code": code}
 
 
 def _explained(error, name):
@@ -362,30 +475,27 @@ def _explained(error, name):
         return str(error), error.exit_code
     if isinstance(error, MemoryError):
         return f"{name}: there must be memory for a scene; use fewer --workers", 1
-    reason = getattr(error, "strerror", None) or error
-    rule = "the outputs must be written to a folder with space and permission"
-    return f"{name}: {rule} ({reason})", 1
-
-
-def _failed(stem, error, code=1):
-    return {"stem": stem, "status": "failed", "error": error, "code": code}
+    reason = plain_text(getattr(error, "strerror", None) or error, 200)
+    # errors of GDAL that rasterio passes on, as of a full disk, have no public base class
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "rasterio":
+        rule = "the outputs must be written to a folder with space and permission"
+        return f"{name}: {rule} ({reason})", 1
+    rule = f"the scene must be one that can be mapped ({type(error).__name__}: {reason})"
+    return f"{name}: {rule}. Map it alone with --debug to see where it ends", 1
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-tasks-of
 def tasks_of(
-    scenes: Iterable[str | Path],  # paths of products, or of archives
+    scenes: Iterable[str | Path],  # paths of products, of archives, or of folders that hold scenes
     out: str | Path,  # folder of the outputs
     coherence: str | Path | None = None,  # path of coherence for a single scene
-    # of MapTask: into `<out>/<stem>`, or `<out>/<frame>/<pair>` where it is a pair of an archive
+    # of MapTask: into `<out>/<name>`, or `<out>/<frame>/<pair>` where it is a pair of an archive;
+    # scenes of one name go into folders as they lie in
 ) -> list:
-    "What to map and where it goes. Raises `RequestError` for no scene, or two of one name."
-    out = Path(out)
-    tasks = []
+    "What to map and where it goes, each file once. Raises `RequestError` for no scene."
+    found: dict[str, MapTask] = {}
     for path in map(Path, scenes):
-        if path.is_dir() and (path / "pairs.csv").is_file():
-            for pair in Archive(path).pairs:
-                tasks.append(MapTask(str(pair.path), str(out / pair.frame / pair.pair)))
-        else:
-            tasks.append(MapTask(str(path), str(out / scene_name(path)), str(coherence or "")))
+        found |= {str(task.path): task for task in _tasks_at(path)}
+    tasks = list(found.values())
     if not tasks:
         rule = "There must be a scene to map"
         raise RequestError(rule, 0, "Give GeoTIFFs of wrapped phase, product folders or archives")
@@ -393,13 +503,71 @@ def tasks_of(
         cure = "Put the coherence beside each phase as the products do"
         rule = "Coherence can be given for one scene at a time"
         raise RequestError(rule, f"{len(tasks)} scenes", cure)
-    count = Counter(task.stem for task in tasks)
-    twice = [task.path for task in tasks if count[task.stem] > 1]
-    if twice:
-        rule = "Scenes that are mapped together must have names of their own"
-        cure = "Map them into folders of their own, or give the archive they are in"
-        raise RequestError(rule, ", ".join(twice[:3]), cure)
-    return tasks
+    stems = [str(Path(out) / name) for name in _own_names(tasks)]
+    more = {"coherence": str(coherence or "")}
+    return [dataclasses.replace(t, stem=stem, **more) for t, stem in zip(tasks, stems)]
+
+
+def _tasks_at(path):
+    "The scenes at a path; the stem is a name for now."
+    if not path.is_dir():
+        # of other files than GeoTIFFs the ending is taken off here
+        name = scene_name(path)
+        return [MapTask(str(path), path.stem if name == path.name else name)]
+    if not (path / "pairs.csv").is_file():
+        scenes = _scenes_in(path)
+        if scenes == [path]:
+            return [MapTask(str(path), path.absolute().name)]
+        return [task for scene in scenes for task in _tasks_at(scene)]
+    from insar_seg.interferograms.archive import Archive
+
+    try:
+        archive = Archive(path, complete=False)
+    except InsarSegError as e:
+        return [MapTask(str(path), path.absolute().name, fault=str(e))]
+    pairs = [*archive.pairs, *archive.missing]
+    return [MapTask(str(pair.path), f"{pair.frame}/{pair.pair}") for pair in pairs]
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-scenes-in
+_RASTERS = (".tif", ".tiff", ".nc")  # files of a folder that are told of where they are no scene
+
+
+def _scenes_in(folder):
+    "Paths of the scenes in a folder and below, one a product; the folder if it is, or has, none."
+    with contextlib.suppress(InsarSegError):
+        return [Path(find_product(folder) and folder)]
+    others = "|".join(form.others for form in FORMATS.values() if form.others)
+    best = {}
+    for path in sorted(folder.rglob("[!.]*")):
+        if not path.is_file() or _is_output(path) or re.search(rf"({others})\.tiff?$", path.name):
+            continue
+        place, rank = path, 0
+        try:
+            product = find_product(path)
+            place = (path.parent, product.name)
+            rank = ("wrapped", "unwrapped", "los").index(product.layer)
+        except Exception:
+            # what is wrong with a raster is told when it is mapped
+            if path.suffix.lower() not in _RASTERS:
+                continue
+        best[place] = min(best.get(place, (rank, path)), (rank, path))
+    return [path for _, path in best.values()] or [folder]
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-own-names
+def _own_names(tasks):
+    "Names without two alike: with the folders in which they differ, else as their file is called."
+    names = [Path(task.stem) for task in tasks]
+    paths = [Path(task.path).absolute() for task in tasks]
+    for by_file in (False, True):
+        count = Counter(names)
+        twice = [i for i, name in enumerate(names) if count[name] > 1]
+        folders = [paths[i].parent for i in twice]
+        for i, folder in zip(twice, folders):
+            if by_file:
+                names[i] = names[i].with_name(paths[i].name)
+            else:
+                names[i] = folder.relative_to(os.path.commonpath(folders)) / names[i]
+    return names
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-map-files
 def map_files(
@@ -423,7 +591,7 @@ def map_files(
     if not any(Path(task.path).exists() for task in tasks):
         paths = ", ".join(task.path for task in tasks[:3])
         raise RequestError("At least one scene must be there", paths, "Check the paths")
-    rows = {}
+    rows: dict = {}
 
     def add_row(task, row):
         rows[task.stem] = row
@@ -434,12 +602,77 @@ def map_files(
         if cluster is not None:
             _on_cluster(cluster, tasks, options, add_row)
         elif workers == 1 or len(tasks) == 1:
-            predictor = predictor_of(options)
             for task in tasks:
-                add_row(task, map_one(task, options, progress, predictor, strict))
+                add_row(task, map_one(task, options, progress, None, strict))
         else:
+            predictor_of(options)  # what is wrong with the options is told here, once
             _in_processes(min(workers, len(tasks)), tasks, options, add_row)
-    return [rows[task.stem] for task in tasks]
+        in_order = [rows[task.stem] for task in tasks]
+        if len(tasks) > 1:
+            write_overview(out, in_order)
+    return in_order
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-overview
+_COLUMNS = [
+    *("scene", "verdict", "score", "areas", "doubtful_areas", "area_km2", "fringes"),
+    *("peak_los_cm", "product", "first_date", "second_date", "pass", "status", "error"),
+]
+
+
+def write_overview(
+    out: str | Path,  # folder: summary.csv and index.html
+    rows: list[dict],  # of `map_one`
+) -> None:
+    "Write a table and a page of scenes that were mapped together; paths start at the folder."
+    import pandas as pd
+    from jinja2 import Environment, PackageLoader
+
+    scenes = [_overview_row(out, row) for row in rows]
+    # as objects: whole numbers stay so beside a scene without
+    table = pd.DataFrame(scenes, dtype=object)
+    for what in _ENDINGS:
+        table[f"{what}_file"] = [scene["files"].get(what) for scene in scenes]
+    files = [f"{what}_file" for what in _ENDINGS if table[f"{what}_file"].notna().any()]
+    text = table.reindex(columns=[*_COLUMNS, *files]).to_csv(index=False, lineterminator="\n")
+    write_text(Path(out) / "summary.csv", text)
+    scenes.sort(key=_rank)
+    templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True, trim_blocks=True)
+    page = templates.get_template("maps.html.j2").render(scenes=scenes, verdicts=_VERDICTS)
+    write_text(Path(out) / "index.html", page + "\n")
+
+# %% ../../nbs/8_maps/86_mapper.ipynb #x-overview-row
+# verdict: what a person reads
+_VERDICTS = {
+    "deformation": "Deformation found",
+    "possible": "Possible deformation",
+    "none": "No earthquake deformation found",
+    "failed": "Not mapped",
+}
+
+
+def _overview_row(out, row):
+    "A row of `map_one` as the table and the page have it."
+    scene = dict(row)
+    name = Path(os.path.relpath(row["stem"], out)).as_posix()
+    scene["scene"] = plain_text(name, 1000)
+    scene["verdict"] = "none"
+    if row["status"] == "failed":
+        scene["verdict"] = "failed"
+    elif row["deformation"]:
+        scene["verdict"] = "deformation"
+    elif row["doubtful_areas"]:
+        scene["verdict"] = "possible"
+    for key, digits in (("score", 4), ("area_km2", 3), ("fringes", 2), ("peak_los_cm", 1)):
+        value = scene.get(key)
+        scene[key] = None if value is None else round(value, digits)
+    files = {what: Path(os.path.relpath(file, out)) for what, file in row.get("files", {}).items()}
+    scene["files"] = {what: plain_text(file.as_posix(), 4000) for what, file in files.items()}
+    return scene
+
+
+def _rank(scene):
+    "Deformation first, then by score."
+    return list(_VERDICTS).index(scene["verdict"]), -(scene["score"] or 0)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-processes
 def _collect(jobs, finished, add_row):
@@ -449,9 +682,8 @@ def _collect(jobs, finished, add_row):
         try:
             row = job.result()
         except Exception as e:
-            name = Path(task.path).name
-            error = f"{name}: its process ended before its time ({e!r:.120}); use fewer --workers"
-            row = _failed(task.stem, error)
+            rule = f"{Path(task.path).name}: its process must not end before its time"
+            row = _failed(task, WorkError(rule, plain_text(repr(e), 120), "Use fewer --workers"))
         add_row(task, row)
 
 

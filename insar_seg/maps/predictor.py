@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.resources
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from ..core.profile import PatchProfile
 from ..evaluation.curves import Calibrator, calibrator_from_dict
 from .ensemble import TEST_TIME, maximum, mean_probability, minimum, test_time
 from .windows import Grid, to_model, to_scene
+from ..networks.weights import read_card
 
 # %% auto #0
 __all__ = ['PRETRAINED', 'BOX', 'RULES', 'Predictor', 'pretrained_folder', 'at_scales', 'calibrated', 'mapping_of',
@@ -239,8 +241,9 @@ def load_predictor(
     # probability above which a pixel counts as affected; None: the card's, else 0.5
     threshold: float | None = None,
 ) -> Predictor:
-    """A network ready to map scenes. Raises `RequestError` for an unknown model, set or threshold,
-    a card that does not say how scenes are cut, `WorkError` for damaged weights."""
+    """A network ready to map scenes, by its card; Keras and the weights are loaded when it is first
+    asked. Raises `RequestError` for an unknown model, set or threshold, or a card that does not say
+    how scenes are cut; `WorkError`, when it is first asked, for damaged weights."""
     unknown = [k for k in test_time_sets if k not in TEST_TIME]
     if unknown:
         known = ", ".join(TEST_TIME)
@@ -255,25 +258,30 @@ def load_predictor(
         rule = f"A model must be {PRETRAINED}, or a folder or file that exists"
         raise RequestError(rule, model, "Check the path, or leave --model out")
     weights = path / "best.weights.h5" if path.is_dir() else path
+    if not weights.is_file():
+        raise RequestError("A model must have its weights", weights, "Train it, or check the path")
     name = PRETRAINED if shipped else weights.parent.name
-    with silent_start():
-        from insar_seg.networks.weights import load_network
-
-        network, card = load_network(path)
+    card = read_card(weights.parent)
     version = f"{card['version']} {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}"
-    return predictor_from_card(
-        name, card, _network_function(network, card), version, tuple(test_time_sets), threshold
-    )
+    answer = _network_function(weights, card)
+    return predictor_from_card(name, card, answer, version, tuple(test_time_sets), threshold)
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-network-function
-def _network_function(network, card):
-    "Function of windows (phase, coherence) to probability (N, S, S) by a Keras network."
-    from insar_seg.networks.training import predict
+def _network_function(weights, card):
+    "Function of windows (phase, coherence) to probability (N, S, S) by the network of a file."
 
-    encoding = card["network"]["encoding"]
+    @functools.cache
+    def loaded():
+        with silent_start():
+            from insar_seg.networks.training import predict
+            from insar_seg.networks.weights import load_network
+
+            network, _ = load_network(weights)
+        return network, predict
 
     def answer(phase, coherence):
-        return predict(network, phase, coherence, encoding, len(phase))
+        network, predict = loaded()
+        return predict(network, phase, coherence, card["network"]["encoding"], len(phase))
 
     return answer
 

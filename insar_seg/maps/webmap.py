@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import json
 import os
+import re
 import urllib.parse
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +26,7 @@ from matplotlib.colors import to_hex
 from rasterio.crs import CRS
 from rasterio.transform import Affine, array_bounds
 
-from ..core.base import RequestError, WorkError, write_text
+from ..core.base import RequestError, WorkError, atomic_path, write_text
 from insar_seg.interferograms.interferogram import (
     Interferogram,
     lonlat,
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 # %% auto #0
-__all__ = ['write_html', 'write_stac']
+__all__ = ['write_html', 'write_kmz', 'write_stac']
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-on-degrees
 _MAX_SIDE = 960  # pixels a side of the page's images before warping
@@ -133,8 +136,21 @@ def write_html(
         template=templates.get_template("map_page.html.j2"),
         template_variables=words,
     )
-    write_text(path, page)
+    write_text(path, _with_own_ids(page))
     return Path(path).stat().st_size
+
+
+# random ids of places in the page, counted ids of Bokeh's objects
+_IDS = re.compile(
+    r"(?:bk-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?<=&#34;)p\d{4,}(?=&#34;)|(?<=\")p\d{4,}(?=\")"
+)
+
+
+def _with_own_ids(page):
+    "The page with ids that are the same whenever it is made again."
+    numbers: dict[str, int] = {}
+    return _IDS.sub(lambda found: f"id{numbers.setdefault(found[0], len(numbers))}", page)
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-controls
 def _with_controls(scene, probability, areas):
@@ -330,6 +346,44 @@ def _axis(polygons, k):
     for parts in polygons.values():
         areas.append([[np.round(ring[:, k], 6).tolist() for ring in rings] for rings in parts])
     return areas
+
+# %% ../../nbs/8_maps/85_webmap.ipynb #x-write-kmz
+def write_kmz(
+    path: str | Path,  # .kmz file, written whole or not at all
+    scene: Interferogram,  # these four as `write_html`
+    areas: GeoDataFrame,
+    verdict: dict,
+    model: str,
+) -> None:
+    "The map as KML with a picture of the phase. Raises what `verdict_lines` raises."
+    there, _ = _on_degrees(scene, np.zeros(scene.shape, np.float32))
+    south, north = there.bounds_lonlat[1::2]
+    west, _, east, _ = array_bounds(*there.shape, there.transform)
+    words = {
+        "title": title_lines(scene, model)[0],
+        "lines": verdict_lines(areas, verdict),
+        "box": (west, south, east, north),
+    }
+    templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True, trim_blocks=True)
+    text = templates.get_template("areas.kml.j2").render(
+        words, areas=areas, tips=_TIPS, parts=shapely.get_parts, at=shapely.get_coordinates
+    )
+    # without a date of their own, so that the same map has the same bytes
+    names = [zipfile.ZipInfo("doc.kml"), zipfile.ZipInfo("phase.png")]
+    with atomic_path(path) as tmp, zipfile.ZipFile(tmp, "w") as archive:
+        archive.writestr(names[0], text, zipfile.ZIP_DEFLATED)
+        archive.writestr(names[1], _phase_png(there))
+
+
+def _phase_png(scene):
+    "The phase in colours, clear where there is no data."
+    from PIL import Image
+
+    colours = fringe_colours()((scene.phase + np.pi) / (2 * np.pi), bytes=True)
+    colours[..., 3] = np.where(scene.valid, 255, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(colours).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-footprint
 def _footprint(scene):

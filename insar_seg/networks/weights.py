@@ -14,10 +14,9 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import h5py
-import keras
 import numpy as np
 from pydantic import Field
 
@@ -25,8 +24,10 @@ from ..core.base import RequestError, WorkError, atomic_path, code_version, writ
 from ..core.profile import Looks, Name, Side
 from ..core.typed import Typed, read_typed
 from .build import Network, build_network
-from .layers import ENCODERS
 from ..patches.encoding import encoding_of
+
+if TYPE_CHECKING:
+    import keras
 
 # %% auto #0
 __all__ = ['save_weights', 'model_card', 'write_card', 'read_card', 'load_weights', 'load_network']
@@ -119,6 +120,10 @@ def model_card(
     licence: str = "Apache-2.0",  # of the weights
 ) -> dict:  # strings, numbers, lists and dicts
     "What is to be said about weights, ready for json."
+    import keras
+
+    from insar_seg.networks.layers import ENCODERS
+
     scaled = "as they are"
     if network.kind.encoder and network.pretrained:
         scaled = f"then scaled for the published encoder ({ENCODERS[network.kind.encoder].scale})"

@@ -188,13 +188,10 @@ def events(
     quiet: bool = QUIET,
 ) -> None:
     "A table of earthquakes, from USGS ComCat or the built-in list."
-    from insar_seg.core.base import RequestError
     from insar_seg.core.fetching import Client
     from insar_seg.earthquakes import comcat
 
-    if (start is None) != (end is None):
-        cure = "Give both, or neither for the built-in table"
-        raise RequestError("--start and --end must be given together", start or end, cure)
+    _check_together(start, end)
     if start is None or end is None:
         table = comcat.built_in_events()
     else:
@@ -212,6 +209,15 @@ def events(
         print(f"{len(table)} earthquakes in {out}")
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x--numbers
+def _check_together(start, end):
+    "Raises `RequestError` where one of the days is given alone."
+    from insar_seg.core.base import RequestError
+
+    if (start is None) != (end is None):
+        cure = "Give both, or neither for the built-in table"
+        raise RequestError("--start and --end must be given together", start or end, cure)
+
+
 def _numbers(text, n, name):
     "n numbers separated by commas, or None."
     if text is None:
@@ -375,7 +381,7 @@ def evaluate(
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-map-options
 SCENES = Argument(
-    ..., help="Files, product folders, zips, archives: LiCSAR, HyP3, ARIA GUNW and others; GeoTIFF."
+    ..., help="Files, product folders, zips, folders of scenes, archives: LiCSAR, HyP3, ARIA, ..."
 )
 MODELS = Option(
     ["pretrained"], help="pretrained (or box), a network's folder, or its .weights.h5; repeatable."
@@ -415,33 +421,39 @@ def map_scenes(
     wavelength: float | None = WAVELENGTH,
     html: bool = Option(False, "--html", help="Also an interactive page that works offline."),
     gpkg: bool = Option(False, "--gpkg", help="Also a GeoPackage."),
-    stac: bool = Option(False, "--stac", help="Also a STAC item."),
+    stac: bool = Option(False, "--stac", help="Also a STAC item, where the dates are known."),
+    kmz: bool = Option(False, "--kmz", help="Also a KMZ, for globes."),
     workers: int = WORKERS,
     cluster: str | None = Option(None, help="Address of a Dask scheduler, to share the scenes."),
+    as_json: bool = Option(False, "--json", help="Print one JSON object and nothing else."),
+    exit_code: bool = Option(False, "--exit-code", help="Exit with 10 where deformation is found."),
     quiet: bool = QUIET,
 ) -> None:
     """Map the area an earthquake has affected: for each scene a raster of probability, a mask,
-    polygons and a picture."""
+    polygons and a picture; for several, a table and a page too."""
     from insar_seg.interferograms.products import Reading
     from insar_seg.maps.mapper import MapOptions, map_files
 
     reading = Reading(kind, band, unit, wavelength)
     names = (tuple(model), combine, tuple(test_time))
-    options = MapOptions(*names, threshold, min_km2, reading, html, gpkg, stac)
+    options = MapOptions(*names, threshold, min_km2, reading, html, gpkg, stac, kmz)
     # the error of a scene that is alone is told at the end
-    alone = len(scenes) == 1 and not (scenes[0] / "pairs.csv").is_file()
+    alone = len(scenes) == 1 and not scenes[0].is_dir()
+    silent = quiet or as_json
 
     def tell(row):
-        if not quiet and not (alone and row["status"] == "failed"):
+        if not silent and not (alone and row["status"] == "failed"):
             print(_outcome(row), flush=True)
 
     bar = _bar(quiet)
     rows = map_files(scenes, out, options, coherence, workers, cluster, tell, bar, context.obj)
-    _check_mapped(rows)
+    _end_map(rows, out, silent, as_json)
+    if exit_code and any(row["deformation"] for row in rows):
+        sys.exit(10)
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-outcome
 def _outcome(row):
-    "A line about a scene."
+    "A line about a scene, and one for each note."
     name = Path(row["stem"]).name
     if row["status"] == "failed":
         return f"{name}: FAILED. {row['error']}"
@@ -451,7 +463,19 @@ def _outcome(row):
     elif row["doubtful_areas"] > 0:
         found = "possible deformation. "
     before = " Finished before." if row["status"] == "skipped" else ""
-    return " ".join([f"{name}: {found}{row['reason']}{before}", *row.get("notes", [])])
+    notes = "".join(f"\n  {note}" for note in row["notes"])
+    return f"{name}: {found}{row['reason']}{before}{notes}"
+
+
+def _end_map(rows, out, silent, as_json):
+    "The object or the page that was made. Raises as `_check_mapped`."
+    if as_json:
+        import json
+
+        print(json.dumps({"out": str(out), "scenes": rows}, allow_nan=False))
+    elif not silent and len(rows) > 1:
+        print(f"Open {out / 'index.html'}")
+    _check_mapped(rows)
 
 
 def _check_mapped(rows):
@@ -478,20 +502,25 @@ def info(
     quiet: bool = Option(False, "--quiet", help="Only the exit code: 0 if it can be read."),
 ) -> None:
     "What a scene, an archive, a run or a weights file is."
+    from insar_seg.core.base import WorkError, plain_text
     from insar_seg.interferograms.products import Reading
     from insar_seg.pipeline.describe import describe_path
 
     facts = describe_path(path, Reading(kind, band, unit, wavelength))
     if not quiet:
         for key, value in facts.items():
-            print(f"{key + ':':<16}{value}")
+            print(f"{key + ':':<16}{plain_text(value)}")
+    if "missing" in facts:
+        rule = "Every pair in pairs.csv must have its wrapped phase"
+        cure = "Fetch it, or take the row out of pairs.csv"
+        raise WorkError(rule, f"{facts['missing']} have none", cure)
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-main
 def main(
     # arguments after the command's name; None: those of the process
     argv: list[str] | None = None,
 ) -> None:
-    "Run the command and exit with 0, 1 or 2."
+    "Run the command and exit with 0, 1 or 2, or with 10 where it was asked for."
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")
@@ -508,12 +537,16 @@ def main(
 
         if isinstance(e, InsarSegError):
             _fail(str(e), e.exit_code)
-        text = f"Unexpected {type(e).__name__}: {' '.join(str(e).split())[:300]}"
+        from insar_seg.core.base import plain_text
+
+        text = f"Unexpected {type(e).__name__}: {plain_text(e)}"
         _fail(f"{text}. Run again with --debug to see where", 1)
 
 
 def _fail(text: str, code: int):
-    print(f"insar-seg: {text}", file=sys.stderr)
+    from insar_seg.core.base import plain_text
+
+    print(f"insar-seg: {plain_text(text, 2000)}", file=sys.stderr)
     sys.exit(code)
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-call

@@ -26,7 +26,7 @@ __all__ = ['describe_path']
 def describe_path(
     # a scene's GeoTIFF, an archive, a run's folder, a model's folder or .weights.h5, a .keras file
     path: str | Path,
-    reading: Reading | None = None,  # what the user says of a scene; None: nothing
+    reading: Reading = Reading(),  # what the user says of a scene
 ) -> dict:  # fact -> text
     """Short facts. Raises `RequestError` if the path does not exist or is none of these,
     `WorkError` if it is damaged."""
@@ -44,12 +44,15 @@ def describe_path(
     ):
         if (path / name).is_file():
             return facts_of(path)
-    rule = "A folder must be an archive (pairs.csv), a run (results.json) or a model (card.json)"
-    raise RequestError(rule, path, "Check the path")
+    try:
+        return _scene(path, reading)
+    except RequestError:
+        rule = "A folder must be an archive (pairs.csv), a run (results.json), a model (card.json)"
+        raise RequestError(f"{rule} or hold one product", path, "Check the path") from None
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-scene
 def _scene(path, reading):
-    scene = open_source(path, reading or Reading())
+    scene = open_source(path, reading)
     rows, columns = scene.shape
     west, south, east, north = scene.bounds_lonlat
     coherence = overview(scene)[0].coherence
@@ -70,7 +73,8 @@ def _scene(path, reading):
 
 
 def _archive(path):
-    archive = Archive(path)
+
+    archive = Archive(path, complete=False)
     pairs = archive.pairs
     stored = [archive.mask_path(p, "margin").is_file() for p in pairs]
     drawn = [archive.mask_path(p, "visible", ".geojson").is_file() for p in pairs]
@@ -81,7 +85,15 @@ def _archive(path):
         "co-seismic": sum(p.coseismic for p in pairs),
         "frames": len({p.frame for p in pairs}),
         "with masks": int(np.logical_or(stored, drawn).sum()),
+        **_missing(archive),
     }
+
+
+def _missing(archive):
+    "The pairs without wrapped phase by name, where there are some."
+    names = [pair.key for pair in archive.missing]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return {"missing": ", ".join(names[:5]) + more} if names else {}
 
 # %% ../../nbs/9_pipeline/95_describe.ipynb #x-run
 _Share = Annotated[float, Field(ge=0, le=1)]

@@ -36,7 +36,7 @@ from ..interferograms.interferogram import GeoTiff, off_grid_px
 from ..maps.predictor import load_predictor
 from ..patches.samples import StreamOptions, sample
 from .report import scores_page
-from .run import Run, masks_stage
+from .run import Run, check_all_read, masks_stage
 from insar_seg.pipeline.scoring import (
     KnownScene,
     baseline_maps,
@@ -236,6 +236,7 @@ def evaluate_predictions(
         own = _contest(source, folder, model, predictions, threshold)
         contest = dataclasses.replace(own, name=name or own.name, target=target or own.target)
         masks_stage(run, source, pairs=pairs)
+        check_all_read(folder, source)
         scenes = known_scenes(folder, source, units, run.bar)
         maps_of = {contest.target: contest.maps}
         scores = score_maps(scenes, maps_of, contest.threshold)[contest.target]

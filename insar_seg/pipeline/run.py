@@ -29,7 +29,15 @@ from filelock import FileLock
 from pydantic import Field
 from tqdm import tqdm
 
-from ..core.base import RequestError, WorkError, code_version, fingerprint, write_text
+from insar_seg.core.base import (
+    InsarSegError,
+    RequestError,
+    WorkError,
+    code_version,
+    fingerprint,
+    plain_text,
+    write_text,
+)
 from insar_seg.core.profile import (
     Name,
     Profile,
@@ -47,8 +55,8 @@ from ..patches.store import open_patches
 
 # %% auto #0
 __all__ = ['REGISTRIES', 'SMALLEST', 'code_parts', 'code_key', 'Run', 'open_profile', 'check_names', 'notebook_run',
-           'peak_memory_gb', 'masks_stage', 'file_marks', 'write_truth', 'read_truth', 'read_masks', 'open_run',
-           'read_splits', 'patch_rows', 'take', 'ignored', 'model_folder']
+           'peak_memory_gb', 'masks_stage', 'file_marks', 'write_truth', 'check_all_read', 'read_truth', 'read_masks',
+           'open_run', 'read_splits', 'patch_rows', 'take', 'ignored', 'model_folder']
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-source
 # followed name by name; of other chapters, a module counts as a whole
@@ -362,13 +370,14 @@ def masks_stage(
     pairs: list[Pair] | None = None,  # of the archive; None: all
     name: str = "masks",  # of the stage
 ) -> str:  # the stage's fingerprint
-    "Make the masks of every pair; the key holds name, size and time of every file of the archive."
+    """Make the masks of every pair that can be read, see `check_all_read`; the key holds name, size
+    and time of every file of the archive."""
     folder = folder or run.folder
     pairs = archive.pairs if pairs is None else pairs
     return run.stage(
         name,
         (file_marks(archive.files(), archive.root), [x.key for x in pairs]),
-        [folder / "masks.csv"],
+        [folder / "masks.csv", folder / "unread.json"],
         lambda: write_truth(folder, archive, run.bar(pairs)),
         "pipeline.run.write_truth",
     )
@@ -391,21 +400,48 @@ def write_truth(
     archive: Archive,
     pairs: Iterable[Pair],
 ) -> None:
-    "Read every scene once: its masks, where the archive stores none, and a row of masks.csv."
+    """Read every scene once: its masks, where the archive stores none, and a row of masks.csv; why
+    others cannot be read goes to unread.json. Raises `WorkError` if none can."""
     rows = []
+    unread = {}
     for pair in pairs:
-        scene = pair.read(unwrapped=True)
-        masks, source = truth_masks(archive, pair, scene)
-        if masks is not None and source != "stored":
-            write_masks(folder, pair, scene, masks, source)
-        elif folder.resolve() != archive.root.resolve():
-            # what an earlier state of the archive left would be read first
-            for kind in ("visible", "margin", "ignore"):
-                path = folder / "masks" / pair.frame / f"{pair.pair}.{kind}.tif"
-                path.unlink(missing_ok=True)
-        rows.append(_scene_row(pair, scene, masks, source))
+        try:
+            rows.append(_write_truth_of(pair, folder, archive))
+        except InsarSegError as e:
+            unread[pair.key] = plain_text(e)
+    if not rows:
+        rule = "An archive must hold a pair that can be read"
+        raise WorkError(rule, next(iter(unread.values()), 0), "Fetch it again")
+    write_text(folder / "unread.json", json.dumps(unread, indent=1))
     table = pd.DataFrame(rows)
     write_text(folder / "masks.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
+def _write_truth_of(pair, folder, archive):
+    "The masks of a pair, and its row of masks.csv."
+    scene = pair.read(unwrapped=True)
+    masks, source = truth_masks(archive, pair, scene)
+    if masks is not None and source != "stored":
+        write_masks(folder, pair, scene, masks, source)
+    elif folder.resolve() != archive.root.resolve():
+        # what an earlier state of the archive left would be read first
+        for kind in ("visible", "margin", "ignore"):
+            path = folder / "masks" / pair.frame / f"{pair.pair}.{kind}.tif"
+            path.unlink(missing_ok=True)
+    return _scene_row(pair, scene, masks, source)
+
+# %% ../../nbs/9_pipeline/90_run.ipynb #x-check-all-read
+def check_all_read(
+    folder: str | Path,  # of `masks_stage`
+    archive: Archive,
+) -> None:
+    "Raises `WorkError`, which names them, where pairs could not be read or are not there."
+    unread = json.loads((Path(folder) / "unread.json").read_text(encoding="utf-8"))
+    unread |= {pair.key: "its wrapped phase is not there" for pair in archive.missing}
+    if unread:
+        named = "; ".join(f"{key}: {why}" for key, why in list(unread.items())[:5])
+        cure = "Mend or fetch them and run again: what is done is kept"
+        raise WorkError("Every pair of an archive must be readable", f"not {named}", cure)
 
 # %% ../../nbs/9_pipeline/90_run.ipynb #x-truth-table
 def _scene_row(pair, scene, masks, source):

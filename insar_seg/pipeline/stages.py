@@ -39,6 +39,7 @@ from ..patches.store import cut_patches
 from . import report, scoring
 from insar_seg.pipeline.run import (
     Run,
+    check_all_read,
     file_marks,
     masks_stage,
     model_folder,
@@ -297,7 +298,9 @@ def score_transfer(
     maps_of = partial(
         _transfer_maps, run, test, predictors, scoring.study_references(run, "margin")
     )
-    units = {x.key: x.event_id or x.frame for x in test.pairs}
+    truth = read_truth(folder)
+    read = set(truth.frame + "/" + truth["pair"])
+    units = {x.key: x.event_id or x.frame for x in test.pairs if x.key in read}
     scenes = scoring.known_scenes(folder, test, units, run.bar)
     scores = scoring.score_maps(scenes, {"margin": maps_of}, e.threshold)["margin"]
     if not scores.rows:
@@ -307,7 +310,7 @@ def score_transfer(
     seed = run.profile.seed
     return {
         "scores": {n: summary(t[COUNTS], t.unit, 1, e.bootstrap, seed) for n, t in tables.items()},
-        "scenes": _transfer_rows(run, read_truth(folder), scores),
+        "scenes": _transfer_rows(run, truth, scores),
     }
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-transfer-maps
@@ -361,10 +364,11 @@ def run_study(
     quiet: bool = False,  # no messages, no progress bars
 ) -> dict:  # results.json
     """Every stage of the study. Raises `RequestError` or `WorkError`; what was made before stays
-    and is not made again."""
+    and is not made again. Pairs that cannot be read are left out, and named by an error at the
+    end."""
     start = time.monotonic()
-    source = Archive(archive) if archive is not None else None
-    test = Archive(test_archive) if test_archive is not None else None
+    source = Archive(archive, complete=False) if archive is not None else None
+    test = Archive(test_archive, complete=False) if test_archive is not None else None
     with working_in(out) as folder:
         run = Run(folder, profile, fresh, quiet)
         save_profile(folder / "profile.toml", profile)
@@ -386,6 +390,9 @@ def run_study(
             results["shared_events"] = sorted(shared)
         finish_run(run, source, results, plan, start)
         _say_scores(run, results)
+        check_all_read(run.folder, source)
+        if test is not None:
+            check_all_read(run.folder / "transfer", test)
     return to_json_ready(results)
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-study-plan
@@ -549,9 +556,10 @@ def train_one(
     quiet: bool = False,  # no messages, no progress bars
 ) -> Path:  # the model's folder
     "Patches and one network, in the folder of a run. Raises as `run_study`."
-    source = Archive(archive)
+    source = Archive(archive, complete=False)
     with working_in(out) as folder:
         run = Run(folder, profile, fresh, quiet)
         save_profile(folder / "profile.toml", profile)
         train_stage(run, name, experiment, patches_stage(run, source))
+        check_all_read(folder, source)
     return model_folder(out, name, experiment)
