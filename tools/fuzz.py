@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 from insar_seg.core.base import InsarSegError
 
 EXAMPLES = 60  # of a round
-SPARE_S = 5  # seconds after the limit in which a process may still end by itself
+SPARE_S = 20  # seconds after the limit in which a process may still end by itself
 START_S = 90  # seconds for what a process imports before its first example
 
 EDITS = st.lists(

@@ -75,8 +75,9 @@ class InsarSegError(Exception):
         self.rule = rule
         self.received = received
         self.cure = cure
-        parts = [rule.rstrip(".") + (f": {received}" if received is not None else ""), cure]
-        super().__init__(". ".join(" ".join(str(p).split()).rstrip(".") for p in parts if p) + ".")
+        what = "" if received is None else f": {plain_text(received)}"
+        parts = [plain_text(rule, 600).rstrip(".") + what, plain_text(cure, 600)]
+        super().__init__(". ".join(part.rstrip(".") for part in parts if part) + ".")
 
 
 class RequestError(InsarSegError):

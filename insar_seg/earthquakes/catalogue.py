@@ -18,10 +18,15 @@ __all__ = ['EVENT_NUMBERS', 'EVENT_COLUMNS', 'MECHANISMS', 'candidates', 'licsar
 
 # %% ../../nbs/1_earthquakes/10_catalogue.ipynb #x-candidates
 # columns of numbers, and all columns, of a table of earthquakes
-EVENT_NUMBERS = (
-    *("latitude", "longitude", "depth_km", "magnitude"),
-    *("strike_deg", "dip_deg", "rake_deg"),
-)
+EVENT_NUMBERS = {  # column: smallest and largest value
+    "latitude": (-90, 90),
+    "longitude": (-360, 360),
+    "depth_km": (-10, 1000),
+    "magnitude": (-2, 11),
+    "strike_deg": (-360, 360),
+    "dip_deg": (-90, 90),
+    "rake_deg": (-360, 360),
+}
 EVENT_COLUMNS = ("event_id", "name", "time_utc", *EVENT_NUMBERS, "source")
 
 

@@ -32,7 +32,7 @@ __all__ = ['COMCAT', 'MAX_ROWS', 'check_event_id', 'event_table', 'built_in_even
            'query_events', 'NodalPlane', 'planes_of', 'nodal_planes', 'with_planes', 'search_box', 'in_licsar_rule']
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x-check-event-id
-_ANGLES = list(EVENT_NUMBERS[4:])
+_ANGLES = list(EVENT_NUMBERS)[4:]
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,63}")
 
 

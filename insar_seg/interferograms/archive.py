@@ -67,12 +67,13 @@ def read_events(
     """events.csv as a table indexed by event_id; numbers as float, NaN where blank. Raises
     `WorkError` for a bad table."""
     table = _read_table(path, EVENT_COLUMNS)
-    for column in EVENT_NUMBERS:
-        try:
-            table[column] = pd.to_numeric(table[column].replace("", np.nan))
-        except ValueError as e:
-            rule = f"events.csv: {column} must be a number or blank"
-            raise WorkError(rule, f"{path} ({e})", "Correct it") from None
+    for column, (low, high) in EVENT_NUMBERS.items():
+        numbers = pd.to_numeric(table[column].replace("", np.nan), errors="coerce").astype(float)
+        good = numbers.between(low, high) | (table[column] == "")
+        if not good.all():
+            rule = f"events.csv: {column} must be a number from {low} to {high}, or blank"
+            raise WorkError(rule, f"{path} ({table[column][~good].iloc[0]})", "Correct it")
+        table[column] = numbers
     if table.event_id.duplicated().any() or (table.event_id == "").any():
         raise WorkError("events.csv: every event_id must be given once", path, "Correct it")
     return table.set_index("event_id", drop=False).rename_axis(None)
@@ -95,12 +96,18 @@ def read_pairs(
     return table.assign(coseismic=flags == "true")
 
 
+_TABLE_BYTES = 100_000_000
+
+
 def _read_table(path, columns):
     "A csv file as text. Raises `RequestError` if it is absent, `WorkError` if it lacks columns."
     path = Path(path)
     if not path.is_file():
         cure = "Check the folder, or make an archive with insar-seg simulate"
         raise RequestError(f"An archive must hold {path.name}", path, cure)
+    if path.stat().st_size > _TABLE_BYTES:
+        rule = f"{path.name} may have {_TABLE_BYTES:,} bytes at most"
+        raise WorkError(rule, f"{path} ({path.stat().st_size:,})", "Split the archive")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (ValueError, OSError) as e:

@@ -79,13 +79,14 @@ def patches_stage(run: Run, source: Archive) -> str:  # the stage's fingerprint
     "Masks, if they are not made yet, then patches.zarr, patches.csv and splits.csv."
     p = run.profile
     truth = masks_stage(run, source)
-    return run.stage(
-        "patches",
-        (truth, p.patches, p.split, p.seed),
-        [run.folder / n for n in ("patches.zarr", "patches.csv", "splits.csv")],
-        lambda: cut_scenes(run, source),
-        "pipeline.stages.cut_scenes",
-    )
+    depends = (truth, p.patches, p.split, p.seed)
+    files = [run.folder / n for n in ("patches.zarr", "patches.csv", "splits.csv")]
+    place = "pipeline.stages.cut_scenes"
+    try:
+        return run.stage("patches", depends, files, lambda: cut_scenes(run, source), place)
+    except RequestError:
+        check_all_read(run.folder, source)  # pairs that could not be read explain it better
+        raise
 
 # %% ../../nbs/9_pipeline/94_stages.ipynb #x-cut-scenes
 def cut_scenes(run: Run, archive: Archive) -> None:
