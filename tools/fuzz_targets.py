@@ -192,6 +192,31 @@ def make_gunw(folder: Path) -> Valid:
     return _file(path)
 
 
+def make_grd(folder: Path) -> Valid:
+    "GMTSAR's grid as classic netCDF."
+    from scipy.io import netcdf_file
+
+    path = folder / "phasefilt_ll.grd"
+    with netcdf_file(path, "w") as f:
+        axes = {"lat": 40 - np.arange(SHAPE[0]) / 1200, "lon": 22 + np.arange(SHAPE[1]) / 1200}
+        for name, values in axes.items():
+            f.createDimension(name, values.size)
+            f.createVariable(name, "d", (name,))[:] = values
+        f.createVariable("z", "f", ("lat", "lon"))[:] = _phase()
+    return _file(path)
+
+
+def make_mintpy(folder: Path) -> Valid:
+    "A MintPy stack of one pair."
+    path = folder / "ifgramStack.h5"
+    with h5py.File(path, "w") as f:
+        place = {"X_FIRST": "22", "X_STEP": "0.001", "Y_FIRST": "40", "Y_STEP": "-0.001"}
+        f.attrs.update({"FILE_TYPE": "ifgramStack", "X_UNIT": "degrees", **place})
+        f["unwrapPhase"] = _phase()[None]
+        f["date"] = np.array([[b"20190704", b"20190716"]])
+    return _file(path)
+
+
 def make_zip(folder: Path) -> Valid:
     "HyP3's product as the service sends it."
     stem = "S1AA_20190704T135158_20190716T135159_VVP012_INT80_G_ueF_612C"
@@ -363,6 +388,8 @@ TARGETS: dict[str, tuple[Callable[[Path], Valid], Callable[[Path], None]]] = {
     "phase": (make_phase, read_scene),
     "coherence": (make_coherence, read_beside),
     "gunw": (make_gunw, read_scene),
+    "grd": (make_grd, read_scene),
+    "mintpy": (make_mintpy, read_scene),
     "zip": (make_zip, read_scene),
     "outlines": (make_outlines, read_outlines),
     "events": (make_events, read_archive),

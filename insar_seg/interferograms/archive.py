@@ -68,7 +68,7 @@ def read_events(
     `WorkError` for a bad table."""
     table = _read_table(path, EVENT_COLUMNS)
     for column, (low, high) in EVENT_NUMBERS.items():
-        numbers = pd.to_numeric(table[column].replace("", np.nan), errors="coerce").astype(float)
+        numbers = pd.to_numeric(table[column].replace("", np.nan), errors="coerce")
         good = numbers.between(low, high) | (table[column] == "")
         if not good.all():
             rule = f"events.csv: {column} must be a number from {low} to {high}, or blank"

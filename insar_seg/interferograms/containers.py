@@ -585,7 +585,9 @@ def product_of(
     form = form_of(path)
     if not form:
         what, cure = _named(path, _start(path))
-        rule = "A product must be a GeoTIFF, a GUNW, a GMT, SNAP, ISCE2, ENVI or MintPy file, or a zip"
+        rule = (
+            "A product must be a GeoTIFF, a GUNW, a GMT, SNAP, ISCE2, ENVI or MintPy file, or a zip"
+        )
         raise WorkError(rule, f"{path} is {what}", cure)
     return (form, *_PRODUCTS[form](path)) if form in _PRODUCTS else ("", "", {})
 
