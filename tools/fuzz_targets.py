@@ -61,6 +61,7 @@ ATOMS = (
         ",",
     ),
 )
+LARGEST = 300_000  # bytes of a file that is changed once more
 INTEGERS = (0, 1, -1, 127, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**63 - 1)
 _TOKEN = re.compile(r"-?\d+\.?\d*(?:[eE][-+]?\d+)?|\"[^\"]*\"|\w+|[^\w\s]")
 
@@ -89,6 +90,7 @@ class Valid:
 def changed(data: bytes, edits: list, is_text: bool) -> bytes:
     "The bytes of a file after some edits."
     for edit in edits:
+        data = data[:LARGEST]
         data = (
             _token_changed(data, edit) if is_text and edit.kind < 5 else _bytes_changed(data, edit)
         )
