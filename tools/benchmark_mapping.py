@@ -107,7 +107,7 @@ def bare(side):
     from rasterio import Affine, crs
 
     from insar_seg.interferograms.interferogram import Interferogram
-    from insar_seg.interferograms.rows import source_of
+    from insar_seg.interferograms.interferogram import source_of
     from insar_seg.maps.predictor import load_predictor
     from insar_seg.maps.windows import map_source
 

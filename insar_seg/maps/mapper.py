@@ -585,12 +585,7 @@ def map_files(
 ) -> list:  # a row a scene, in the order of the scenes: see `map_one`
     "Map scenes into files. Raises `RequestError` for a request that cannot be met by any scene."
     tasks = tasks_of(scenes, out, coherence)
-    if workers < 1:
-        rule = "The number of processes must be 1 or more"
-        raise RequestError(rule, workers, "Correct --workers")
-    if not any(Path(task.path).exists() for task in tasks):
-        paths = ", ".join(task.path for task in tasks[:3])
-        raise RequestError("At least one scene must be there", paths, "Check the paths")
+    _check_call(tasks, workers)
     rows: dict = {}
 
     def add_row(task, row):
@@ -611,6 +606,16 @@ def map_files(
         if len(tasks) > 1:
             write_overview(out, in_order)
     return in_order
+
+
+def _check_call(tasks, workers):
+    "Raises `RequestError` without a process, or if no scene is there."
+    if workers < 1:
+        rule = "The number of processes must be 1 or more"
+        raise RequestError(rule, workers, "Correct --workers")
+    if not any(Path(task.path).exists() for task in tasks):
+        paths = ", ".join(task.path for task in tasks[:3])
+        raise RequestError("At least one scene must be there", paths, "Check the paths")
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-overview
 _COLUMNS = [
