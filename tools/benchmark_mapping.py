@@ -106,8 +106,7 @@ def bare(side):
     import numpy as np
     from rasterio import Affine, crs
 
-    from insar_seg.interferograms.interferogram import Interferogram
-    from insar_seg.interferograms.interferogram import source_of
+    from insar_seg.interferograms.interferogram import Interferogram, source_of
     from insar_seg.maps.predictor import load_predictor
     from insar_seg.maps.windows import map_source
 

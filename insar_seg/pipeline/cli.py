@@ -437,14 +437,8 @@ def map_scenes(
     reading = Reading(kind, band, unit, wavelength)
     names = (tuple(model), combine, tuple(test_time))
     options = MapOptions(*names, threshold, min_km2, reading, html, gpkg, stac, kmz)
-    # the error of a scene that is alone is told at the end
-    alone = len(scenes) == 1 and not scenes[0].is_dir()
     silent = quiet or as_json
-
-    def tell(row):
-        if not silent and not (alone and row["status"] == "failed"):
-            print(_outcome(row), flush=True)
-
+    tell = _teller(silent, alone=len(scenes) == 1 and not scenes[0].is_dir())
     bar = _bar(quiet)
     rows = map_files(scenes, out, options, coherence, workers, cluster, tell, bar, context.obj)
     _end_map(rows, out, silent, as_json)
@@ -452,6 +446,16 @@ def map_scenes(
         sys.exit(10)
 
 # %% ../../nbs/9_pipeline/96_cli.ipynb #x-outcome
+def _teller(silent, alone):
+    "Function that prints a line about a scene; the error of one that is alone comes at the end."
+
+    def tell(row):
+        if not silent and not (alone and row["status"] == "failed"):
+            print(_outcome(row), flush=True)
+
+    return tell
+
+
 def _outcome(row):
     "A line about a scene, and one for each note."
     name = Path(row["stem"]).name
