@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # %% auto #0
-__all__ = ['STRIP_PX', 'MAX_PIXELS', 'MAX_BLOCKS', 'MAX_BLOCK_BYTES', 'pixel_metres', 'nearest_turn', 'lonlat', 'Georeferenced',
+__all__ = ['STRIP_PX', 'MAX_PIXELS', 'MAX_BLOCKS', 'MAX_BLOCK_BYTES', 'pixel_metres', 'Georeferenced', 'nearest_turn', 'lonlat',
            'Interferogram', 'Source', 'source_of', 'RowBuffer', 'Layer', 'ValueRange', 'value_range', 'GeoTiff',
            'opened_raster', 'read_band', 'off_grid_px', 'check_grid', 'check_some_data', 'write_raster', 'multilook',
            'multilook_mask', 'overview', 'plot_phase']
@@ -52,41 +52,6 @@ def pixel_metres(
     north = 111132.92 - 559.82 * np.cos(2 * p) + 1.175 * np.cos(4 * p)
     east = 111412.84 * np.cos(p) - 93.5 * np.cos(3 * p)
     return float(size_deg[0] * north), float(size_deg[1] * east)
-
-# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-lonlat
-pyproj.network.set_network_enabled(False)  # a file cannot send for a grid of datum shifts
-_WGS84 = pyproj.Geod(ellps="WGS84")
-
-
-def nearest_turn(
-    longitude: np.ndarray | float,  # degrees, any shape
-    centre: np.ndarray | float,  # degrees
-) -> Any:  # float or array: the same meridians, within half a turn of the centre
-    "Longitudes as close to a centre as whole turns bring them."
-    return longitude - 360 * np.round((longitude - centre) / 360)
-
-
-def lonlat(
-    grid: Georeferenced | rasterio.DatasetReader,  # anything with crs, transform and shape
-    column: np.ndarray,  # pixels from the left edge, any shape
-    row: np.ndarray,  # pixels from the upper edge, the same shape
-) -> np.ndarray:  # (2, ...) float64 degrees: longitude, latitude
-    """Places on WGS 84; longitudes run on across 180 degrees, and those of the grid's middle lie
-    within it. Raises `WorkError` for other systems."""
-    to_degrees = _degrees_from(grid.crs.to_wkt()).transform
-    middle, _ = to_degrees(*(grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)))
-    lon, lat = to_degrees(*(grid.transform * (np.asarray(column), np.asarray(row))))
-    return np.stack([nearest_turn(lon, nearest_turn(middle, 0)), lat])
-
-
-@functools.lru_cache(16)
-def _degrees_from(wkt):
-    "The transformation from a system to longitude and latitude."
-    try:
-        return pyproj.Transformer.from_crs(pyproj.CRS.from_wkt(wkt), "OGC:CRS84", always_xy=True)
-    except pyproj.exceptions.ProjError as e:
-        rule = "A scene's coordinates must be convertible to longitude and latitude"
-        raise WorkError(rule, e, "Give the scene another system with gdalwarp -t_srs") from None
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-georeferenced
 class Georeferenced:
@@ -149,6 +114,41 @@ def _ground_metres(grid):
     lon, lat = lonlat(grid, column + aside, row + np.roll(aside, 1))
     right, down = _WGS84.inv(lon[:2], lat[:2], lon[2:], lat[2:])[2]
     return float(down), float(right)
+
+# %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-lonlat
+pyproj.network.set_network_enabled(False)  # a file cannot send for a grid of datum shifts
+_WGS84 = pyproj.Geod(ellps="WGS84")
+
+
+def nearest_turn(
+    longitude: np.ndarray | float,  # degrees, any shape
+    centre: np.ndarray | float,  # degrees
+) -> Any:  # float or array: the same meridians, within half a turn of the centre
+    "Longitudes as close to a centre as whole turns bring them."
+    return longitude - 360 * np.round((longitude - centre) / 360)
+
+
+def lonlat(
+    grid: Georeferenced | rasterio.DatasetReader,  # anything with crs, transform and shape
+    column: np.ndarray,  # pixels from the left edge, any shape
+    row: np.ndarray,  # pixels from the upper edge, the same shape
+) -> np.ndarray:  # (2, ...) float64 degrees: longitude, latitude
+    """Places on WGS 84; longitudes run on across 180 degrees, and those of the grid's middle lie
+    within it. Raises `WorkError` for other systems."""
+    to_degrees = _degrees_from(grid.crs.to_wkt()).transform
+    middle, _ = to_degrees(*(grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)))
+    lon, lat = to_degrees(*(grid.transform * (np.asarray(column), np.asarray(row))))
+    return np.stack([nearest_turn(lon, nearest_turn(middle, 0)), lat])
+
+
+@functools.lru_cache(16)
+def _degrees_from(wkt):
+    "The transformation from a system to longitude and latitude."
+    try:
+        return pyproj.Transformer.from_crs(pyproj.CRS.from_wkt(wkt), "OGC:CRS84", always_xy=True)
+    except pyproj.exceptions.ProjError as e:
+        rule = "A scene's coordinates must be convertible to longitude and latitude"
+        raise WorkError(rule, e, "Give the scene another system with gdalwarp -t_srs") from None
 
 # %% ../../nbs/2_interferograms/20_interferogram.ipynb #x-interferogram
 @dataclass(frozen=True)
