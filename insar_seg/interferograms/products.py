@@ -142,7 +142,7 @@ UNITS = {  # unit: (pattern of its spellings, what one of it is in radians or me
 }
 LENGTHS = ("metres", "centimetres", "millimetres")  # the others are angles
 SENSORS = {  # pattern of a word in a name: radar wavelength, metres
-    r"alos_?-?2|palsar_?-?2": 0.2424525,
+    r"alos_?-?2|palsar_?-?2": 0.2384035,  # at 1257.5 MHz; its wide swaths have 0.2424525
     r"alos(_?-?1)?|palsar(_?-?1)?": 0.2360571,
     r"ers_?-?[12]?|radarsat_?-?1": 0.0565646,
     r"envisat|asar": 0.0562356,
