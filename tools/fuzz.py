@@ -160,9 +160,10 @@ def play(target: str, number: int, options, report: Report) -> None:
 def _answer(process, receiver, folder, limit_s):
     "(examples, finding or None) of a round, whose process is killed if no example ends any more."
     last = time.monotonic() + START_S
-    seen = None
+    newest = seen = None
     while not receiver.poll(0.05):
-        newest = max((p.stat().st_mtime_ns for p in folder.rglob("*")), default=0)
+        with contextlib.suppress(OSError):  # files come and go
+            newest = max((p.stat().st_mtime_ns for p in folder.rglob("*")), default=0)
         if newest != seen:
             seen = newest
             last = max(last, time.monotonic() + limit_s + SPARE_S)

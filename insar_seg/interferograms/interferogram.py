@@ -419,7 +419,9 @@ class GeoTiff(Layer):
             self.place(src.crs, src.transform)
             self.nodata = src.nodata
             self.block_rows = src.block_shapes[0][0]
-            self.unit = (src.units[band - 1] or "").strip().lower()
+            # where a system has heights GDAL gives their unit for the band's
+            heights = "VERT" in src.crs.to_wkt()
+            self.unit = "" if heights else (src.units[band - 1] or "").strip().lower()
             self.wavelength_m = _tagged_wavelength(src.tags(), path)
             alpha = [i for i, c in enumerate(src.colorinterp, 1) if c == ColorInterp.alpha]
             # number -> description of the bands that are not alpha
