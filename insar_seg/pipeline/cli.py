@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -539,12 +540,22 @@ def main(
             raise
         from insar_seg.core.base import InsarSegError
 
-        if isinstance(e, InsarSegError):
-            _fail(str(e), e.exit_code)
-        from insar_seg.core.base import plain_text
+        known = e if isinstance(e, InsarSegError) else _of_disk(e)
+        if known is not None:
+            _fail(str(known), known.exit_code)
+        _fail(f"Unexpected {type(e).__name__}: {e}. Run again with --debug to see where", 1)
 
-        text = f"Unexpected {type(e).__name__}: {plain_text(e)}"
-        _fail(f"{text}. Run again with --debug to see where", 1)
+
+def _of_disk(error):
+    "The error to tell where a disk is full or may not be written, else None."
+    from insar_seg.core.base import WorkError
+
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    if getattr(error, "errno", None) not in codes and "No space left" not in str(error):
+        return None
+    rule = "Files must be written to a folder with space and permission"
+    cure = "Make room, or choose another folder, and run again: what is done is kept"
+    return WorkError(rule, error, cure)
 
 
 def _fail(text: str, code: int):
