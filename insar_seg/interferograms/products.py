@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import re
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from insar_seg.interferograms.containers import (
     text_of,
 )
 from insar_seg.interferograms.interferogram import (
+    STRIP_PX,
     Interferogram,
     Layer,
     Source,
@@ -411,7 +413,7 @@ def _find(path, reading):
         if kind in PLAIN_KINDS and "coherence" in _bands(open_raster(path)):
             files["coherence"] = path
         return kind, scene_name(path), files
-    beside = ("coherence", "unwrapped") if part.layer == "wrapped" else ("coherence",)
+    beside = ("coherence", "unwrapped") if part.layer == "wrapped" else ("coherence", "wrapped")
     files = {k: p for k, p in _files_of(path.parent, part).items() if k in beside}
     return kind, part.stem or path.parent.name, files | {part.layer: path}
 
@@ -717,6 +719,8 @@ def open_product(
             layer.rows(0, height)
     wavelength_m, note = _wavelength_of(product, main)
     phase = _phase_of(product, product.layer, main, wavelength_m)
+    if product.layer == "unwrapped":
+        phase.note = _make_congruent(product, phase)
     gamma = Coherence(beside) if beside else None
 
     def read(first, last):
@@ -750,15 +754,44 @@ def _phase_of(product, name, layer, wavelength_m):
 
 
 def _unwrapped(product, source):
-    "(H, W) float32 radians, positive away from the satellite; None if the product has none."
+    "(H, W) float32 radians, positive away from the satellite, or None; and a sentence on it."
     name = "unwrapped" if product.layer == "wrapped" else product.layer
     layer = _open_layer(product, name)
     if layer is None:
-        return None
+        return None, ""
     check_grid(layer, source)
     phase = _phase_of(product, name, layer, source.wavelength_m)
+    note = _make_congruent(product, phase)
     values = phase.unwrapped(0, layer.shape[0]).astype(np.float32)
-    return -values if product.turned else values
+    return (-values if product.turned else values), note
+
+# %% ../../nbs/2_interferograms/22_products.ipynb #x-congruent
+def _make_congruent(product, phase):
+    """Divide unwrapped phase so that it is the wrapped phase beside it and whole turns (Chen and
+    Zebker 2001, JOSA A 18, 338). Returns a sentence on it, or an empty text."""
+    known = phase.metres or product.reading.unit
+    layer = None if known else _open_layer(product, "wrapped")
+    if layer is None or layer.shape != phase.layer.shape:
+        return ""
+    count = min(layer.shape[0], max(2, STRIP_PX // layer.shape[1]))
+    rows = ((layer.shape[0] - count) // 2, (layer.shape[0] + count) // 2)  # about the middle
+    wrapped = _phase_of(product, "wrapped", layer, phase.wavelength_m).rows(*rows)
+    unwrapped = phase.unwrapped(*rows)
+    turn = wrap(np.diff(wrapped))
+    clear = (np.abs(turn) > 0.1) & (np.abs(turn) < 1.5) & np.isfinite(np.diff(unwrapped))
+    times = float(np.median(np.diff(unwrapped)[clear] / turn[clear])) if clear.any() else 1.0
+    if times <= 0 or abs(times - 1) < 0.02:
+        return ""
+    before, after = (_agreement(unwrapped / k, wrapped) for k in (1, times))
+    if after < 0.9 or after < before + 0.1:
+        return ""
+    phase.factor /= times
+    return f"The unwrapped phase was {times:.4g} times the wrapped one and is divided by that."
+
+
+def _agreement(unwrapped, wrapped):
+    "Length of the mean phasor of a difference: 1 if it is constant but for whole turns."
+    return float(np.abs(np.nanmean(np.exp(1j * (unwrapped - wrapped)))))
 
 # %% ../../nbs/2_interferograms/22_products.ipynb #x-read-product
 def read_product(
@@ -778,7 +811,10 @@ def read_product(
     what `Reading`, `find_product` and `open_product` raise."""
     product = find_product(path, Reading(kind, band, unit, wavelength_m))
     source = open_product(product, coherence)
-    return whole_scene(source, _unwrapped(product, source) if unwrapped else None)
+    layer, note = _unwrapped(product, source) if unwrapped else (None, "")
+    if note and note not in source.notes:
+        source = dataclasses.replace(source, notes=(*source.notes, note))
+    return whole_scene(source, layer)
 
 
 def whole_scene(

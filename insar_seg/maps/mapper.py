@@ -398,7 +398,8 @@ def _peak_los_cm(task, options, source, mask, areas):
     if not np.isfinite(inside).any():
         return None, []
     low, high = np.nanpercentile(inside, [0.1, 99.9])
-    return round(float(high if high > -low else low), 1), []
+    notes = [note for note in scene.notes if note not in source.notes]
+    return round(float(high if high > -low else low), 1), notes
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-about
 def _about(source, predictor, verdict):
