@@ -112,6 +112,7 @@ def _axis_of(values):
 
 # %% ../../nbs/2_interferograms/21_containers.ipynb #x-contents
 _SECONDS = 2  # of CPU that a file may take to be looked through
+_PATIENCE_S = 60  # until it is told, on a machine that has other work too
 _LOOK = """import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from insar_seg.interferograms.containers import _tell_contents
@@ -140,7 +141,7 @@ def _told(path, *_):
 def _looked_through(path, *_):
     try:
         call = [sys.executable, "-I", "-c", _LOOK, json.dumps(sys.path), path]
-        done = subprocess.run(call, capture_output=True, timeout=10 * _SECONDS, check=False)
+        done = subprocess.run(call, capture_output=True, timeout=_PATIENCE_S, check=False)
         return json.loads(done.stdout)
     except (ValueError, OSError, subprocess.TimeoutExpired):
         return {"error": f"looking through it took more than {_SECONDS} s or broke off"}
