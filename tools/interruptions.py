@@ -31,7 +31,7 @@ name = "tiny"
 [data]
 events = 4
 interferograms = 8
-scene_px = 128
+scene_px = 256
 [models]
 names = ["unet_inceptionv3", "unet_vgg19"]
 visible_names = ["unet_inceptionv3", "unet_vgg19"]

@@ -662,6 +662,8 @@ def _overview_row(out, row):
     name = Path(os.path.relpath(row["stem"], out)).as_posix()
     scene["scene"] = plain_text(name, 1000)
     scene["verdict"] = "none"
+    if row["status"] == "skipped":  # a table says what is there, however often it took
+        scene["status"] = "mapped"
     if row["status"] == "failed":
         scene["verdict"] = "failed"
     elif row["deformation"]:
