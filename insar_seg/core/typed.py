@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .base import WorkError
+from .base import WorkError, plain_text
 
 # %% auto #0
 __all__ = ['Typed', 'read_typed', 'read_table']
@@ -58,13 +58,8 @@ def _checked(path, cure, most_mb, parse: Callable[[bytes], Any]):
         reason = e.strerror or type(e).__name__
     except ValueError as e:
         reason = str(e)
-    rule = f"{path.name} must be what this package writes ({_short(reason)})"
-    raise WorkError(rule, _short(str(path)), cure) from None
-
-
-def _short(text):
-    "At most 160 printable characters."
-    return "".join(c if c.isprintable() else "?" for c in text[:160])
+    rule = f"{path.name} must be what this package writes ({plain_text(reason, 160)})"
+    raise WorkError(rule, path, cure) from None
 
 # %% ../../nbs/0_core/03_typed.ipynb #x-read-table
 def read_table(
