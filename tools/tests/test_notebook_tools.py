@@ -37,7 +37,8 @@ def test_downward_imports_pass(order):
     [
         (("1_a/10_first.ipynb", "a.first", "from pkg.a.low import f"), "does not come earlier"),
         (("1_a/12_twice.ipynb", "a.low", "x = 1"), "both export a.low"),
-        (("2_b/30_lost.ipynb", "b.lost", "x = 1"), "first digit is not its chapter's"),
+        (("2_b/30_lost.ipynb", "b.lost", "x = 1"), "without its last digit is not its chapter's"),
+        (("10_b/11_lost.ipynb", "b.lost", "x = 1"), "without its last digit is not its chapter's"),
         (("2_b/named.ipynb", "b.named", "x = 1"), "has no number"),
         (("2_b/20_f.ipynb", "b.f", "x = 1"), "has the name of a public function"),
         (("2_b/20_broken.ipynb", "b.broken", "def ("), "not Python"),
@@ -53,6 +54,11 @@ def test_each_mistake_is_named(order, room, words):
 def test_an_import_inside_a_function_is_left_alone(order):
     late = "def g():\n    from pkg.a.low import f\n    return f"
     assert order(LOW, ("1_a/10_first.ipynb", "a.first", late)).returncode == 0
+
+
+def test_a_chapter_may_have_two_digits(order):
+    room = ("10_b/100_high.ipynb", "b.high", "from pkg.a.low import f")
+    assert order(LOW, room).stdout.strip().endswith("a.low -> b.high")
 
 
 def test_a_chapter_has_at_most_seven_rooms(order):
