@@ -403,8 +403,8 @@ def predict(
     coherence: np.ndarray | None = None,
     encoding: str = "cos_sin_coherence",  # as the model was trained
     batch_size: int = 8,  # patches at a time
-    # (N, H, W) float32, probability of the first output, `fused` where there are three; (N, H, W, K)
-    # of a network with K answers
+    # (N, H, W) float32, probability of the first output, `fused` where there are three; with a
+    # trailing axis where a network has two answers
 ) -> np.ndarray:
     """Probabilities of patches; memory holds one batch of channels. Raises `RequestError` for sizes
     that are no multiples of 32, or another number of channels."""

@@ -58,6 +58,8 @@ class StreamOptions(Checked):
     positive_share: _Share = 0.5  # samples with an earthquake
     # of the samples without one, those with a distractor; a fifth of the others has one in any case
     distractor_share: _Share = 0.5
+    # kinds out of `DISTRACTORS`; None: all
+    distractors: Annotated[tuple[str, ...], _SOME] | None = None
     # magnitudes, smallest and largest, all alike; None: three groups of them
     magnitude: Annotated[tuple[_Magnitude, _Magnitude], _LIST] | None = None
     # names out of `LAYERS`; None: all
@@ -74,6 +76,10 @@ class StreamOptions(Checked):
                 rule = f"StreamOptions: {name} must be smallest first"
                 raise RequestError(rule, (smallest, largest), "Correct the options")
         check_layers(self.layers)
+        unknown = ", ".join(set(self.distractors or ()) - set(DISTRACTORS))
+        if unknown:
+            rule = "StreamOptions: distractors must be among " + ", ".join(DISTRACTORS)
+            raise RequestError(rule, unknown, "Correct the names")
         return self
 
 
@@ -173,7 +179,7 @@ def sample(
     days = int(rng.choice((6, 12, 24, 36), p=(0.4, 0.4, 0.15, 0.05)))
     with_quake = rng.random() < options.positive_share
     with_distractor = rng.random() < (0.2 if with_quake else options.distractor_share)
-    kind = str(rng.choice(list(DISTRACTORS)))
+    kind = str(rng.choice(list(options.distractors or DISTRACTORS)))
     filters = _draw_filter(rng, options, view.pixel_m[0])
     quake = _Quake()
     if with_quake:

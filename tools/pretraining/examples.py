@@ -1,4 +1,4 @@
-"""Training examples out of scenes: cut, coarsened, and changed in the ways that real data differ."""
+"""Training examples out of scenes: cut, coarsened, changed in the ways that real data differ."""
 
 from typing import NamedTuple
 
@@ -53,6 +53,33 @@ def coarser(e, rng):
     return e._replace(phase=again(phase), coherence=again(coherence))
 
 
+def resampled(e, cells):
+    "An example of square shape on a grid of so many cells a side."
+    from insar_seg.maps.windows import Grid, to_model
+
+    n = len(e.phase)
+    phase, coherence = to_model(Grid((n, n), (1.0, 1.0), n / cells), e.phase, e.coherence)
+    at = np.arange(cells) * n // cells
+    return Example(phase, coherence, e.truth[at][:, at])
+
+
+def enlarged(e, rng):
+    "A part of it, up to four times as large: every pattern is to be seen at every scale."
+    n = int(SIDE / np.exp(rng.uniform(0, np.log(4))))
+    shown = np.argwhere((e.truth > 0).any(-1))
+    middle = shown[int(rng.integers(len(shown)))] if len(shown) else rng.integers(0, SIDE, 2)
+    top, left = np.clip(middle - n // 2, 0, SIDE - n)
+    return resampled(Example(*(a[top : top + n, left : left + n] for a in e)), SIDE)
+
+
+def reduced(e, rng):
+    "Averaged to 0.4 to 0.9 of its size, and mirrored to the old one."
+    small = resampled(e, int(SIDE * rng.uniform(0.4, 0.9)))
+    n = len(small.phase)
+    at = np.pad(np.arange(n), (0, SIDE - n), "symmetric")
+    return Example(*(a[at][:, at] for a in small))
+
+
 def stretched(e, rng):
     "One axis squeezed to 0.5 to 0.9 of its length and mirrored to the old size: oblong pixels."
     n = e.phase.shape[0]
@@ -99,6 +126,8 @@ def sea(e, rng):
 
 
 CHANGES = {  # chance of each
+    enlarged: 0.45,
+    reduced: 0.2,
     coarser: 0.15,
     stretched: 0.12,
     sea: 0.12,

@@ -48,17 +48,18 @@ def grow(model, old):
 
 
 def loss(truth, answer):
-    "Cross-entropy of all pixels that count, and half the Dice loss of each answer over the batch."
+    "Cross-entropy of all pixels that count, and a quarter of the earthquake's Dice loss."
     from keras import ops
 
     counts = ops.cast(truth >= 0, "float32")
     yes = ops.cast(truth > 0, "float32")
     p = ops.clip(answer, 1e-6, 1 - 1e-6)
     entropy = -(yes * ops.log(p) + (1 - yes) * ops.log(1 - p)) * counts
-    both = ops.sum(p * yes, (0, 1, 2))
-    either = ops.sum((p + yes) * counts, (0, 1, 2))
+    # of the first answer alone: the other is too rare, most batches would push it to nothing
+    both = ops.sum((p * yes)[..., 0])
+    either = ops.sum(((p + yes) * counts)[..., 0])
     dice = 1 - (2 * both + 100) / (either + 100)
-    return ops.sum(entropy) / ops.maximum(ops.sum(counts), 1) + 0.25 * ops.mean(dice)
+    return ops.sum(entropy) / ops.maximum(ops.sum(counts), 1) + 0.25 * dice
 
 
 def newest(number):

@@ -1,10 +1,8 @@
-"""Real interferograms that choose: maps of them, and how these compare with two analysts' outlines."""
+"""Real interferograms that choose: their maps, and how these agree with two analysts."""
 
 import json
 import tempfile
 from pathlib import Path
-
-import numpy as np
 
 NAMED = {
     "thessaly": (

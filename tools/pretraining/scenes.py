@@ -30,11 +30,12 @@ def options_of(seed, number):
         (SIDE, SIDE),
         (pixel, pixel),
         bands=(str(rng.choice(("C", "L", "X"), p=(0.87, 0.09, 0.04))),),
-        positive_share=0.55,
-        distractor_share=0.8,
+        positive_share=0.5,
+        distractor_share=0.85,
         filter_m=3200.0,
         magnitude=(4.6 + tens, 7.0 + 0.8 * tens) if rng.random() < 0.7 else None,
         layers=layers,
+        distractors=MOVED if rng.random() < 0.75 else None,
     )
 
 

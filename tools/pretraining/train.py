@@ -17,7 +17,6 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
-from examples import example
 from learning import BATCH, REUSE, grow, learn, network, score
 from scenes import SHARD, write_shard
 
