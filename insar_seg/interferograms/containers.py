@@ -484,7 +484,8 @@ def files_in(
     if path.is_dir():
         return sorted(p for p in itertools.islice(path.iterdir(), 20_000) if p.is_file())
     with _zip(path) as packed:
-        names = [info.filename for info in packed.infolist() if not info.is_dir()]
+        # an entry without a name, too, is no file
+        names = [name for name in packed.namelist() if not name.endswith("/") and name]
     for name in names:
         leads_out = name.startswith("/") or ".." in PurePosixPath(name).parts
         if leads_out or re.search(r"[\\:\0]|\.zip$", name, re.I) or len(names) > _MOST_OBJECTS:

@@ -49,6 +49,7 @@ NETWORKS = {
         "dual attention ResNet50", "dual_attention.build_dual_attention", _DUAL, "dilated_resnet50"
     ),
     "compact": NetworkKind("compact", "unet.build_compact", ("width",), in_study=False),
+    "pyramid": NetworkKind("pyramid", "unet.build_pyramid", ("width", "answers"), in_study=False),
 }
 STUDY_NETWORKS = tuple(name for name, kind in NETWORKS.items() if kind.in_study)
 
@@ -69,6 +70,8 @@ class Network:
     output_stride: Literal[8, 16, 32] = 8  # of the dual attention network's encoder
     auxiliary: bool = True  # the dual attention network's branches answer too
     batch_norm: Literal["adapted", "frozen", "group"] = "adapted"  # as in `ModelProfile`
+    # of the pyramid; 1: earthquake; 2: earthquake, other deformation
+    answers: Literal[1, 2] = 1
 
     def __post_init__(self) -> None:
         if self.name not in NETWORKS:
@@ -204,6 +207,7 @@ def _settings(network, encoder_weights, devices, dropout):
         "width": network.width,
         "output_stride": network.output_stride,
         "auxiliary": network.auxiliary,
+        "answers": network.answers,
         "dropout": dropout,
     }
 

@@ -403,7 +403,8 @@ def predict(
     coherence: np.ndarray | None = None,
     encoding: str = "cos_sin_coherence",  # as the model was trained
     batch_size: int = 8,  # patches at a time
-    # (N, H, W) float32, probability of the first output, `fused` where there are three
+    # (N, H, W) float32, probability of the first output, `fused` where there are three; with a
+    # trailing axis where a network has two answers
 ) -> np.ndarray:
     """Probabilities of patches; memory holds one batch of channels. Raises `RequestError` for sizes
     that are no multiples of 32, or another number of channels."""
@@ -416,12 +417,12 @@ def predict(
     if not model.compiled:
         # a kernel compiled for each batch shape costs more than it gains
         model.compile(jit_compile=False)
-    out = np.empty(phase.shape, np.float32)
+    out = np.empty((*phase.shape, model.outputs[0].shape[-1]), np.float32)
     for i in range(0, len(out), batch_size):
         part = slice(i, i + batch_size)
         x = channels(phase[part], None if coherence is None else coherence[part], encoding)
-        out[part] = _answer(model, x)[..., 0]
-    return out
+        out[part] = _answer(model, x)
+    return out[..., 0] if out.shape[-1] == 1 else out
 
 # %% ../../nbs/6_networks/65_training.ipynb #x-answer
 def _answer(model, x):

@@ -27,7 +27,7 @@ from insar_seg.networks.layers import (
 )
 
 # %% auto #0
-__all__ = ['WIDTHS', 'segmentation_models', 'build_unet', 'build_compact']
+__all__ = ['WIDTHS', 'segmentation_models', 'build_unet', 'build_compact', 'build_pyramid']
 
 # %% ../../nbs/6_networks/61_unet.ipynb #x-segmentation-models
 def segmentation_models() -> ModuleType:  # the imported module
@@ -101,20 +101,28 @@ def build_compact(
     # (N, H, W, C) float32 in [-1, 1] -> (N, H, W, 1) float32 probability; H and W multiples of 32
 ) -> keras.Model:
     "The compact network with random weights. Raises `RequestError` for a width out of range."
-    if not 0 < width <= 4:
-        raise RequestError(
-            "A width must lie above 0 and not above 4", width, "Choose another width"
-        )
-    filters = [f if width == 1 else max(8, round(f * width / 8) * 8) for f in WIDTHS]
+    filters = _filters(WIDTHS, width)
     image = keras.Input((None, None, channels), name="channels")
     features = _levels(_conv(image, filters[0], 5, "stem", strides=2), filters)
-    # the answer is in full precision under any policy
-    options = {"padding": "same", "name": "logit", "dtype": "float32"}
-    logit = layers.Conv2DTranspose(1, 4, strides=2, **options)(features)
-    answer = layers.Activation("sigmoid", name="sigmoid", dtype="float32")(logit)
-    return keras.Model(image, answer, name="compact")
+    return keras.Model(image, _answers(features, 1), name="compact")
 
 # %% ../../nbs/6_networks/61_unet.ipynb #x-compact-parts
+def _filters(widths, width):
+    "Filters of the levels at a share of the full width, multiples of eight."
+    if not 0 < width <= 4:
+        rule = "A width must lie above 0 and not above 4"
+        raise RequestError(rule, width, "Choose another width")
+    return [f if width == 1 else max(8, round(f * width / 8) * 8) for f in widths]
+
+
+def _answers(features, number):
+    "Probabilities at twice the resolution of the features."
+    # the answer is in full precision under any policy
+    options = {"padding": "same", "name": "logit", "dtype": "float32"}
+    logit = layers.Conv2DTranspose(number, 4, strides=2, **options)(features)
+    return layers.Activation("sigmoid", name="sigmoid", dtype="float32")(logit)
+
+
 def _conv(x, filters, size, name, number="", strides=1):
     "Convolution, batch normalisation, rectifier."
     x = layers.Conv2D(
@@ -131,11 +139,15 @@ def _conv(x, filters, size, name, number="", strides=1):
     return layers.Activation("relu", name=f"{name}_relu{number}")(x)
 
 
-def _levels(x, filters):
-    "The five levels, down with pooling and up with what was found at the same resolution."
+def _levels(x, filters, looks=None):
+    """The five levels, down with pooling and up with what was found at the same resolution. Each
+    look, if there are any, joins the level of its own resolution."""
     skips = []
     deepest = len(filters) - 1
     for i, n in enumerate(filters):
+        if looks:
+            look = _conv(looks[i], n // 4, 3, f"look{i}")
+            x = layers.Concatenate(name=f"meet{i}")([x, look])
         for k in range(2 if i else 1):
             x = _conv(x, n, 3, f"down{i}", k)
         if i < deepest:
@@ -147,3 +159,31 @@ def _levels(x, filters):
         for k in range(2 if i else 1):
             x = _conv(x, filters[i], 3, f"up{i}", k)
     return x
+
+# %% ../../nbs/6_networks/61_unet.ipynb #x-build-pyramid
+def build_pyramid(
+    channels: int = 3,  # C, 2 or more; the first two are cosine and sine of the phase
+    width: float = 1.0,  # share of WIDTHS, above 0 to 4
+    answers: int = 1,  # 1: earthquake; 2: earthquake, other deformation
+    # (N, H, W, C) float32 in [-1, 1] -> (N, H, W, answers) float32 probability; H and W multiples
+    # of 32
+) -> keras.Model:
+    """The compact network with a look of its own resolution at each level. Raises
+    `RequestError` for a width out of range."""
+    filters = _filters(WIDTHS, width)
+    image = keras.Input((None, None, channels), name="channels")
+    looks = _looks(image, len(filters))
+    features = _levels(_conv(image, filters[0], 5, "stem", strides=2), filters, looks)
+    return keras.Model(image, _answers(features, answers), name="pyramid")
+
+
+def _looks(image, number):
+    "The image averaged over 2, 4, ... pixels a side, and the unit phasor of each average."
+    made = []
+    for i in range(number):
+        # in full precision: a long chain of averages
+        image = layers.AveragePooling2D(2, name=f"average{i}", dtype="float32")(image)
+        phasor = image[..., :2]
+        length = keras.ops.sqrt(keras.ops.sum(phasor**2, -1, keepdims=True) + 1e-4)
+        made.append(layers.Concatenate(name=f"seen{i}", dtype="float32")([image, phasor / length]))
+    return made

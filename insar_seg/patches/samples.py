@@ -41,6 +41,7 @@ BANDS = {"C": WAVELENGTH_M, "L": 0.2384, "X": 0.0311}
 _Side = Annotated[int, Field(ge=64, le=4096, multiple_of=32)]
 _PixelM = Annotated[float, Field(ge=20, le=1000)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Magnitude = Annotated[float, Field(ge=4, le=8.5)]
 _LIST = Field(strict=False)  # a list will do for a tuple
 _SOME = Field(strict=False, min_length=1)
 
@@ -57,6 +58,10 @@ class StreamOptions(Checked):
     positive_share: _Share = 0.5  # samples with an earthquake
     # of the samples without one, those with a distractor; a fifth of the others has one in any case
     distractor_share: _Share = 0.5
+    # kinds out of `DISTRACTORS`; None: all
+    distractors: Annotated[tuple[str, ...], _SOME] | None = None
+    # magnitudes, smallest and largest, all alike; None: three groups of them
+    magnitude: Annotated[tuple[_Magnitude, _Magnitude], _LIST] | None = None
     # names out of `LAYERS`; None: all
     layers: Annotated[tuple[str, ...], _LIST] | None = None
     # side of the adaptive filter's windows, metres, to the nearest of 8, 16, 32 and 64 pixels;
@@ -65,12 +70,16 @@ class StreamOptions(Checked):
 
     @model_validator(mode="after")
     def _check_order(self):
-        for name in ("size_px", "pixel_m"):
-            smallest, largest = getattr(self, name)
+        for name in ("size_px", "pixel_m", "magnitude"):
+            smallest, largest = getattr(self, name) or (0, 0)
             if smallest > largest:
                 rule = f"StreamOptions: {name} must be smallest first"
                 raise RequestError(rule, (smallest, largest), "Correct the options")
         check_layers(self.layers)
+        unknown = ", ".join(set(self.distractors or ()) - set(DISTRACTORS))
+        if unknown:
+            rule = "StreamOptions: distractors must be among " + ", ".join(DISTRACTORS)
+            raise RequestError(rule, unknown, "Correct the names")
         return self
 
 
@@ -98,15 +107,15 @@ class _Quake:
     depth_km: float = 0.0
 
 # %% ../../nbs/5_patches/52_samples.ipynb #x--quake
-def _quake(rng_of, view, days):
+def _quake(rng_of, view, days, limits=None):
     "An earthquake and where it lies; `rng_of` gives the generator of a name."
     rng = rng_of("source")
     group = rng.random()
     mechanism = str(rng.choice(MECHANISMS, p=(0.35, 0.35, 0.3)))
-    low, high = next((low, high) for end, low, high in _GROUPS if group < end)
+    low, high = limits or next((low, high) for end, low, high in _GROUPS if group < end)
     magnitude = float(rng.uniform(low, high))
     rigidity_pa = rng.uniform(25e9, 40e9)
-    depth = float(rng.uniform(0.8, 3)) if group >= 0.9 else None
+    depth = float(rng.uniform(0.8, 3)) if group >= 0.9 and limits is None else None
     faults = draw_fault(rng_of("fault"), magnitude, mechanism, centre_km=depth, mu_pa=rigidity_pa)
     corners = np.concatenate([f.corners_km for f in faults])
     reach_km = 0.5 * max(np.ptp(corners[:, 0]), np.ptp(corners[:, 1]))
@@ -170,9 +179,11 @@ def sample(
     days = int(rng.choice((6, 12, 24, 36), p=(0.4, 0.4, 0.15, 0.05)))
     with_quake = rng.random() < options.positive_share
     with_distractor = rng.random() < (0.2 if with_quake else options.distractor_share)
-    kind = str(rng.choice(list(DISTRACTORS)))
+    kind = str(rng.choice(list(options.distractors or DISTRACTORS)))
     filters = _draw_filter(rng, options, view.pixel_m[0])
-    quake = _quake(partial(rng_of, "quake"), view, days) if with_quake else _Quake()
+    quake = _Quake()
+    if with_quake:
+        quake = _quake(partial(rng_of, "quake"), view, days, options.magnitude)
     seeds = Seeds(partial(rng_of, "ground"), partial(rng_of, "view"), partial(rng_of, "pair"))
     distractor = kind if with_distractor else None
     seen = compose(view, quake.source, seeds, days, distractor, options.layers, filters)
