@@ -59,6 +59,12 @@ class Predictor:
     def __post_init__(self) -> None:
         _check_values(self)
 
+    @property
+    def thresholds(self) -> tuple:
+        "Of each answer: the probability above which a pixel counts."
+        other = self.threshold if self.threshold_other is None else self.threshold_other
+        return (self.threshold, other)[: self.answers]
+
     def __call__(
         self,
         phase: np.ndarray,  # (N, S, S) float32 wrapped radians, NaN = no data
