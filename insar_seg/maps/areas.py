@@ -739,13 +739,14 @@ def judge_scene(
     measure = "coherence" if measured else "phase smoothness"
     means = {"coherence": None, "phase smoothness": None, measure: mean_coherence}
     hidden = _hidden(low_coherence_share, measured)
-    reason = _reason(areas, verdict, score, limits, least_mean, hidden)
+    nothing = _nothing(valid_km2, means, hidden)
+    reason = _reason(areas, verdict, score, limits, least_mean, (hidden, nothing))
     largest = (quakes[quakes.sure] if quakes.sure.any() else quakes).nlargest(1, "area_km2")
     told = {
         "verdict": verdict,
         "deformation": verdict == "deformation",
         "score": score,
-        "reason": reason or f"{_nothing(valid_km2, means, hidden)}.",
+        "reason": reason,
         "area_km2": float(quakes.area_km2.sum()),
         "areas": len(quakes),
         **{f"mean_{name.replace(' ', '_')}": to_json_ready(v) for name, v in means.items()},
@@ -864,8 +865,9 @@ def _score(areas, model):
 _LOW_SHARE = 0.8  # of a scene without coherence, from which on "nothing found" means little
 
 
-def _reason(areas, verdict, score, limits, least_mean, hidden):
-    "Sentences on the areas; empty where there is nothing to tell."
+def _reason(areas, verdict, score, limits, least_mean, unseen):
+    "Sentences on the areas; `unseen`: what was hidden, what to say where there is none."
+    hidden, nothing = unseen
     quakes = of_kind(areas, EARTHQUAKE)
     others = of_kind(areas, OTHER)
     doubtful = quakes[~quakes.sure]
@@ -884,6 +886,8 @@ def _reason(areas, verdict, score, limits, least_mean, hidden):
         lines.append(f"{text}, below {limits.doubtful:.2f}" + (f"; {hidden}" if hidden else ""))
     elif len(doubtful):
         lines.append(f"No sure sign of earthquake deformation, but {_doubt(doubtful, why)}")
+    else:
+        lines.append(nothing)
     if len(doubtful) and len(sure):
         lines.append(f"Besides, {_doubt(doubtful, why)}")
     if verdict == "other" and len(quakes):
@@ -908,9 +912,10 @@ def _doubt(doubtful, why):
 
 def _more(areas, likeness):
     "On areas that did not make the verdict."
-    plural = "s" if len(areas) > 1 else ""
     size = _km2(areas.area_km2.max())
-    return f"{len(areas)} area{plural} {likeness} an earthquake's, the largest with {size}"
+    if len(areas) == 1:
+        return f"an area {likeness} an earthquake's has {size}"
+    return f"{len(areas)} areas {likeness} an earthquake's, the largest with {size}"
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-reasons
 def _km2(value):
