@@ -136,7 +136,8 @@ def write_html(
     titles = title_lines(scene, model)
     words: dict = {"titles": titles, "lines": verdict_lines(areas, verdict)}
     words["cycle_cm"] = 100 * scene.wavelength_m / 2
-    words["kinds"] = sorted(set(areas.get("sure", [True] * len(areas))), reverse=True)
+    quakes = of_kind(areas, EARTHQUAKE)
+    words["kinds"] = sorted(set(quakes.get("sure", [True] * len(quakes))), reverse=True)
     words["inks"] = {OTHER_LEGEND: INKS[OTHER]} if len(of_kind(areas, OTHER)) else {}
     there, chance = _on_degrees(scene, probability)
     templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True)
