@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 # %% auto #0
-__all__ = ['TILED', 'MASK_VALUES', 'lonlat_outline', 'count_fringes', 'find_areas', 'write_cog', 'write_mask', 'plain_properties',
-           'bounding_box', 'write_geojson', 'write_geopackage', 'scene_features', 'scene_verdict']
+__all__ = ['TILED', 'EARTHQUAKE', 'OTHER', 'MASK_VALUES', 'VERDICTS', 'lonlat_outline', 'count_fringes', 'find_areas', 'of_kind',
+           'both_kinds', 'write_cog', 'write_mask', 'plain_properties', 'bounding_box', 'write_geojson',
+           'write_geopackage', 'judge_scene', 'sure_areas', 'scene_features']
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-raster
 _STRIP_PX = 2**21  # pixels of a raster in memory at a time
@@ -486,6 +487,31 @@ def _area_table(src, threshold, outlines, figures, phase):
     table.attrs["outlines"] = dict(zip(table.index, shapely.to_wkb(outlines[order], hex=True)))
     return table
 
+# %% ../../nbs/8_maps/83_areas.ipynb #x-kinds
+EARTHQUAKE = "earthquake"
+OTHER = "other"
+
+
+def of_kind(
+    areas: GeoDataFrame,  # without a column `kind` all are of earthquakes
+    kind: str,  # earthquake or other
+) -> GeoDataFrame:  # its rows
+    "The areas of one kind."
+    return areas[areas.get("kind", pd.Series(EARTHQUAKE, areas.index)) == kind]
+
+
+def both_kinds(
+    earthquake: GeoDataFrame,  # as `find_areas` gives it
+    other: GeoDataFrame,  # as well, of other deformation
+) -> GeoDataFrame:  # with a column `kind`, the others numbered on; attributes of the earthquake's
+    "One table of the areas of both answers."
+    numbered = other.set_axis(other.index + len(earthquake))
+    parts = [earthquake.assign(kind=EARTHQUAKE), numbered.assign(kind=OTHER)]
+    joined = pd.concat([part for part in parts if len(part)] or parts[:1])
+    joined.insert(len(joined.columns) - 2, "kind", joined.pop("kind"))
+    joined.attrs = earthquake.attrs
+    return joined
+
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-cog
 def write_cog(
     path: str | Path,  # file to write, whole or not at all
@@ -535,7 +561,8 @@ MASK_VALUES = {
 
 def write_mask(
     path: str | Path,  # file to write, whole or not at all
-    # as `find_areas` gives it, or some of its rows; those whose column `sure` is False are doubtful
+    # as `find_areas` or `both_kinds` gives it, or some of its rows; those whose column `sure` is
+    # False are doubtful, those of other deformation are left out
     areas: GeoDataFrame,
     probability_path: str | Path,  # the raster they were found in
     threshold: float,  # the threshold they were found at
@@ -543,6 +570,7 @@ def write_mask(
 ) -> None:
     """Write a COG of uint8, see `MASK_VALUES`, and a style for QGIS beside it, .qml. Raises
     `RequestError` for areas of another map."""
+    areas = of_kind(areas, EARTHQUAKE)
     known = areas.attrs.get("outlines", {})
     if areas.attrs.get("threshold") != float(threshold) or not set(areas.index) <= set(known):
         rule = "A mask needs the areas as find_areas gave them, and their threshold"
@@ -667,78 +695,227 @@ def write_geopackage(
             layer_metadata=texts or None,
         )
 
-# %% ../../nbs/8_maps/83_areas.ipynb #x-scene-features
-_FEATURES = ("log10_area", "mean_probability", "peak_probability", "fringes", "coherence")
-_LOW_SHARE = 0.8  # of a scene without coherence, from which on "nothing found" means little
+# %% ../../nbs/8_maps/83_areas.ipynb #x-judge-scene
+# what was found in a scene -> what a person reads
+VERDICTS = {
+    "deformation": "Deformation found",
+    "possible": "Possible deformation",
+    "other": "Deformation, unlike an earthquake's",
+    "none": "No earthquake deformation found",
+}
 
 
-def scene_features(
-    areas: GeoDataFrame,  # as `find_areas` gives it, at least one row
-) -> dict:  # name -> float; fringes 0 and coherence 0.5 where they are not told
-    "Features of the largest area. Raises `RequestError` if there is none."
-    if not len(areas):
-        raise RequestError("A scene without an area has no features", "0 areas", "Its score is 0")
-    largest = areas.loc[areas.area_km2.idxmax()]
-    known = largest.fillna({"fringes": 0, "coherence": 0.5})
-    known["log10_area"] = np.log10(largest.area_km2)
-    return {name: float(known[name]) for name in _FEATURES}
-
-
-def _model_threshold(model):
-    "The threshold of a scene model. Raises `RequestError` for unknown or missing parts."
-    try:
-        names = list(model["names"])
-        numbers = [*model["coefficients"], model["intercept"], model["threshold"]]
-        numbers = [float(v) for v in numbers]
-    except (KeyError, TypeError, ValueError) as e:
-        rule = "A scene model needs names, coefficients, intercept and threshold"
-        raise RequestError(rule, repr(e), "Fit it again") from None
-    known = set(names) <= set(_FEATURES) and len(numbers) == len(names) + 2
-    if not known or not np.isfinite(numbers).all() or not 0 <= numbers[-1] <= 1:
-        rule = f"A scene model needs finite coefficients of {', '.join(_FEATURES)} or some of them"
-        raise RequestError(f"{rule}, and a threshold from 0 to 1", model, "Fit it again")
-    return numbers[-1]
-
-# %% ../../nbs/8_maps/83_areas.ipynb #x-scene-verdict
-def scene_verdict(
-    areas: GeoDataFrame,  # as `find_areas` gives it
+def judge_scene(
+    areas: GeoDataFrame,  # as `find_areas` gives it, or `both_kinds`
     valid_km2: float,  # area of the scene with data, km²
     # of the pixels with data, 0 to 1; None or NaN: not known
     mean_coherence: float | None = None,
     # of the scene, where coherence is low or water lies, 0 to 1; None or NaN: not known
     low_coherence_share: float | None = None,
-    # names, coefficients, intercept, threshold (of the score, 0 to 1); None: any area is a yes
+    # names, coefficients, intercept, threshold (of the score of the sure areas, 0 to 1); with
+    # `sure`, or `doubtful`, the score of all areas decides alone; None: any sure area is a yes
     scene_model: dict | None = None,
     # False: the product has no coherence, and what is given as such is the phase's smoothness
     measured: bool = True,
-    # deformation (bool), score (0 to 1), reason (one sentence), area_km2 (of all areas), areas
-    # (their number), mean_coherence and mean_phase_smoothness (None: not known); plain JSON
-) -> dict:
-    "Whether the scene shows deformation, and why. Raises `RequestError` for an incomplete model."
-    threshold = None if scene_model is None else _model_threshold(scene_model)
-    score = float(areas.peak_probability.max()) if len(areas) else 0.0
-    deformation = bool(len(areas))
-    if deformation and scene_model is not None and threshold is not None:
-        features = scene_features(areas)
-        terms = zip(scene_model["names"], scene_model["coefficients"])
-        score = float(expit(scene_model["intercept"] + sum(c * features[n] for n, c in terms)))
-        deformation = score >= threshold
+    least_mean: float = 0.0,  # mean probability of a sure area, 0 to 1
+    # the areas with a column `sure`; and verdict (a key of VERDICTS), deformation (bool: sure, and
+    # an earthquake's), score (0 to 1, of an earthquake), reason (sentences), area_km2, areas (of
+    # earthquakes), mean_coherence and mean_phase_smoothness (None: not known), doubtful_areas,
+    # fringes (of the largest sure area, else of the largest; NaN: not told); of both kinds also
+    # other_areas, other_area_km2
+) -> tuple:  # (GeoDataFrame, dict)
+    "What a scene shows, and why. Raises `RequestError` for an incomplete model."
+    limits = _limits(scene_model)
+    areas = areas.copy()
+    areas.insert(len(areas.columns) - 1, "sure", sure_areas(areas, least_mean))
+    score, verdict = _scored(areas, scene_model, limits)
+    _settle_sure(areas, verdict, limits)
+    quakes = of_kind(areas, EARTHQUAKE)
+    others = of_kind(areas, OTHER)
+    doubtful = quakes[~quakes.sure]
+    if len(doubtful) and not limits.alone:
+        verdict = "possible" if verdict == "none" else verdict
+        score = score if quakes.sure.any() else float(doubtful.mean_probability.max())
     measure = "coherence" if measured else "phase smoothness"
-    hidden = _hidden(low_coherence_share, measured)
     means = {"coherence": None, "phase smoothness": None, measure: mean_coherence}
-    reason = _largest(areas) if len(areas) else _nothing(valid_km2, means, hidden)
-    if len(areas) and not deformation:
-        reason = f"No earthquake deformation found: {reason[0].lower()}{reason[1:]}"
-        reason += f", which scores {score:.2f}, below {threshold:.2f}"
-        reason += f"; {hidden}" if hidden else ""
-    return {
-        "deformation": deformation,
+    hidden = _hidden(low_coherence_share, measured)
+    nothing = _nothing(valid_km2, means, hidden)
+    reason = _reason(areas, verdict, score, limits, least_mean, (hidden, nothing))
+    largest = (quakes[quakes.sure] if quakes.sure.any() else quakes).nlargest(1, "area_km2")
+    told = {
+        "verdict": verdict,
+        "deformation": verdict == "deformation",
         "score": score,
-        "reason": reason + ".",
-        "area_km2": float(areas.area_km2.sum()),
-        "areas": len(areas),
+        "reason": reason,
+        "area_km2": float(quakes.area_km2.sum()),
+        "areas": len(quakes),
         **{f"mean_{name.replace(' ', '_')}": to_json_ready(v) for name, v in means.items()},
+        "doubtful_areas": len(doubtful),
+        "fringes": float(largest.fringes.sum(min_count=1)),
     }
+    if "kind" in areas:
+        told |= {"other_areas": len(others), "other_area_km2": float(others.area_km2.sum())}
+    return areas, told
+
+
+def _settle_sure(areas, verdict, limits):
+    "Where the score, or the other kind, has decided, the areas of an earthquake follow it."
+    quakes = of_kind(areas, EARTHQUAKE)
+    if verdict == "deformation" and limits.alone:
+        areas.loc[_strongest(quakes), "sure"] = True
+    elif verdict == "other" or limits.alone:
+        areas.loc[quakes.index, "sure"] = False
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-sure-areas
+_SURE_FRINGES = 4  # across an area, from which on it is sure: air does not make them
+
+
+def sure_areas(
+    areas: GeoDataFrame,  # as `find_areas` gives it
+    least_mean: float,  # mean probability of a sure area, 0 to 1
+) -> np.ndarray:  # (n,) bool
+    "Areas that are sure by themselves: by their mean probability, or by their fringes."
+    sure = areas.mean_probability.to_numpy() >= least_mean
+    return sure | (areas.fringes.to_numpy() >= _SURE_FRINGES)
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-scene-features
+_OF_AREA = ("mean_probability", "peak_probability", "fringes", "coherence")
+_FEATURES = ("log10_area", *_OF_AREA, "log10_largest", "other_share", "other_peak")
+
+
+def _strongest(areas):
+    "Number of the largest sure area; of the largest where none is sure, or nothing is known of it."
+    sure = areas[areas.get("sure", pd.Series(True, areas.index))]
+    return (sure if len(sure) else areas).area_km2.idxmax()
+
+
+def scene_features(
+    # as `find_areas` or `both_kinds` gives it, with a column `sure` or without; at least one of an
+    # earthquake
+    areas: GeoDataFrame,
+) -> dict:  # name -> float; fringes 0 and coherence 0.5 where they are not told
+    "Features of a scene by its areas. Raises `RequestError` without an area of an earthquake."
+    quakes = of_kind(areas, EARTHQUAKE)
+    others = of_kind(areas, OTHER)
+    if not len(quakes):
+        raise RequestError("A scene without an area has no features", "0 areas", "Its score is 0")
+    one = quakes.loc[_strongest(quakes)].fillna({"fringes": 0, "coherence": 0.5})
+    return {
+        "log10_area": float(np.log10(one.area_km2)),
+        **{name: float(one[name]) for name in _OF_AREA},
+        "log10_largest": float(np.log10(quakes.area_km2.max())),
+        "other_share": float(others.area_km2.sum() / areas.area_km2.sum()),
+        "other_peak": float(others.peak_probability.max()) if len(others) else 0.0,
+    }
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-limits
+class _Limits(NamedTuple):
+    "Scores of a scene from which on it is doubtful, and sure; whether they alone decide."
+
+    doubtful: float
+    sure: float
+    alone: bool
+
+
+def _limits(model):
+    "The limits of a scene model. Raises `RequestError` for unknown or missing parts."
+    if model is None:
+        return _Limits(0.0, 0.0, False)
+    alone = not {"sure", "doubtful"}.isdisjoint(model)
+    try:
+        names = list(model["names"])
+        low = model["doubtful"] if "doubtful" in model else model["threshold"]
+        high = model.get("sure", 0.9) if alone else low
+        numbers = [float(v) for v in (*model["coefficients"], model["intercept"], low, high)]
+    except (KeyError, TypeError, ValueError) as e:
+        rule = "A scene model needs names, coefficients, intercept and threshold"
+        raise RequestError(rule, repr(e), "Fit it again") from None
+    known = set(names) <= set(_FEATURES) and len(numbers) == len(names) + 3
+    if not known or not np.isfinite(numbers).all() or not 0 <= numbers[-2] <= numbers[-1] <= 1:
+        rule = f"A scene model needs finite coefficients of {', '.join(_FEATURES)} or some of them"
+        raise RequestError(f"{rule}, and thresholds from 0 to 1", model, "Fit it again")
+    return _Limits(*numbers[-2:], alone)
+
+
+def _scored(areas, model, limits):
+    "Score of a scene, and its verdict by the score and by the areas of both kinds."
+    counted = areas if limits.alone else areas[areas.sure]
+    score = 0.0
+    verdict = "none"
+    if len(of_kind(counted, EARTHQUAKE)):
+        score = _score(counted, model)
+        if score >= limits.doubtful:
+            verdict = "deformation" if score >= limits.sure else "possible"
+    sizes = [of_kind(areas[areas.sure], kind).area_km2.sum() for kind in (EARTHQUAKE, OTHER)]
+    own = sizes[0] if verdict == "deformation" else 0
+    if sizes[1] > own and (verdict == "none" or not limits.alone):
+        verdict = "other"
+    return score, verdict
+
+
+def _score(areas, model):
+    "Score of a scene that has an area of an earthquake: of the model, else the highest peak."
+    if model is None:
+        return float(of_kind(areas, EARTHQUAKE).peak_probability.max())
+    features = scene_features(areas)
+    terms = zip(model["names"], model["coefficients"])
+    return float(expit(model["intercept"] + sum(c * features[n] for n, c in terms)))
+
+# %% ../../nbs/8_maps/83_areas.ipynb #x-reason
+_LOW_SHARE = 0.8  # of a scene without coherence, from which on "nothing found" means little
+
+
+def _reason(areas, verdict, score, limits, least_mean, unseen):
+    "Sentences on the areas; `unseen`: what was hidden, what to say where there is none."
+    hidden, nothing = unseen
+    quakes = of_kind(areas, EARTHQUAKE)
+    others = of_kind(areas, OTHER)
+    doubtful = quakes[~quakes.sure]
+    sure = quakes[quakes.sure]
+    why = f"mean probability {{:.2f}}, below the {least_mean:.2f} of a sure one"
+    if limits.alone and verdict == "possible":
+        why = f"the scene scores {score:.2f}, below the {limits.sure:.2f} of a sure one"
+    failed = quakes if limits.alone else sure
+    lines = []
+    if verdict == "deformation":
+        lines.append(_largest(sure))
+    elif verdict == "other":
+        lines.append(f"{VERDICTS['other']}: {_lower(_largest(others[others.sure]))}")
+    elif score < limits.doubtful and len(failed):
+        text = f"{VERDICTS['none']}: {_lower(_largest(failed))}, which scores {score:.2f}"
+        lines.append(f"{text}, below {limits.doubtful:.2f}" + (f"; {hidden}" if hidden else ""))
+    elif len(doubtful):
+        lines.append(f"No sure sign of earthquake deformation, but {_doubt(doubtful, why)}")
+    else:
+        lines.append(nothing)
+    if len(doubtful) and len(sure):
+        lines.append(f"Besides, {_doubt(doubtful, why)}")
+    if verdict == "other" and len(quakes):
+        lines.append(f"Besides, {_more(quakes, 'like')}")
+    if verdict != "other" and len(others):
+        lines.append(f"Besides, {_more(others, 'unlike')}")
+    return " ".join(f"{line}." for line in lines)
+
+
+def _lower(text):
+    return text[0].lower() + text[1:]
+
+
+def _doubt(doubtful, why):
+    "On the doubtful areas."
+    largest = doubtful.loc[doubtful.area_km2.idxmax()]
+    plural = "s" if len(doubtful) > 1 else ""
+    fringes = "" if np.isnan(largest.fringes) else f" and about {largest.fringes:.1f} fringes"
+    size = f"{len(doubtful)} doubtful area{plural}, the largest with {largest.area_km2:,.0f} km²"
+    return f"{size}{fringes}: {why.format(largest.mean_probability)}"
+
+
+def _more(areas, likeness):
+    "On areas that did not make the verdict."
+    size = _km2(areas.area_km2.max())
+    if len(areas) == 1:
+        return f"an area {likeness} an earthquake's has {size}"
+    return f"{len(areas)} areas {likeness} an earthquake's, the largest with {size}"
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-reasons
 def _km2(value):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -258,14 +258,15 @@ TEST_TIME = {
 
 
 def test_time(
-    # function of (phase, coherence) -> (N, S, S) probabilities; coherence may be None
+    # function of (phase, coherence) -> probabilities (N, S, S), or (N, S, S, K) of K answers;
+    # coherence may be None
     predict: Callable,
     phase: ArrayLike,  # (N, S, S) wrapped phase, radians, NaN = no data
     # (N, S, S) 0 to 1, NaN = no data; None: the product has none
     coherence: ArrayLike | None = None,
     names: Sequence[str] = ("turns",),  # sets of `TEST_TIME`; none: the plain prediction
-    # (N, S, S) float32: mean over all combinations of the sets; NaN where any version has no
-    # prediction
+    # float32, the shape of a prediction: mean over all combinations of the sets; NaN where any
+    # version has no prediction
 ) -> np.ndarray:
     """Mean probability over versions of the input. Raises `RequestError` for unknown sets or
     patches that are not square, `WorkError` for another output shape."""
@@ -273,17 +274,18 @@ def test_time(
     _check_test_time(given, coherence, names)
     chosen = (values if k in names else values[:1] for k, values in TEST_TIME.items())
     versions = list(itertools.product(*chosen))
-    total = np.zeros(given.shape)
+    total: Any = 0.0
     for turn, offset, gain, sign in versions:
         shown = given
         if (offset, gain, sign) != (0, 1, 1):
             shown = wrap(sign * gain * given + np.float32(offset))
         layers = [None if a is None else _turned(np.asarray(a), turn) for a in (shown, coherence)]
         p = np.asarray(predict(*layers))
-        if p.shape != given.shape:
+        if p.shape[:3] != given.shape:
             rule = "A prediction must have the shape of its patches"
             raise WorkError(rule, f"{p.shape} for {given.shape}", "Predict a number for each pixel")
-        total += _turned(p, turn, undo=True)
+        upright = _turned(np.moveaxis(p, (1, 2), (-2, -1)), turn, undo=True)
+        total = total + np.moveaxis(upright, (-2, -1), (1, 2)).astype(float)
     return (total / len(versions)).astype(np.float32)
 
 # %% ../../nbs/8_maps/80_ensemble.ipynb #x-turned

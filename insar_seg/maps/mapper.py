@@ -102,22 +102,41 @@ def _loaded(models, rule, test_time, threshold):
     return combined([load_predictor(model, test_time, threshold) for model in models], rule)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x--tiff
-def _write_probability(path, source, predictor, progress):
-    "The map as a tiled GeoTIFF of float32, NaN = no data."
+def _write_maps(folder, source, predictor, progress):
+    """The answers as tiled GeoTIFFs of float32, NaN = no data: {what: path}. Where there are two,
+    also what each claims: 0 where the other is above its threshold and larger."""
     from insar_seg.maps.areas import TILED
     from insar_seg.maps.windows import map_source
 
     height, width = source.shape
     grid = {"height": height, "width": width, "crs": source.crs, "transform": source.transform}
     profile = {**TILED, **grid, "dtype": "float32", "nodata": np.nan}
-    with rasterio.Env(GDAL_CACHEMAX=64 * 2**20), rasterio.open(path, "w", **profile) as dst:
+    names = ["probability"]
+    if predictor.answers == 2:
+        names += ["other", "claimed", "claimed_other"]
+    paths = {name: Path(folder) / f"{name}.tif" for name in names}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=64 * 2**20))
+        files = [stack.enter_context(rasterio.open(p, "w", **profile)) for p in paths.values()]
 
         def sink(first, rows):
             # in steps of 1/1024: finer than any use of it, and compresses well
             rows = np.round(rows * np.float32(1024)) / np.float32(1024)
-            dst.write(rows, 1, window=((first, first + len(rows)), (0, width)))
+            layers = [rows] if rows.ndim == 2 else _claims(rows, predictor.thresholds)
+            for dst, layer in zip(files, layers):
+                dst.write(layer, 1, window=((first, first + len(rows)), (0, width)))
 
         map_source(source, predictor, sink, progress)
+    return paths
+
+
+def _claims(rows, thresholds):
+    "Both answers, (n, W, 2), and both without what the other has: the larger takes a pixel."
+    quake, other = np.moveaxis(rows, -1, 0)
+    to_other = (other > thresholds[1]) & (other > quake)
+    to_quake = (quake > thresholds[0]) & (quake >= other)
+    zero = np.float32(0)
+    return quake, other, np.where(to_other, zero, quake), np.where(to_quake, zero, other)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-coherence-of
 _LOW_COHERENCE = 0.2  # pixels below are called incoherent
@@ -141,55 +160,28 @@ def _coherence_of(small):
     return float(coherence[valid].mean()), float((coherence[valid] < _LOW_COHERENCE).mean())
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-judged
-_SURE_FRINGES = 4  # across an area, from which on it is sure: air does not make them
-
-
-def _judged(source, predictor, raster, small):
-    "Areas, with a column `sure`, and verdict of a map: sure ones alone show deformation."
-    from insar_seg.maps.areas import find_areas, scene_verdict
+def _judged(source, predictor, maps, small):
+    "Areas and verdict of a scene's maps, as `judge_scene` gives them."
+    from insar_seg.maps.areas import both_kinds, find_areas, judge_scene
 
     def window(row0, row1, column0, column1):
         layers = source.read(row0, row1)
         return [None if layer is None else layer[:, column0:column1] for layer in layers]
 
-    limits = (predictor.threshold, predictor.min_km2, predictor.peak)
-    areas = find_areas(raster, *limits, phase=window)
-    sure = areas.mean_probability.to_numpy() >= predictor.mean
-    sure |= areas.fringes.to_numpy() >= _SURE_FRINGES
-    areas.insert(len(areas.columns) - 1, "sure", sure)
-    doubtful = areas[~sure]
-    verdict = scene_verdict(
-        areas[sure],
+    limits = {"min_km2": predictor.min_km2, "peak": predictor.peak, "phase": window}
+    if predictor.answers == 1:
+        areas = find_areas(maps["probability"], predictor.threshold, **limits)
+    else:
+        claimed = (maps["claimed"], maps["claimed_other"])
+        found = [find_areas(p, t, **limits) for p, t in zip(claimed, predictor.thresholds)]
+        areas = both_kinds(*found)
+    return judge_scene(
+        areas,
         source.valid_px * float(np.prod(source.pixel_m)) / 1e6,
         *_coherence_of(small),
         predictor.card.get("mapping", {}).get("scene"),
         measured=small.coherence is not None,
-    )
-    verdict["area_km2"] = float(areas.area_km2.sum())
-    verdict["areas"] = len(areas)
-    verdict["doubtful_areas"] = len(doubtful)
-    largest = (areas[sure] if sure.any() else areas).nlargest(1, "area_km2")
-    verdict["fringes"] = float(largest.fringes.sum(min_count=1))
-    if not len(doubtful):
-        return areas, verdict
-    text = _doubt(doubtful, predictor.mean)
-    if sure.any():
-        verdict["reason"] += f" Besides, {text}"
-    else:
-        verdict["reason"] = f"No sure sign of earthquake deformation, but {text}"
-        verdict["score"] = float(doubtful.mean_probability.max())
-    return areas, verdict
-
-# %% ../../nbs/8_maps/86_mapper.ipynb #x-doubt
-def _doubt(doubtful, least_mean):
-    "A sentence on the doubtful areas."
-    largest = doubtful.loc[doubtful.area_km2.idxmax()]
-    plural = "s" if len(doubtful) > 1 else ""
-    fringes = "" if np.isnan(largest.fringes) else f" and about {largest.fringes:.1f} fringes"
-    return (
-        f"{len(doubtful)} doubtful area{plural}, the largest with {largest.area_km2:,.0f} km²"
-        f"{fringes}: mean probability {largest.mean_probability:.2f}, below the {least_mean:.2f} of"
-        " a sure one."
+        least_mean=predictor.mean,
     )
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-mapped
@@ -199,12 +191,12 @@ class Mapped:
 
     scene: Interferogram
     probability: np.ndarray  # (H, W) float32, 0 to 1, NaN = no data
-    mask: np.ndarray  # (H, W) bool: belongs to an affected area
-    # see `find_areas`; and `sure`: its mean probability reaches what the model asks for
-    areas: GeoDataFrame
-    # see `scene_verdict`; and doubtful_areas, fringes: of the largest area, NaN where not told
-    verdict: dict
+    mask: np.ndarray  # (H, W) bool: belongs to an area that an earthquake affected
+    areas: GeoDataFrame  # see `find_areas`; and `sure`, and `kind` of a model with two answers
+    verdict: dict  # see `judge_scene`
     model: str  # the model's name
+    # (H, W) float32: probability of other deformation; None: the model has one answer
+    other: np.ndarray | None = None
 
     def _repr_png_(self):
         "The picture, for notebooks."
@@ -236,14 +228,14 @@ def map_interferogram(
         predictor = predictor_of(MapOptions((str(model),), threshold=threshold))
     source = source_of(scene)
     with tempfile.TemporaryDirectory() as folder:
-        raster = Path(folder) / "map.tif"
         marked = Path(folder) / "mask.tif"
-        _write_probability(raster, source, predictor, None)
-        areas, verdict = _judged(source, predictor, raster, overview(source)[0])
-        write_mask(marked, areas, raster, predictor.threshold)
-        probability = read_band(raster)[0]
+        maps = _write_maps(folder, source, predictor, None)
+        areas, verdict = _judged(source, predictor, maps, overview(source)[0])
+        write_mask(marked, areas, maps["probability"], predictor.threshold)
+        probability = read_band(maps["probability"])[0]
+        other = read_band(maps["other"])[0] if "other" in maps else None
         mask = np.isin(read_band(marked)[0], (1, 2))
-    return Mapped(scene, probability, mask, areas, verdict, predictor.name)
+    return Mapped(scene, probability, mask, areas, verdict, predictor.name, other)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-one
 @dataclass(frozen=True)
@@ -259,6 +251,7 @@ class MapTask:
 # in the order in which they are written
 _ENDINGS = {
     "probability": ".probability.tif",
+    "other": ".other.tif",
     "mask": ".mask.tif",
     "style": ".mask.qml",
     "picture": ".png",
@@ -270,9 +263,9 @@ _ENDINGS = {
 }
 
 
-def _outputs(stem, options):
-    "What -> path of the files of a scene."
-    asked = {"geopackage": options.geopackage, "page": options.html}
+def _outputs(stem, options, answers=1):
+    "What -> path of the files of a scene, by a model with so many answers."
+    asked = {"geopackage": options.geopackage, "page": options.html, "other": answers == 2}
     asked |= {"kmz": options.kmz, "stac": options.stac}
     return {w: Path(f"{stem}{end}") for w, end in _ENDINGS.items() if asked.get(w, True)}
 
@@ -307,7 +300,7 @@ def _input_marks(task, options):
 
 def _key(marks, predictor, options):
     "What the outputs of a scene depend on."
-    model = (predictor.name, predictor.version, predictor.threshold)
+    model = (predictor.name, predictor.version, *predictor.thresholds)
     limits = (predictor.min_km2, predictor.peak, predictor.mean)
     # which files are asked for does not change them
     files = dict.fromkeys(("html", "geopackage", "stac", "kmz"), False)
@@ -327,6 +320,9 @@ def _finished(files, key):
         return None
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-write
+_OF_OTHER = "probability of deformation that is no earthquake's, 0 to 1"
+
+
 def _write(source, task, options, predictor, files, key, progress):
     "All files of a scene; what the polygons' file says of it."
     from insar_seg.maps.areas import plain_properties, write_cog, write_geojson, write_mask
@@ -342,11 +338,13 @@ def _write(source, task, options, predictor, files, key, progress):
     folder.mkdir(parents=True, exist_ok=True)
     # named as `working_in` removes it after a killed run
     with tempfile.TemporaryDirectory(".part", ".map.", folder) as temporary:
-        raster = Path(temporary) / "map.tif"
-        _write_probability(raster, source, predictor, progress)
+        maps = _write_maps(temporary, source, predictor, progress)
+        raster = maps["probability"]
         small = overview(source)[0]
-        areas, verdict = _judged(source, predictor, raster, small)
+        areas, verdict = _judged(source, predictor, maps, small)
         write_cog(files["probability"], raster, **maker)
+        if "other" in maps:
+            write_cog(files["other"], maps["other"], _OF_OTHER, **maker)
         write_mask(files["mask"], areas, raster, predictor.threshold, **maker)
         draw_map(small, areas, verdict, predictor.name, files["picture"])
         peak, notes = _peak_los_cm(task, options, source, files["mask"], verdict["areas"])
@@ -406,7 +404,7 @@ def _about(source, predictor, verdict):
     "What is told of a scene beside the areas."
     dates = zip(("first_date", "second_date"), map(str, source.dates or ()))
     return {
-        "threshold": predictor.threshold,
+        **dict(zip(("threshold", "threshold_other"), predictor.thresholds)),
         "product": source.kind,
         "pass": source.pass_,
         **dict(dates),
@@ -437,13 +435,14 @@ def map_one(
     """Map one scene into files. Raises what `predictor_of` raises; whatever goes wrong with the
     scene is told under error."""
     try:
-        files = _outputs(task.stem, options)
         marks = _input_marks(task, options)
         # a scene that was never mapped is opened first: a bad one is told before Keras is loaded
-        source = None if files["areas"].is_file() else _opened(task, options)
+        mapped = _outputs(task.stem, options)["areas"].is_file()
+        source = None if mapped else _opened(task, options)
     except Exception as e:
         return _failed(task, e, strict)
     predictor = predictor or predictor_of(options)
+    files = _outputs(task.stem, options, predictor.answers)
     try:
         key = _key(marks, predictor, options)
         about = _finished(files, key)
@@ -621,6 +620,7 @@ def _check_call(tasks, workers):
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-overview
 _COLUMNS = [
     *("scene", "verdict", "score", "areas", "doubtful_areas", "area_km2", "fringes"),
+    *("other_areas", "other_area_km2"),
     *("peak_los_cm", "product", "first_date", "second_date", "pass", "status", "error"),
 ]
 
@@ -633,54 +633,43 @@ def write_overview(
     import pandas as pd
     from jinja2 import Environment, PackageLoader
 
+    from insar_seg.maps.areas import VERDICTS
+
     scenes = [_overview_row(out, row) for row in rows]
     # as objects: whole numbers stay so beside a scene without
     table = pd.DataFrame(scenes, dtype=object)
     for what in _ENDINGS:
         table[f"{what}_file"] = [scene["files"].get(what) for scene in scenes]
     files = [f"{what}_file" for what in _ENDINGS if table[f"{what}_file"].notna().any()]
-    text = table.reindex(columns=[*_COLUMNS, *files]).to_csv(index=False, lineterminator="\n")
+    # what only models with two answers tell
+    columns = [name for name in _COLUMNS if name in table or not name.startswith("other_")]
+    text = table.reindex(columns=[*columns, *files]).to_csv(index=False, lineterminator="\n")
     write_text(Path(out) / "summary.csv", text)
-    scenes.sort(key=_rank)
+    verdicts = {**VERDICTS, "failed": "Not mapped"}
+    order = list(verdicts)
+    scenes.sort(key=lambda scene: (order.index(scene["verdict"]), -(scene["score"] or 0)))
     templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True, trim_blocks=True)
-    page = templates.get_template("maps.html.j2").render(scenes=scenes, verdicts=_VERDICTS)
+    page = templates.get_template("maps.html.j2").render(scenes=scenes, verdicts=verdicts)
     write_text(Path(out) / "index.html", page + "\n")
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-overview-row
-# verdict: what a person reads
-_VERDICTS = {
-    "deformation": "Deformation found",
-    "possible": "Possible deformation",
-    "none": "No earthquake deformation found",
-    "failed": "Not mapped",
-}
-
-
 def _overview_row(out, row):
     "A row of `map_one` as the table and the page have it."
     scene = dict(row)
     name = Path(os.path.relpath(row["stem"], out)).as_posix()
     scene["scene"] = plain_text(name, 1000)
-    scene["verdict"] = "none"
     if row["status"] == "skipped":  # a table says what is there, however often it took
         scene["status"] = "mapped"
-    if row["status"] == "failed":
-        scene["verdict"] = "failed"
-    elif row["deformation"]:
-        scene["verdict"] = "deformation"
-    elif row["doubtful_areas"]:
-        scene["verdict"] = "possible"
-    for key, digits in (("score", 4), ("area_km2", 3), ("fringes", 2), ("peak_los_cm", 1)):
+    scene.setdefault("verdict", "failed")
+    digits = {"score": 4, "area_km2": 3, "fringes": 2, "peak_los_cm": 1}
+    if "other_area_km2" in scene:
+        digits["other_area_km2"] = 3
+    for key, places in digits.items():
         value = scene.get(key)
-        scene[key] = None if value is None else round(value, digits)
+        scene[key] = None if value is None else round(value, places)
     files = {what: Path(os.path.relpath(file, out)) for what, file in row.get("files", {}).items()}
     scene["files"] = {what: plain_text(file.as_posix(), 4000) for what, file in files.items()}
     return scene
-
-
-def _rank(scene):
-    "Deformation first, then by score."
-    return list(_VERDICTS).index(scene["verdict"]), -(scene["score"] or 0)
 
 # %% ../../nbs/8_maps/86_mapper.ipynb #x-processes
 def _collect(jobs, finished, add_row):

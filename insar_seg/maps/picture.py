@@ -28,13 +28,15 @@ from scipy.ndimage import gaussian_filter1d
 
 from ..core.base import RequestError, atomic_path
 from ..interferograms.interferogram import Interferogram, multilook, pixel_metres
+from .areas import EARTHQUAKE, OTHER, VERDICTS, of_kind
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from IPython.display import Image as ShownImage
 
 # %% auto #0
-__all__ = ['NO_DATA_COLOUR', 'fringe_colours', 'plain', 'title_lines', 'verdict_lines', 'outlines', 'draw_map', 'show_map']
+__all__ = ['NO_DATA_COLOUR', 'INKS', 'OTHER_LEGEND', 'fringe_colours', 'plain', 'title_lines', 'verdict_lines', 'outlines',
+           'draw_map', 'show_map']
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-fringe-colours
 NO_DATA_COLOUR = (0.88, 0.88, 0.88)  # light grey, sRGB 0 to 1
@@ -148,27 +150,27 @@ def verdict_lines(
     # area_km2, mean_probability, peak_probability, longitude, latitude, fringes, coherence; may be
     # empty
     areas: GeoDataFrame,
-    verdict: dict,  # deformation (bool), score (0 to 1), reason (str), area_km2, areas
+    verdict: dict,  # of `judge_scene`: verdict, score, reason, area_km2, areas, and of others
 ) -> list:  # of str: the verdict, its reason, the largest area where there is one
     "What was found, in plain words. Raises `RequestError` where a part is missing."
-    _check_parts("verdict", verdict, "deformation score reason area_km2 areas")
+    _check_parts("verdict", verdict, "verdict score reason area_km2 areas")
     columns = "area_km2 mean_probability peak_probability longitude latitude fringes coherence"
     _check_parts("table of areas", areas.columns, columns)
-    head = "No earthquake deformation found"
-    if verdict["deformation"]:
-        head = "Deformation found"
-    elif verdict.get("doubtful_areas"):
-        head = "Possible deformation"
-    head += f" (score {verdict['score']:.2f})"
-    if verdict["areas"]:
-        plural = "s" if verdict["areas"] != 1 else ""
-        head += f"; {verdict['areas']} area{plural} outlined, {_km2(verdict['area_km2'])} in all"
+    unlike = verdict["verdict"] == OTHER
+    head = VERDICTS[verdict["verdict"]]
+    head += f" ({'score of an earthquake' if unlike else 'score'} {verdict['score']:.2f})"
+    prefix = "other_" if unlike else ""
+    number = verdict[f"{prefix}areas"]
+    if number:
+        plural = "s" if number != 1 else ""
+        head += f"; {number} area{plural} outlined, {_km2(verdict[f'{prefix}area_km2'])} in all"
     lines = [head + "."]
     reason = plain(verdict["reason"], 400)
     if reason:
         lines.append(reason[0].upper() + reason[1:].rstrip(".") + ".")
-    if len(areas):
-        lines.append(_largest_area(areas))
+    shown = of_kind(areas, OTHER if unlike else EARTHQUAKE)
+    if len(shown):
+        lines.append(_largest_area(shown))
     return lines
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-outlines
@@ -233,6 +235,9 @@ _COLUMN = 3.1  # least height of the column
 _TOP = 0.62  # for the titles
 _LINE = 0.17  # from one line of words to the next
 _INK = "#101018"
+# kind of area -> colour of its outline
+INKS = {EARTHQUAKE: _INK, OTHER: "#d4009b"}
+OTHER_LEGEND = "Magenta: other deformation, unlike an earthquake's."
 _HALO = "white"
 _LOOK: Any = {
     "font.family": ["DejaVu Sans"],
@@ -252,7 +257,8 @@ def _page(scene, areas, titles, lines, dpi):
     words = []
     for line in lines:
         words += textwrap.wrap(line, int(width * 14.5)) or [""]
-    height = _TOP + body + 0.62 + _LINE * (len(words) + 1)
+    legend = _legend(areas)
+    height = _TOP + body + 0.62 + _LINE * (len(words) + len(legend))
     fig = Figure((width, height), dpi=dpi, facecolor="white")
     FigureCanvasAgg(fig)
 
@@ -267,23 +273,28 @@ def _page(scene, areas, titles, lines, dpi):
     first = _TOP + body + 0.66
     for i, word in enumerate(words):
         _write(fig, word, first + _LINE * i, 8.5, "bold" if i == 0 else "normal")
-    _write(fig, _legend(areas), first + _LINE * len(words), 7)
+    for i, (text, ink) in enumerate(legend, len(words)):
+        _write(fig, text, first + _LINE * i, 7, ink=ink)
     return fig
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-write
 def _legend(areas):
+    "Lines on what is drawn, and their colours."
     text = "Grey: no data. Scale and north are those of the centre."
     if "sure" in areas and not areas.sure.all():
         text = f"Dashed: doubtful. {text}"
     if len(areas):
         text = f"Outlined: areas found, numbered where there is room. {text}"
-    return text
+    lines = [(text, INKS[EARTHQUAKE])]
+    if len(of_kind(areas, OTHER)):
+        lines.insert(0, (OTHER_LEGEND, INKS[OTHER]))
+    return lines
 
 
-def _write(fig, text, y, font, weight="normal"):
+def _write(fig, text, y, font, weight="normal", ink=_INK):
     "A line of text, y inches below the top, smaller where it would not fit."
     width, height = fig.get_size_inches()
-    line = fig.text(0.12 / width, 1 - y / height, text, va="baseline", color=_INK)
+    line = fig.text(0.12 / width, 1 - y / height, text, va="baseline", color=ink)
     line.set(fontsize=font, fontweight=weight)
     room = (width - 0.24) * fig.dpi
     longest = line.get_window_extent().width
@@ -306,21 +317,23 @@ def _map(ax, scene, areas, dots):
     ax.imshow(colour, extent=extent, interpolation="nearest", aspect="auto")
     ax.set(xlim=(left, right), ylim=(bottom, top))
     polygons = {number: parts for number, parts in outlines(areas, scene).items() if parts}
+    inks = {number: INKS[kind] for kind in INKS for number in of_kind(areas, kind).index}
     for number, parts in polygons.items():
-        _outline(ax, parts, "sure" not in areas or areas.sure[number])
-    _numbers(ax, polygons)
+        _outline(ax, parts, "sure" not in areas or areas.sure[number], inks[number])
+    _numbers(ax, polygons, inks)
     _coordinates(ax, scene)
     ax.tick_params(labelsize=7.5)
 
 
-def _outline(ax, parts, sure):
-    "A dark line, dashed where it is not sure, on a light one."
+def _outline(ax, parts, sure, ink):
+    "A line of ink, dashed where it is not sure, on a light one."
     rings = [Outline(ring, closed=True) for polygon in parts for ring in polygon]
     path = Outline.make_compound_path(*rings)
     look = {"fill": False, "joinstyle": "round"}
     dash = "-" if sure else (0, (3, 2))
-    ax.add_patch(PathPatch(path, edgecolor=_HALO, linewidth=3.2, **look))
-    ax.add_patch(PathPatch(path, edgecolor=_INK, linewidth=1.3, linestyle=dash, **look))
+    # not `add_patch`, which measures every corner for limits that are set already
+    ax.add_artist(PathPatch(path, edgecolor=_HALO, linewidth=3.2, **look))
+    ax.add_artist(PathPatch(path, edgecolor=ink, linewidth=1.3, linestyle=dash, **look))
 
 # %% ../../nbs/8_maps/84_picture.ipynb #x-coordinates
 def _coordinates(ax, scene):
@@ -368,10 +381,10 @@ def _kilometres(metres, _):
     return f"{round(metres / 1000, 3):.9g}"
 
 
-def _numbers(ax, polygons, most=40):
+def _numbers(ax, polygons, inks, most=40):
     "The areas' numbers at their upper edge, largest area first, where none covers another."
     frame = ax.get_window_extent()
-    look = {"ha": "center", "fontsize": 9, "fontweight": "bold", "color": _INK}
+    look = {"ha": "center", "fontsize": 9, "fontweight": "bold"}
     look["path_effects"] = [effects.withStroke(linewidth=2.5, foreground=_HALO)]
     taken = []
     for number, parts in list(polygons.items())[:most]:
@@ -381,7 +394,12 @@ def _numbers(ax, polygons, most=40):
         if y.max() + 14 * ax.figure.dpi / 72 > frame.y1:  # no room above
             text = {"va": "top", "xytext": (0, -4)}
         label = ax.annotate(
-            str(number), ring[y.argmax()], textcoords="offset points", **text, **look
+            str(number),
+            ring[y.argmax()],
+            textcoords="offset points",
+            color=inks[number],
+            **text,
+            **look,
         )
         label.set(annotation_clip=True, clip_on=True)
         space = label.get_window_extent()

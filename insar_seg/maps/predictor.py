@@ -12,6 +12,7 @@ import importlib.resources
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -20,12 +21,12 @@ from ..core.base import RequestError, WorkError, silent_start
 from ..core.profile import PatchProfile
 from ..evaluation.curves import Calibrator, calibrator_from_dict
 from .ensemble import TEST_TIME, maximum, mean_probability, minimum, test_time
-from .windows import Grid, to_model, to_scene
+from .windows import Grid, answer_shape, to_model, to_scene
 from ..networks.weights import read_card
 
 # %% auto #0
 __all__ = ['PRETRAINED', 'BOX', 'RULES', 'Predictor', 'pretrained_folder', 'at_scales', 'calibrated', 'mapping_of',
-           'predictor_from_card', 'batch_of', 'load_predictor', 'combined']
+           'predictor_from_card', 'batch_of', 'load_predictor', 'combined', 'of_earthquakes']
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-predictor
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Predictor:
 
     name: str
     # function (phase (N, S, S), coherence (N, S, S)), float32, NaN = no data or unknown ->
-    # probability (N, S, S) float32
+    # probability (N, S, S) float32; of two answers (N, S, S, 2): earthquake, other deformation
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray] = field(repr=False)
     size_px: int  # S, side of a window, pixels; a multiple of 32
     # size of the pixels it was trained on, metres; None: the scene's own
@@ -49,19 +50,39 @@ class Predictor:
     version: str = ""
     # what is known of its making and its scores
     card: dict = field(default_factory=dict, repr=False)
+    answers: int = 1  # 1: of an earthquake; 2: of other deformation too
+    # probability of other deformation above which a pixel counts; None: `threshold`
+    threshold_other: float | None = None
+    # scenes whose pixels are coarser, metres, are seen at their own size; None: none is
+    own_pixels_above_m: float | None = None
 
     def __post_init__(self) -> None:
         _check_values(self)
+
+    @property
+    def thresholds(self) -> tuple:
+        "Of each answer: the probability above which a pixel counts."
+        other = self.threshold if self.threshold_other is None else self.threshold_other
+        return (self.threshold, other)[: self.answers]
 
     def __call__(
         self,
         phase: np.ndarray,  # (N, S, S) float32 wrapped radians, NaN = no data
         coherence: np.ndarray,  # (N, S, S) float32 0 to 1, NaN = unknown
-    ) -> np.ndarray:  # (N, S, S) float32, 0 to 1
+    ) -> np.ndarray:  # (N, S, S) or (N, S, S, 2) float32, 0 to 1
         "Probability of a batch. Raises `WorkError` unless the function keeps what it promises."
         probability = np.asarray(self.predict(phase, coherence), np.float32)
-        _check_probability(self.name, probability, phase.shape)
+        _check_probability(self.name, probability, answer_shape(phase.shape, self.answers))
         return probability
+
+    def pixel_for(
+        self,
+        pixel_m: tuple,  # (row, column) size of a scene's pixels, metres
+    ) -> float | None:  # metres; None: the scene's own
+        "Side of the square pixels at which a scene is seen: its own where they are coarse."
+        own = float(np.sqrt(np.prod(pixel_m)))
+        limit = self.own_pixels_above_m
+        return own if limit is not None and own > limit else self.pixel_m
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-predictor-checks
 def _check_values(p):
@@ -75,6 +96,10 @@ def _check_values(p):
         "peak must be 0 to 1": 0 <= p.peak <= 1,
         "mean must be 0 to 1": 0 <= p.mean <= 1,
         "min_km2 must be 0 or more": p.min_km2 >= 0,
+        "answers must be 1 or 2": p.answers in (1, 2),
+        "threshold_other must be 0 to 1": 0 <= (p.threshold_other or 0) <= 1,
+        "own_pixels_above_m must be above 0": p.own_pixels_above_m is None
+        or p.own_pixels_above_m > 0,
     }
     for rule, holds in rules.items():
         if not holds:
@@ -89,7 +114,7 @@ def _check_probability(name, probability, shape):
     # written so that NaN fails too; the margin is for rounding in half precision
     if probability.shape != shape or not (low >= -1e-3 and high <= 1.001):
         raise WorkError(
-            f"The model {name} must answer {shape} windows with as many probabilities from 0 to 1",
+            f"The model {name} must answer with {shape} probabilities from 0 to 1",
             f"{probability.shape}, from {low:.3g} to {high:.3g}",
             "Check the weights and the precision",
         )
@@ -110,7 +135,7 @@ def pretrained_folder() -> Path:  # holds best.weights.h5 and card.json
 # %% ../../nbs/8_maps/82_predictor.ipynb #x--network
 def at_scales(
     # function of (phase, coherence), each (N, S, S) float32, NaN = no data or unknown -> (N, S, S)
-    # probability
+    # probability, or (N, S, S, 2)
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
     scales: tuple,  # pixels a side that become one; each divides S
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:  # such a function
@@ -119,14 +144,16 @@ def at_scales(
         return predict
 
     def mean_of_looks(phase, coherence):
-        total = np.zeros(np.shape(phase), np.float32)
+        total: Any = np.float32(0)
         size = np.shape(phase)[-1]
         for n in scales:
             grid = Grid((size, size), (1.0, 1.0), float(n))
             coarse = [to_model(grid, p, c) for p, c in zip(phase, coherence)]
             part = predict(*map(np.stack, zip(*coarse)))
             # no single look is surer than one in a thousand
-            total += logit(np.clip(np.stack([to_scene(grid, a) for a in part]), 1e-3, 1 - 1e-3))
+            total = total + logit(
+                np.clip(np.stack([to_scene(grid, a) for a in part]), 1e-3, 1 - 1e-3)
+            )
         return expit(total / np.float32(len(scales)))
 
     return mean_of_looks
@@ -136,18 +163,25 @@ def calibrated(
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray],  # as `at_scales`
     calibrator: Calibrator | None,  # None changes nothing
     without: Calibrator | None = None,  # the one for windows without coherence; None: the same
+    other: Calibrator | None = None,  # the one for a second answer; None changes nothing
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:  # such a function
     """The same function with its answers calibrated. A card may hold a calibrator of its own for
-    windows without coherence."""
-    if calibrator is None:
+    windows without coherence, and one for other deformation."""
+    if calibrator is None and other is None:
         return predict
+
+    def first(raw, coherence):
+        if calibrator is None or without is None:
+            return raw if calibrator is None else calibrator(raw)
+        known = np.isfinite(coherence).any((1, 2))
+        return np.stack([(calibrator if k else without)(r) for k, r in zip(known, raw)])
 
     def calibrated_answer(phase, coherence):
         raw = predict(phase, coherence)
-        if without is None:
-            return calibrator(raw)
-        known = np.isfinite(coherence).any((1, 2))
-        return np.stack([(calibrator if k else without)(r) for k, r in zip(known, raw)])
+        if np.ndim(raw) == 3:
+            return first(raw, coherence)
+        second = raw[..., 1] if other is None else other(raw[..., 1])
+        return np.stack([first(raw[..., 0], coherence), second], -1)
 
     return calibrated_answer
 
@@ -168,11 +202,13 @@ def mapping_of(
 def predictor_from_card(
     name: str,  # of the predictor
     card: dict,  # of `model_card`
-    # function of (phase, coherence), each (N, S, S) float32 -> (N, S, S) probability: the network
+    # the network: function of (phase, coherence), each (N, S, S) float32 -> probability (N, S, S),
+    # or (N, S, S, 2) where its card says two answers
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
     version: str = "",  # what tells these weights from others
     test_time_sets: tuple = (),  # out of `ensemble.TEST_TIME`; the mean over all versions
-    # probability above which a pixel counts as affected; None: the card's, else 0.5
+    # probability above which a pixel counts as affected, or as other deformation; None: the card's,
+    # else 0.5
     threshold: float | None = None,
 ) -> Predictor:
     """A predictor as a card describes it. Raises `RequestError` for a card that does not say how
@@ -181,7 +217,7 @@ def predictor_from_card(
     looks = at_scales(predict, tuple(use.get("scales", (1,))))
     if test_time_sets:
         version += f" test-time {'+'.join(test_time_sets)}"
-    keys = ("calibrator", "calibrator_without_coherence")
+    keys = ("calibrator", "calibrator_without_coherence", "calibrator_other")
     calibrators = [calibrator_from_dict(use[k]) if use.get(k) else None for k in keys]
     return Predictor(
         name,
@@ -193,7 +229,9 @@ def predictor_from_card(
         use.get("threshold", 0.5) if threshold is None else threshold,
         version=version,
         card=card,
-        **{k: use[k] for k in ("min_km2", "peak", "mean") if k in use},
+        answers=card["network"].get("answers", 1),
+        threshold_other=use.get("threshold_other") if threshold is None else None,
+        **{k: use[k] for k in ("min_km2", "peak", "mean", "own_pixels_above_m") if k in use},
     )
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-batch
@@ -238,7 +276,8 @@ def load_predictor(
     model: str | Path = PRETRAINED,
     # out of `ensemble.TEST_TIME`: turns, offsets, gains, sign; the mean over all versions
     test_time_sets: tuple = (),
-    # probability above which a pixel counts as affected; None: the card's, else 0.5
+    # probability above which a pixel counts as affected, or as other deformation; None: the card's,
+    # else 0.5
     threshold: float | None = None,
 ) -> Predictor:
     """A network ready to map scenes, by its card; Keras and the weights are loaded when it is first
@@ -268,7 +307,7 @@ def load_predictor(
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-network-function
 def _network_function(weights, card):
-    "Function of windows (phase, coherence) to probability (N, S, S) by the network of a file."
+    "Function of windows (phase, coherence) to the probability that the network of a file gives."
 
     @functools.cache
     def loaded():
@@ -303,10 +342,10 @@ def combined(
         raise RequestError("There must be a model", 0, "Give one")
     if len(predictors) == 1:
         return predictors[0]
-    kinds = {(p.size_px, p.pixel_m) for p in predictors}
+    kinds = {(p.size_px, p.pixel_m, p.own_pixels_above_m, p.answers) for p in predictors}
     if len(kinds) > 1:
         raise RequestError(
-            "Models that are combined must see windows of one size and pixel",
+            "Models that are combined must see windows of one size and pixel, and answer alike",
             sorted(kinds, key=str),
             "Map with each and combine the rasters",
         )
@@ -321,3 +360,14 @@ def combined(
         version=" + ".join(p.version for p in predictors),
         card={},
     )
+
+
+def of_earthquakes(predictor: Predictor) -> Predictor:
+    "The same network with its first answer alone, as the scores of earthquakes need it."
+    if predictor.answers == 1:
+        return predictor
+
+    def first(phase, coherence):
+        return predictor.predict(phase, coherence)[..., 0]
+
+    return dataclasses.replace(predictor, predict=first, answers=1)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import rasterio
 import rasterio.warp
 import shapely
@@ -34,9 +35,18 @@ from insar_seg.interferograms.interferogram import (
     nearest_turn,
     pixel_metres,
 )
-from .areas import bounding_box, lonlat_outline, plain_properties
+from insar_seg.maps.areas import (
+    EARTHQUAKE,
+    OTHER,
+    bounding_box,
+    lonlat_outline,
+    of_kind,
+    plain_properties,
+)
 from insar_seg.maps.picture import (
+    INKS,
     NO_DATA_COLOUR,
+    OTHER_LEGEND,
     fringe_colours,
     outlines,
     plain,
@@ -126,7 +136,9 @@ def write_html(
     titles = title_lines(scene, model)
     words: dict = {"titles": titles, "lines": verdict_lines(areas, verdict)}
     words["cycle_cm"] = 100 * scene.wavelength_m / 2
-    words["kinds"] = sorted(set(areas.get("sure", [True] * len(areas))), reverse=True)
+    quakes = of_kind(areas, EARTHQUAKE)
+    words["kinds"] = sorted(set(quakes.get("sure", [True] * len(quakes))), reverse=True)
+    words["inks"] = {OTHER_LEGEND: INKS[OTHER]} if len(of_kind(areas, OTHER)) else {}
     there, chance = _on_degrees(scene, probability)
     templates = Environment(loader=PackageLoader("insar_seg"), autoescape=True)
     page = embed.file_html(
@@ -328,14 +340,18 @@ def _shapes(plot, scene, areas):
     sure = rows.get("sure", [True] * len(rows))
     data["sure"] = ["yes" if one else "no, doubtful" for one in sure]
     data["dash"] = ["solid" if one else "dashed" for one in sure]
+    data["kind"] = rows.get("kind", pd.Series(EARTHQUAKE, rows.index)).tolist()
+    data["ink"] = [INKS[kind] for kind in data["kind"]]
     look = {"xs": "xs", "ys": "ys", "source": ColumnDataSource(data), "fill_color": "white"}
     halo = plot.multi_polygons(fill_alpha=0, line_color="white", line_width=4, **look)
-    dark = {"line_color": "#101018", "line_dash": "dash"}  # the column
+    dark = {"line_color": "ink", "line_dash": "dash"}  # the columns
     line = plot.multi_polygons(fill_alpha=0, line_width=1.6, **dark, **look)
     hover = {**dark, "line_width": 2.4, "fill_alpha": 0.15, "fill_color": "white"}
     line.hover_glyph = MultiPolygons(xs="xs", ys="ys", **hover)
     tips = [(title, f"@{column}") for column, (title, _) in _TIPS.items()]
     tips = [("number", "@number"), *tips, ("sure", "@sure")]
+    if "kind" in rows:
+        tips.append(("kind", "@kind"))
     plot.add_tools(HoverTool(renderers=[line], tooltips=tips, point_policy="follow_mouse"))
     return [halo, line]
 
@@ -434,6 +450,7 @@ def write_stac(
 # %% ../../nbs/8_maps/85_webmap.ipynb #x-assets
 _ASSETS = {
     "probability": ("Probability that a pixel is affected", ["data"]),
+    "other": ("Probability of other deformation", ["data"]),
     "mask": ("Affected area: 1 sure, 2 doubtful, 0 none, 255 no data", ["data"]),
     "areas": ("Areas with their figures", ["data"]),
     "phase": ("Wrapped phase, radians", ["data", "source"]),

@@ -24,7 +24,8 @@ from insar_seg.interferograms.interferogram import (
 )
 
 # %% auto #0
-__all__ = ['area_shares', 'Grid', 'to_model', 'to_scene', 'WindowModel', 'map_source', 'map_array', 'map_coarse', 'bring_back']
+__all__ = ['area_shares', 'Grid', 'to_model', 'to_scene', 'WindowModel', 'answer_shape', 'map_source', 'map_array', 'map_coarse',
+           'bring_back']
 
 # %% ../../nbs/8_maps/81_windows.ipynb #x-overlap
 def area_shares(
@@ -194,17 +195,21 @@ def _mean_phase(angle, weight, mean):
 # %% ../../nbs/8_maps/81_windows.ipynb #x-to-scene
 def to_scene(
     grid: Grid,
-    # (h, w) float32, NaN = none; with `rows`: the model's rows `grid.coarse_rows(*rows)`
+    # (h, w) float32, or (h, w, K) of K answers, NaN = none; with `rows`: the model's rows
+    # `grid.coarse_rows(*rows)`
     values: np.ndarray,
     rows: tuple | None = None,  # (first, last) rows of the scene to compute; None: all
-) -> np.ndarray:  # (H, W) float32, NaN where no cell near has a value
+) -> np.ndarray:  # (H, W) or (H, W, K) float32, NaN where no cell near has a value
     """A map on the scene's grid: bilinear between the cells' centres, or the average over areas
     where the scene is coarser. Raises `RequestError` for a wrong shape."""
     rows = rows or (0, grid.shape[0])
     inner = grid.coarse_rows(*rows)
-    _check_shape(values, (inner[1] - inner[0], grid.coarse[1]))
+    _check_shape(values, (inner[1] - inner[0], grid.coarse[1], *np.shape(values)[2:]))
     if grid.coarse == tuple(grid.shape):
         return values
+    if np.ndim(values) == 3:
+        layers = [to_scene(grid, values[..., k], rows) for k in range(values.shape[-1])]
+        return np.stack(layers, -1)
     good = np.isfinite(values)
 
     def mean(layer):
@@ -226,7 +231,11 @@ class WindowModel(Protocol):
     def size_px(self) -> int: ...  # S, side of a window, pixels
 
     @property
-    def pixel_m(self) -> float | None: ...  # size of its pixels, metres; None: the scene's own
+    def answers(self) -> int: ...  # K: 1 or 2 probabilities a pixel
+
+    # size of the pixels, metres, at which it sees a scene whose own are `pixel_m` (row, column);
+    # None: the scene's own
+    def pixel_for(self, pixel_m: tuple) -> float | None: ...
 
     @property
     def overlap(self) -> float: ...  # share of a window that the next one repeats, 0 to 0.9
@@ -238,7 +247,20 @@ class WindowModel(Protocol):
         self,
         phase: np.ndarray,  # (N, S, S) float32 wrapped radians, NaN = no data
         coherence: np.ndarray,  # (N, S, S) float32 0 to 1, NaN = unknown
-    ) -> np.ndarray: ...  # (N, S, S) float32 probability, 0 to 1
+    ) -> np.ndarray: ...  # (N, S, S) float32 probability, 0 to 1; (N, S, S, K) of K > 1 answers
+
+
+def answer_shape(
+    shape: tuple,  # of the pixels
+    answers: int,  # probabilities a pixel, 1 or more
+) -> tuple:  # the same for one, with a last axis for more
+    "The shape of a network's answer."
+    return tuple(shape) if answers == 1 else (*shape, answers)
+
+
+def _squeezed(values):
+    "One answer without its axis."
+    return values[..., 0] if values.shape[-1] == 1 else values
 
 # %% ../../nbs/8_maps/81_windows.ipynb #x--lattice
 @dataclass(frozen=True)
@@ -307,28 +329,29 @@ class _Feed:
 
 # %% ../../nbs/8_maps/81_windows.ipynb #x--finished
 def _add_windows(predictor, phase, coherence, weight, columns, total):
-    """Predict one row of windows, (size, w) arrays in, and add them, weighted, to `total`. Returns
-    how many were predicted."""
+    """Predict one row of windows, (size, w) arrays in, and add them, weighted, to `total`,
+    (size, w, K). Returns how many were predicted."""
     size = predictor.size_px
     where = [j for j, at in enumerate(columns.at) if np.isfinite(phase[:, at]).any()]
     for some in (where[i : i + predictor.batch] for i in range(0, len(where), predictor.batch)):
         layers = [np.stack([layer[:, columns.at[j]] for j in some]) for layer in (phase, coherence)]
-        for j, probability in zip(some, predictor(*layers)):
+        answers = np.reshape(predictor(*layers), (len(some), size, size, -1))
+        for j, probability in zip(some, answers):
             first = max(columns.start[j], 0)
             last = min(columns.start[j] + size, total.shape[1])
             part = slice(first - columns.start[j], last - columns.start[j])
             weights = weight[:, None] * columns.weight[j, part]
-            total[:, first:last] += probability[:, part] * weights
+            total[:, first:last] += probability[:, part] * weights[..., None]
     return len(where)
 
 
 def _finished_rows(feed, predictor, progress):
-    """Yield (rows of the model's map that no later window reaches, number of windows predicted for
-    them), from the top down."""
+    """Yield (rows of the model's map that no later window reaches, (n, w, K), number of windows
+    predicted for them), from the top down."""
     size = predictor.size_px
     height, width = feed.grid.coarse
     rows, columns = (_lattice(n, size, predictor.overlap) for n in feed.grid.coarse)
-    total = np.zeros((size, width), np.float32)
+    total = np.zeros((size, width, predictor.answers), np.float32)
     # where the strip `total` starts, and where the next one will: the last ends with the scene
     starts = np.append(rows.start, height)
     done = 0
@@ -339,18 +362,19 @@ def _finished_rows(feed, predictor, progress):
         end = int(np.clip(starts[k + 1], 0, height))
         known = np.isfinite(feed.layers[0].take(done, end))
         part = total[done - starts[k] : end - starts[k]].clip(0, 1)
-        yield np.where(known, part, np.float32(np.nan)), predicted
+        yield np.where(known[..., None], part, np.float32(np.nan)), predicted
         done = end
         step = min(starts[k + 1] - starts[k], size)
-        total = np.concatenate([total[step:], np.zeros((step, width), np.float32)])
+        total = np.concatenate([total[step:], np.zeros_like(total[:step])])
         feed.forget(min(int(rows.keep[k + 1]), done))
 
 # %% ../../nbs/8_maps/81_windows.ipynb #x-map-source
 def map_source(
     source: Source,
     predictor: WindowModel,
-    # function (first_row, probability (n, W) float32, NaN where the scene has no data, or too
-    # little for an answer), called from the top down until all rows are handed over
+    # function (first_row, probability (n, W) float32, or (n, W, K) of K > 1 answers, NaN where the
+    # scene has no data, or too little for an answer), called from the top down until all rows are
+    # handed over
     sink: Callable[[int, np.ndarray], object],
     # wraps an iterable of the rows of windows, e.g. tqdm; None: nothing is shown
     progress: Callable[[Iterable], Iterable] | None = None,
@@ -358,7 +382,8 @@ def map_source(
     strip_px: int = STRIP_PX,
 ) -> int:  # windows predicted
     "Map a scene by rows. Raises what `source.read`, `predictor` and `sink` raise."
-    grid = Grid(tuple(source.shape), source.pixel_m, predictor.pixel_m)
+    pixel_m = predictor.pixel_for(source.pixel_m)
+    grid = Grid(tuple(source.shape), source.pixel_m, pixel_m)
     feed = _Feed(source, grid, strip_px)
     done = RowBuffer(grid.coarse[1], np.float32)
     handed = 0
@@ -378,7 +403,8 @@ def _hand_over(feed, done, first, sink, strip_px):
     for a in range(first, ready, step):
         b = min(a + step, ready)
         values = to_scene(grid, done.take(*grid.coarse_rows(a, b)), (a, b))
-        sink(a, np.where(feed.valid(a, b), values, np.float32(np.nan)))
+        known = feed.valid(a, b)[..., None]
+        sink(a, _squeezed(np.where(known, values, np.float32(np.nan))))
     if ready < grid.shape[0]:
         done.drop(grid.coarse_rows(ready, ready + 1)[0])
     return ready
@@ -388,9 +414,9 @@ def map_array(
     scene: Interferogram,
     predictor: WindowModel,
     progress: Callable[[Iterable], Iterable] | None = None,  # as `map_source`
-) -> np.ndarray:  # (H, W) float32 probability 0 to 1, NaN as `map_source` hands it over
+) -> np.ndarray:  # float32 probability 0 to 1, (H, W) or (H, W, K), as `map_source` hands it over
     "Map a scene in memory, the same way."
-    out = np.full(scene.shape, np.nan, np.float32)
+    out = np.full(answer_shape(scene.shape, predictor.answers), np.nan, np.float32)
 
     def sink(first, values):
         out[first : first + len(values)] = values
@@ -401,18 +427,21 @@ def map_array(
 # %% ../../nbs/8_maps/81_windows.ipynb #x-map-coarse
 def map_coarse(
     scene: Interferogram, predictor: WindowModel
-) -> np.ndarray:  # (h, w) float32 probability on the model's grid, NaN = no prediction
+) -> np.ndarray:  # (h, w) or (h, w, K) float32 probability on the model's grid, NaN = none
     "Map a scene in memory, and leave the map on the model's grid."
-    grid = Grid(scene.shape, scene.pixel_m, predictor.pixel_m)
+    grid = Grid(scene.shape, scene.pixel_m, predictor.pixel_for(scene.pixel_m))
     feed = _Feed(source_of(scene), grid, STRIP_PX)
-    return np.concatenate([rows for rows, _ in _finished_rows(feed, predictor, None)])
+    rows = [rows for rows, _ in _finished_rows(feed, predictor, None)]
+    return _squeezed(np.concatenate(rows))
 
 
 def bring_back(
     scene: Interferogram,
-    values: np.ndarray,  # (h, w) float32 of `map_coarse`
-    pixel_m: float | None,  # of the model, metres; None: the scene's own
-) -> np.ndarray:  # (H, W) float32, NaN where the scene has no data
+    values: np.ndarray,  # (h, w) or (h, w, K) float32 of `map_coarse`
+    pixel_m: float | None,  # what the model's `pixel_for` gives, metres; None: the scene's own
+) -> np.ndarray:  # (H, W) or (H, W, K) float32, NaN where the scene has no data
     "A map on the scene's own grid. Raises `RequestError` for the map of another grid."
     grid = Grid(scene.shape, scene.pixel_m, pixel_m)
-    return np.where(scene.valid, to_scene(grid, values), np.float32(np.nan))
+    there = np.array(to_scene(grid, values))
+    there[~scene.valid] = np.nan
+    return there

@@ -427,7 +427,11 @@ def map_scenes(
     workers: int = WORKERS,
     cluster: str | None = Option(None, help="Address of a Dask scheduler, to share the scenes."),
     as_json: bool = Option(False, "--json", help="Print one JSON object and nothing else."),
-    exit_code: bool = Option(False, "--exit-code", help="Exit with 10 where deformation is found."),
+    exit_code: bool = Option(
+        False,
+        "--exit-code",
+        help="Exit with 10 where an earthquake's deformation is found; no other.",
+    ),
     quiet: bool = QUIET,
 ) -> None:
     """Map the area an earthquake has affected: for each scene a raster of probability, a mask,
@@ -457,16 +461,16 @@ def _teller(silent, alone):
     return tell
 
 
+# before the reason, where it does not say so itself
+_FOUND = {"deformation": "deformation found. ", "possible": "possible deformation. "}
+
+
 def _outcome(row):
     "A line about a scene, and one for each note."
     name = Path(row["stem"]).name
     if row["status"] == "failed":
         return f"{name}: FAILED. {row['error']}"
-    found = ""
-    if row["deformation"]:
-        found = "deformation found. "
-    elif row["doubtful_areas"] > 0:
-        found = "possible deformation. "
+    found = _FOUND.get(row["verdict"], "")
     before = " Finished before." if row["status"] == "skipped" else ""
     notes = "".join(f"\n  {note}" for note in row["notes"])
     return f"{name}: {found}{row['reason']}{before}{notes}"

@@ -32,7 +32,7 @@ from ..evaluation.pixels import COUNTS, LABELS
 from ..interferograms.archive import Archive, Pair
 from ..interferograms.interferogram import Interferogram, read_band, write_raster
 from ..maps.ensemble import Combiner, disagreement, fitted_ensembles
-from ..maps.predictor import Predictor, load_predictor, mapping_of
+from ..maps.predictor import Predictor, load_predictor, mapping_of, of_earthquakes
 from ..maps.windows import Grid, bring_back, map_array, map_coarse, to_model, to_scene
 from ..masks.definitions import Masks
 from . import report
@@ -361,16 +361,17 @@ def map_scenes(
     # the networks of before are not needed any more
     keras.backend.clear_session()
     load = partial(load_predictor, model_folder(run.folder, name, experiment))
-    plain = load()
+    plain = of_earthquakes(load())
     versions = {}
     if experiment == "margin" and name in MEMBERS and "test" in splits:
-        versions = {kind: load((kind,)) for kind in run.profile.evaluation.test_time}
+        sets = run.profile.evaluation.test_time
+        versions = {kind: of_earthquakes(load((kind,))) for kind in sets}
     for pair in run.bar(todo):
         scene = pair.read()
         maps = {"map": map_coarse(scene, plain)}
         if split_of[pair.key] == "test":
             maps |= {kind: map_coarse(scene, p) for kind, p in versions.items()}
-        _keep_maps(path_of(pair), maps, plain.pixel_m, key)
+        _keep_maps(path_of(pair), maps, plain.pixel_for(scene.pixel_m), key)
 
 # %% ../../nbs/10_pipeline/102_scoring.ipynb #x-write-map
 def write_map(
@@ -409,7 +410,7 @@ def raster_map(
             known = f.tags().get("key")
         if known == key:
             return read_band(path)[0]
-    probability = map_array(scene, predictor)
+    probability = map_array(scene, of_earthquakes(predictor))
     tags = {"model": predictor.name, "version": code_version(), "key": key}
     write_map(stem, scene, probability, predictor.threshold, **tags)
     return probability
