@@ -9,7 +9,6 @@ import importlib.util
 import io
 import sys
 import time
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pandas as pd
 
 from ..core.base import RequestError, WorkError, atomic_path, fingerprint, write_text
 from ..core.profile import TrainingProfile
+from ..core.typed import read_arrays
 from .build import Network, batchnorm_momentum, freeze_encoder, momentum_for
 from .layers import MaskedIoU, check_size, loss_of, replicas
 from .weights import load_weights, save_weights
@@ -148,12 +148,12 @@ def _as_csv(rows):
 def _read_state(path, mark):
     "A state that belongs to `mark`; None for none, a damaged one, or one of another training."
     try:
-        with np.load(path, allow_pickle=False) as f:
-            if str(f["mark"]) != mark:
-                return None
-            rows = pd.read_csv(io.StringIO(str(f["history"]))).to_dict("records")
-            return _State(rows, {k: f[k] for k in f.files if "/" in k})
-    except (OSError, ValueError, KeyError, EOFError, pd.errors.EmptyDataError, zipfile.BadZipFile):
+        stored = read_arrays(path, "Train again")
+        if str(stored["mark"]) != mark:
+            return None
+        rows = pd.read_csv(io.StringIO(str(stored["history"]))).to_dict("records")
+        return _State(rows, {k: v for k, v in stored.items() if "/" in k})
+    except (WorkError, KeyError, ValueError):
         return None
 
 # %% ../../nbs/6_networks/65_training.ipynb #x-book

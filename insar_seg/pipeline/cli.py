@@ -550,7 +550,7 @@ def _of_disk(error):
     "The error to tell where a disk is full or may not be written, else None."
     from insar_seg.core.base import WorkError
 
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
     if getattr(error, "errno", None) not in codes and "No space left" not in str(error):
         return None
     rule = "Files must be written to a folder with space and permission"
