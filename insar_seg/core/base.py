@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -100,10 +100,11 @@ _ESCAPES = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|\[[0-?]*[ -/]*[@-~
 def plain_text(
     value: object,  # anything, such as an error or what a file says
     longest: int = 300,  # characters that stay
+    form: Callable[[object], str] = str,  # repr: in quotes, with escapes for what is not printable
 ) -> str:
     "One line of printable text, cut at its end."
     try:
-        text = str(value)[: 20 * longest]
+        text = form(value)[: 20 * longest]
     except Exception as e:  # a number of thousands of digits, say
         text = f"{type(value).__name__} that cannot be shown ({type(e).__name__})"
     shown = "".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text))
