@@ -478,11 +478,9 @@ def _explained(error, name):
     if isinstance(error, MemoryError):
         return f"{name}: there must be memory for a scene; use fewer --workers", 1
     reason = plain_text(getattr(error, "strerror", None) or error, 200)
-    # errors of GDAL that rasterio passes on, as of a full disk, have no public base class
-    if (
-        isinstance(error, (OSError, SystemError))
-        or type(error).__module__.partition(".")[0] == "rasterio"
-    ):
+    # errors of GDAL that are passed on, as of a full disk, have no public base class
+    library = type(error).__module__.partition(".")[0]
+    if isinstance(error, (OSError, SystemError)) or library in ("rasterio", "pyogrio"):
         rule = "the outputs must be written to a folder with space and permission"
         return f"{name}: {rule} ({reason})", 1
     rule = f"the scene must be one that can be mapped ({type(error).__name__}: {reason})"
