@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
-import io
+import json
 import sys
 import time
 from collections.abc import Iterable
@@ -126,7 +126,8 @@ class _State:
 
 def _save_state(path, mark, rows, model=None):
     "Write a state of `mark` whole or not at all. Raises `WorkError` where the disk is full."
-    arrays = {"mark": np.array(mark), "history": np.array(_as_csv(rows))}
+    # every digit: a training that goes on compares its scores with these
+    arrays = {"mark": np.array(mark), "history": np.array(json.dumps(rows))}
     if model is not None:
         groups = {"model": model.variables, "optimizer": model.optimizer.variables}
         for what, variables in groups.items():
@@ -151,7 +152,7 @@ def _read_state(path, mark):
         stored = read_arrays(path, "Train again")
         if str(stored["mark"]) != mark:
             return None
-        rows = pd.read_csv(io.StringIO(str(stored["history"]))).to_dict("records")
+        rows = json.loads(str(stored["history"]))
         return _State(rows, {k: v for k, v in stored.items() if "/" in k})
     except (WorkError, KeyError, ValueError):
         return None
@@ -318,6 +319,8 @@ def _fit(model, training, validation, book, network):
     load_weights(model, folder / "best.weights.h5")
     if profile.float16_weights:
         save_weights(model, folder / "best.weights.h5", True)
+        # what is predicted is what is stored, also where a killed training goes on from here
+        load_weights(model, folder / "best.weights.h5")
     plot_history(pd.DataFrame(book.rows), folder / "curves.png")
     _save_state(folder / "state.npz", book.keeping.mark, book.rows)
 

@@ -392,9 +392,10 @@ def write_map(
     """Write `<stem>.probability.tif` (float32, NaN = no data) and `<stem>.mask.tif` (uint8 0/1, 255
     = no data) on the scene's grid."""
     values = np.asarray(probability, np.float32)
-    write_raster(f"{stem}.probability.tif", values, scene, np.nan, False, **tags)
     mask = np.where(np.isnan(values), 255, values > threshold).astype(np.uint8)
     write_raster(f"{stem}.mask.tif", mask, scene, 255, False, threshold=threshold, **tags)
+    # last: its key says that both are there
+    write_raster(f"{stem}.probability.tif", values, scene, np.nan, False, **tags)
 
 # %% ../../nbs/9_pipeline/92_scoring.ipynb #x-raster-map
 def raster_map(
