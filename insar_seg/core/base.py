@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import multiprocessing
 import os
 import re
 import shutil
 import sys
 import tempfile
+import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,8 @@ from numpy.typing import ArrayLike
 
 # %% auto #0
 __all__ = ['WAVELENGTH_M', 'wrap', 'phase_from_los', 'los_from_phase', 'InsarSegError', 'RequestError', 'WorkError', 'plain_text',
-           'rng_for', 'atomic_path', 'write_text', 'working_in', 'fingerprint', 'code_version', 'silent_start']
+           'rng_for', 'atomic_path', 'write_text', 'working_in', 'end_with_parent', 'fingerprint', 'code_version',
+           'silent_start']
 
 # %% ../../nbs/0_core/00_base.ipynb #x-86811c50
 WAVELENGTH_M = 0.05546576  # Sentinel-1, C band: speed of light / 5.405 GHz
@@ -97,10 +100,11 @@ _ESCAPES = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|\[[0-?]*[ -/]*[@-~
 def plain_text(
     value: object,  # anything, such as an error or what a file says
     longest: int = 300,  # characters that stay
+    form: Callable[[object], str] = str,  # repr: in quotes, with escapes for what is not printable
 ) -> str:
     "One line of printable text, cut at its end."
     try:
-        text = str(value)[: 20 * longest]
+        text = form(value)[: 20 * longest]
     except Exception as e:  # a number of thousands of digits, say
         text = f"{type(value).__name__} that cannot be shown ({type(e).__name__})"
     shown = "".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text))
@@ -164,18 +168,18 @@ def working_in(
 
     folder = Path(folder)
     lock = FileLock(folder / ".lock")
-    cure = "Choose another --out"
+    cure = "Choose another folder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except (FileExistsError, NotADirectoryError):
         raise RequestError("The output must be a folder, not a file", folder, cure) from None
     except Timeout:
-        rule = "Only one process may work in an output folder at a time"
-        cure = "Wait for the other one, or choose another --out"
+        rule = "Only one process may work in a folder at a time"
+        cure = "Wait for the other one, or choose another folder"
         raise RequestError(rule, folder, cure) from None
     except OSError as e:
-        rule = f"The output folder must be writable ({e.strerror})"
+        rule = f"The folder must be writable ({e.strerror})"
         raise RequestError(rule, folder, cure) from None
     try:
         _remove_unfinished(folder)
@@ -189,6 +193,19 @@ def _remove_unfinished(folder):
     for path in folder.rglob(".*.part"):
         if path.is_dir() and re.fullmatch(r"\..+\.[a-z0-9_]{8}\.part", path.name):
             shutil.rmtree(path, ignore_errors=True)
+
+# %% ../../nbs/0_core/00_base.ipynb #x-end-with-parent
+def end_with_parent() -> None:
+    "Called in a worker process: it ends when the process that started it does, killed or not."
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 # %% ../../nbs/0_core/00_base.ipynb #x-fingerprint
 def fingerprint(

@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from .base import RequestError, write_text
+from .base import RequestError, plain_text, write_text
 
 # %% auto #0
-__all__ = ['STRICT', 'Text', 'Name', 'Side', 'Looks', 'MEMBERS', 'PROFILES', 'Checked', 'shown', 'DataProfile', 'PatchProfile',
+__all__ = ['STRICT', 'Text', 'Name', 'Side', 'Looks', 'MEMBERS', 'PROFILES', 'Checked', 'DataProfile', 'PatchProfile',
            'SplitProfile', 'ModelProfile', 'TrainingProfile', 'EvaluationProfile', 'Profile', 'profile_from_dict',
            'load_profile', 'save_profile']
 
@@ -83,21 +83,13 @@ def _in_one_line(complaint, kind):
     if complaint["type"] != "unexpected_keyword_argument":
         # "Input should be at least 1", "String should have at least 1 character"
         rule = re.sub(r"^\w+ should", "must", complaint["msg"])
-        return _broken(f"{key} {rule}", shown(complaint["input"]), what)
+        return _broken(f"{key} {rule}", plain_text(complaint["input"], 120, repr), what)
     known = [f.name for f in dataclasses.fields(kind)]
     near = difflib.get_close_matches(place[-1][:100], known, n=1)
     cure = f"Did you mean '{near[0]}'? " if near else ""
     cure += f"Known here: {', '.join(known)}"
-    return RequestError(f"{what}: a key must be a documented one", shown(key), cure)
-
-
-def shown(value: object) -> str:  # at most 120 characters
-    "A value as messages show it: one short line, without control characters."
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no whole number of more than 4300 digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    rule = f"{what}: a key must be a documented one"
+    return RequestError(rule, plain_text(key, 120, repr), cure)
 
 # %% ../../nbs/0_core/01_profile.ipynb #x-dataprofile
 @dataclass(frozen=True, config=STRICT)
@@ -305,10 +297,12 @@ def _profile_of(values, folder, bases):
     known = ", ".join(PROFILES)
     if "base" in changes:
         base = changes.pop("base")
-        if not isinstance(base, str) or not bases:
-            rule = f"base must be one of {known}, or a TOML file, and {_MOST_BASES} deep at most"
-            raise _broken(rule, shown(base))
-        start = PROFILES.get(base) or _read_profile(folder / base, shown(base), bases - 1)
+        said = plain_text(base, 120, repr)
+        fits = isinstance(base, str) and (base in PROFILES or base.endswith(".toml"))
+        if not fits or not bases:
+            rule = f"base must be {known} or a TOML file (.toml), and {_MOST_BASES} deep at most"
+            raise _broken(rule, said)
+        start = PROFILES.get(base) or _read_profile(folder / base, said, bases - 1)
     else:
         name = changes.get("name")
         start = PROFILES.get(name if isinstance(name, str) else "twin", PROFILES["twin"])

@@ -6,18 +6,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .base import WorkError, plain_text
 
 # %% auto #0
-__all__ = ['Typed', 'read_typed', 'read_table']
+__all__ = ['Typed', 'read_typed', 'read_table', 'read_arrays']
 
 # %% ../../nbs/0_core/03_typed.ipynb #x-typed
 class Typed(BaseModel):
@@ -80,3 +84,45 @@ def read_table(
         return pd.DataFrame([row.model_dump() for row in rows]) if rows else table
 
     return _checked(path, cure, most_mb, parse)
+
+# %% ../../nbs/0_core/03_typed.ipynb #x-read-arrays
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def read_arrays(
+    path: str | Path,  # of an .npz file
+    cure: str,  # what to do where it is damaged
+    most_mb: float | None = None,  # in memory, all together; None: as much as the file has on disk
+    names: Iterable[str] | None = None,  # which to read; None: all
+) -> dict[str, np.ndarray]:  # by name
+    "Arrays of numbers and text. Raises `WorkError` in one line for any other file."
+    path = Path(path)
+    try:
+        most = path.stat().st_size if most_mb is None else most_mb * _MB
+        with zipfile.ZipFile(path) as packed:
+            members = [f"{n}.npy" for n in names] if names is not None else packed.namelist()
+            if sum(_array_bytes(packed, member) for member in members) > most:
+                raise ValueError(f"it states more than {most / _MB:.3g} MB")
+        with np.load(path, allow_pickle=False) as f:
+            return {m.removesuffix(".npy"): f[m.removesuffix(".npy")] for m in members}
+    # RuntimeError: encrypted; NotImplementedError is one; the last: a name that is not there
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, KeyError) as e:
+        reason = plain_text(e, 160)
+    except (zipfile.BadZipFile, zlib.error) as e:
+        reason = plain_text(e, 160)
+    rule = f"{path.name} must be a whole file of arrays ({reason})"
+    raise WorkError(rule, path, cure) from None
+
+
+def _array_bytes(packed, member):
+    "Bytes that a member states. Raises `ValueError` if it cannot hold them."
+    with packed.open(member) as f:
+        shape, _, dtype = _NPY_HEADERS[np.lib.format.read_magic(f)](f)
+    size = math.prod(shape) * dtype.itemsize
+    stored = packed.getinfo(member).file_size
+    if dtype.hasobject or not 0 <= size <= stored:
+        raise ValueError(f"{member} states {dtype} of {shape}, and has {stored:,} bytes")
+    return stored

@@ -282,9 +282,11 @@ def query_events(
     root: str = COMCAT,  # address of the service
     # None: one that waits 0.6 s between requests, as the USGS's own client does
     client: Client | None = None,
+    # function of a line about the records that are left out, as they have no usable id
+    tell: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:  # as `event_table`, oldest first; angles blank
     """Ask ComCat for earthquakes. Raises `RequestError` for bad arguments; `NotFound`,
-    `ServerTrouble` as the client; `WorkError` for a bad id."""
+    `ServerTrouble` as the client."""
     begin = parse_utc(start, "start")
     stop = parse_utc(end, "end", last=True)
     if begin >= stop:
@@ -293,10 +295,17 @@ def query_events(
     params = _parameters(*limits, box, circle)
     client = client or Client(pause_s=0.6)
     rows = {}
+    bad = []
     for feature in _all_features(client, root.rstrip("/"), params, begin, stop, MAX_ROWS):
-        row = event_row(feature)
+        try:
+            row = event_row(feature)
+        except WorkError as e:
+            bad.append(e.received)
+            continue
         if (row["time_utc"] or "") < _utc_text(stop):
             rows[row["event_id"]] = row
+    if bad and tell:
+        tell(f"Left out: {len(bad)} records of ComCat whose ids are none, {', '.join(bad[:3])}")
     return event_table(rows.values()).sort_values(["time_utc", "event_id"], kind="stable")
 
 # %% ../../nbs/1_earthquakes/11_comcat.ipynb #x--plane

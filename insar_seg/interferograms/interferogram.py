@@ -624,9 +624,12 @@ def write_raster(
     options |= {"driver": "GTiff", "compress": "deflate", "count": 1, "nodata": nodata}
     options |= {"height": array.shape[0], "width": array.shape[1], "dtype": array.dtype}
     options |= {"crs": like.crs, "transform": like.transform}
-    with atomic_path(path) as tmp, rasterio.open(tmp, "w", **options) as dst:
-        dst.write(array, 1)
-        dst.update_tags(**{k: str(v) for k, v in tags.items()})
+    with atomic_path(path) as tmp, rasterio.MemoryFile() as memory:
+        with memory.open(**options) as dst:
+            dst.write(array, 1)
+            dst.update_tags(**{k: str(v) for k, v in tags.items()})
+        # not by GDAL, which does not tell of a disk that is full when it closes a file
+        tmp.write_bytes(memory.getbuffer())
 
 
 def _rounded_to_half(array):

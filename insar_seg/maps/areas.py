@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import json
 import os
 import tempfile
@@ -546,8 +547,19 @@ def write_cog(
                 bigtiff="if_safer",
                 num_threads="2",
             )
+            _check_whole(tmp)
     except rasterio.errors.RasterioError as e:
         raise _unreadable(source_path, e) from None
+
+
+def _check_whole(path):
+    "Raises `OSError` if not all can be read: GDAL does not tell of a disk that fills as it closes."
+    try:
+        with rasterio.open(path, driver="GTiff", sharing=False) as dst:
+            for strip in _strips(dst):
+                dst.read(1, window=strip)
+    except rasterio.errors.RasterioError:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
 
 # %% ../../nbs/8_maps/83_areas.ipynb #x-write-mask
 # value of a mask's pixel -> (meaning, colour: red, green, blue, opacity, 0 to 255)

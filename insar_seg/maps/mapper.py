@@ -29,6 +29,7 @@ from insar_seg.core.base import (
     RequestError,
     WorkError,
     code_version,
+    end_with_parent,
     fingerprint,
     los_from_phase,
     plain_text,
@@ -476,8 +477,9 @@ def _explained(error, name):
     if isinstance(error, MemoryError):
         return f"{name}: there must be memory for a scene; use fewer --workers", 1
     reason = plain_text(getattr(error, "strerror", None) or error, 200)
-    # errors of GDAL that rasterio passes on, as of a full disk, have no public base class
-    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "rasterio":
+    # errors of GDAL that are passed on, as of a full disk, have no public base class
+    library = type(error).__module__.partition(".")[0]
+    if isinstance(error, (OSError, SystemError)) or library in ("rasterio", "pyogrio"):
         rule = "the outputs must be written to a folder with space and permission"
         return f"{name}: {rule} ({reason})", 1
     rule = f"the scene must be one that can be mapped ({type(error).__name__}: {reason})"
@@ -685,7 +687,8 @@ def _collect(jobs, finished, add_row):
 
 
 def _start_worker(threads):
-    "Each process of several computes with its share of the cores."
+    "Each process of several computes with its share of the cores, and ends with its parent."
+    end_with_parent()
     os.environ |= {
         "TF_NUM_INTRAOP_THREADS": str(threads),
         "TF_NUM_INTEROP_THREADS": "1",

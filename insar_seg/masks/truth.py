@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from ..core.base import InsarSegError, RequestError, WorkError
+from ..core.base import InsarSegError, WorkError, working_in
 from ..interferograms.archive import Archive, Pair, read_mask
 from ..interferograms.interferogram import Interferogram, write_raster
 from insar_seg.masks.definitions import (
@@ -142,12 +142,13 @@ def write_masks(
     folder = Path(root) / "masks" / pair.frame
     tags: dict[str, Any] = {"source": source}
     tags |= {"threshold_m": masks.threshold_m, "hidden": masks.hidden}
-    for kind in ("visible", "margin", "ignore"):
-        write_raster(folder / f"{pair.pair}.{kind}.tif", getattr(masks, kind), scene, **tags)
     if los is not None:
         unit = "m, toward the satellite"
         path = folder / f"{pair.pair}.los.tif"
         write_raster(path, los, scene, half=True, source=source, unit=unit)
+    # the margin last: without it nobody takes the others for the masks of a pair
+    for kind in ("ignore", "visible", "margin"):
+        write_raster(folder / f"{pair.pair}.{kind}.tif", getattr(masks, kind), scene, **tags)
 
 # %% ../../nbs/4_masks/42_truth.ipynb #x-mask-archive
 def mask_archive(
@@ -157,23 +158,20 @@ def mask_archive(
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, int]:  # how many pairs got their masks from where; "failed" for those that did not
     """Make and store the masks of every pair that has none yet; pairs that cannot be read are told
-    and left out. Raises `RequestError` if the archive cannot be written."""
+    and left out. Raises as `working_in`."""
     archive = Archive(root, complete=False)
     sources: Counter[str] = Counter()
-    for pair in progress([*archive.pairs, *archive.missing]):
-        masks = None
-        try:
-            scene = pair.read(unwrapped=True)
-            masks, source = truth_masks(archive, pair, scene)
-        except InsarSegError as e:
-            source = "failed"
-            if tell:
-                tell(f"{pair.key}: {e}")
-        if masks is not None and source != "stored":
+    with working_in(root):
+        for pair in progress([*archive.pairs, *archive.missing]):
+            masks = None
             try:
+                scene = pair.read(unwrapped=True)
+                masks, source = truth_masks(archive, pair, scene)
+            except InsarSegError as e:
+                source = "failed"
+                if tell:
+                    tell(f"{pair.key}: {e}")
+            if masks is not None and source != "stored":
                 write_masks(root, pair, scene, masks, source)
-            except OSError as e:
-                rule = f"The archive must be writable ({e.strerror})"
-                raise RequestError(rule, root, "Copy it first") from None
-        sources[source.split(" (")[0]] += 1
+            sources[source.split(" (")[0]] += 1
     return dict(sources)

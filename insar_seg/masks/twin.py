@@ -19,7 +19,14 @@ import numpy as np
 import pandas as pd
 from rasterio.crs import CRS
 
-from ..core.base import RequestError, code_version, fingerprint, rng_for, write_text
+from insar_seg.core.base import (
+    RequestError,
+    code_version,
+    end_with_parent,
+    fingerprint,
+    rng_for,
+    write_text,
+)
 from ..core.profile import DataProfile
 from ..earthquakes.catalogue import study_events
 from ..earthquakes.okada import look_vector
@@ -298,7 +305,8 @@ def _carry_out(plan, work, workers, progress):
     if workers == 1:
         return [work(task) for task in progress(plan)]
     # spawn: forking a process that runs threads, as GDAL and TensorFlow do, can hang
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         jobs = [pool.submit(work, task) for task in plan]
         try:
             return [job.result() for job in progress(jobs)]

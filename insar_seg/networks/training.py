@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import importlib.util
-import io
+import json
 import sys
 import time
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pandas as pd
 
 from ..core.base import RequestError, WorkError, atomic_path, fingerprint, write_text
 from ..core.profile import TrainingProfile
+from ..core.typed import read_arrays
 from .build import Network, batchnorm_momentum, freeze_encoder, momentum_for
 from .layers import MaskedIoU, check_size, loss_of, replicas
 from .weights import load_weights, save_weights
@@ -126,7 +126,8 @@ class _State:
 
 def _save_state(path, mark, rows, model=None):
     "Write a state of `mark` whole or not at all. Raises `WorkError` where the disk is full."
-    arrays = {"mark": np.array(mark), "history": np.array(_as_csv(rows))}
+    # every digit: a training that goes on compares its scores with these
+    arrays = {"mark": np.array(mark), "history": np.array(json.dumps(rows))}
     if model is not None:
         groups = {"model": model.variables, "optimizer": model.optimizer.variables}
         for what, variables in groups.items():
@@ -148,12 +149,12 @@ def _as_csv(rows):
 def _read_state(path, mark):
     "A state that belongs to `mark`; None for none, a damaged one, or one of another training."
     try:
-        with np.load(path, allow_pickle=False) as f:
-            if str(f["mark"]) != mark:
-                return None
-            rows = pd.read_csv(io.StringIO(str(f["history"]))).to_dict("records")
-            return _State(rows, {k: f[k] for k in f.files if "/" in k})
-    except (OSError, ValueError, KeyError, EOFError, pd.errors.EmptyDataError, zipfile.BadZipFile):
+        stored = read_arrays(path, "Train again")
+        if str(stored["mark"]) != mark:
+            return None
+        rows = json.loads(str(stored["history"]))
+        return _State(rows, {k: v for k, v in stored.items() if "/" in k})
+    except (WorkError, KeyError, ValueError):
         return None
 
 # %% ../../nbs/6_networks/65_training.ipynb #x-book
@@ -318,6 +319,8 @@ def _fit(model, training, validation, book, network):
     load_weights(model, folder / "best.weights.h5")
     if profile.float16_weights:
         save_weights(model, folder / "best.weights.h5", True)
+        # what is predicted is what is stored, also where a killed training goes on from here
+        load_weights(model, folder / "best.weights.h5")
     plot_history(pd.DataFrame(book.rows), folder / "curves.png")
     _save_state(folder / "state.npz", book.keeping.mark, book.rows)
 

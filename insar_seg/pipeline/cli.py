@@ -50,6 +50,10 @@ def _shared(
     context.obj = debug
 
 
+def _warn(line):
+    print(line, file=sys.stderr)
+
+
 def _bar(quiet):
     "A function that wraps an iterable in a progress bar."
     from tqdm import tqdm
@@ -160,7 +164,7 @@ def mask(
     from insar_seg.core.base import WorkError
     from insar_seg.masks.truth import mask_archive
 
-    counts = mask_archive(archive, _bar(quiet), lambda line: print(line, file=sys.stderr))
+    counts = mask_archive(archive, _bar(quiet), _warn)
     if not quiet:
         print(", ".join(f"{n} {source}" for source, n in counts.items()))
     if counts.get("failed"):
@@ -200,6 +204,7 @@ def events(
         root = root or comcat.COMCAT
         limits: dict = {"max_depth_km": max_depth, "root": root, "client": client}
         limits |= {"box": _numbers(box, 4, "box"), "circle": _numbers(circle, 3, "circle")}
+        limits["tell"] = _warn
         table = comcat.query_events(start, end, min_magnitude, max_magnitude, **limits)
         if licsar:
             table = table[comcat.in_licsar_rule(table)]
@@ -554,7 +559,7 @@ def _of_disk(error):
     "The error to tell where a disk is full or may not be written, else None."
     from insar_seg.core.base import WorkError
 
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
     if getattr(error, "errno", None) not in codes and "No space left" not in str(error):
         return None
     rule = "Files must be written to a folder with space and permission"

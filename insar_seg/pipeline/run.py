@@ -55,8 +55,8 @@ from ..patches.store import open_patches
 
 # %% auto #0
 __all__ = ['REGISTRIES', 'SMALLEST', 'code_parts', 'code_key', 'Run', 'open_profile', 'check_names', 'notebook_run',
-           'peak_memory_gb', 'masks_stage', 'file_marks', 'write_truth', 'check_all_read', 'read_truth', 'read_masks',
-           'open_run', 'read_splits', 'patch_rows', 'take', 'ignored', 'model_folder']
+           'peak_memory_gb', 'masks_stage', 'file_marks', 'content_mark', 'write_truth', 'check_all_read', 'read_truth',
+           'read_masks', 'open_run', 'read_splits', 'patch_rows', 'take', 'ignored', 'model_folder']
 
 # %% ../../nbs/10_pipeline/100_run.ipynb #x-source
 # followed name by name; of other chapters, a module counts as a whole
@@ -393,6 +393,13 @@ def file_marks(
         found = path.stat()
         marks.append((path.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns))
     return marks
+
+
+def content_mark(
+    path: str | Path,  # of a file
+) -> str:  # 64 hexadecimal digits
+    "Hash of what is in a file: the same for a copy, and whatever a clock said when it was written."
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def write_truth(

@@ -5,6 +5,7 @@
 # %% ../../nbs/10_pipeline/102_scoring.ipynb #x-imports
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from insar_seg.core.base import (
     write_text,
 )
 from ..core.profile import MEMBERS, Profile
+from ..core.typed import read_arrays
 from ..evaluation import benchmark, curves, difficulty, pixels
 from ..evaluation.baselines import BASELINES, Baselines, fit_baselines
 from ..evaluation.benchmark import SceneScores
@@ -39,6 +41,7 @@ from . import report
 from insar_seg.pipeline.run import (
     Run,
     code_key,
+    content_mark,
     file_marks,
     ignored,
     model_folder,
@@ -73,8 +76,11 @@ def keep_predictions(
     probability: np.ndarray,  # (N, S, S) 0 to 1
 ) -> None:
     "Write probabilities in half precision, whole or not at all."
-    with atomic_path(path) as tmp, open(tmp, "wb") as f:
-        np.save(f, probability.astype(np.float16), allow_pickle=False)
+    # not into the file itself: NumPy's error of a full disk has no number
+    data = io.BytesIO()
+    np.save(data, probability.astype(np.float16), allow_pickle=False)
+    with atomic_path(path) as tmp:
+        tmp.write_bytes(data.getbuffer())
 
 # %% ../../nbs/10_pipeline/102_scoring.ipynb #x-patch-predictions-read
 def predict_patches(
@@ -104,14 +110,18 @@ def _patch_predictions(run, name, experiment, split):
             from insar_seg.networks.weights import load_network
         model, _ = load_network(model_folder(run.folder, name, experiment))
         predict_patches(run, model, name, experiment, split)
-    found = np.load(path, allow_pickle=False).astype(np.float32)
-    _, index, _ = open_run(run)
-    patches = len(patch_rows(index, experiment, split))
-    if len(found) != patches:
+    store, index, _ = open_run(run)
+    shape = (len(patch_rows(index, experiment, split)), *store["phase"].shape[1:])
+    try:
+        # a map of the file: what it states must be there
+        found = np.lib.format.open_memmap(path, mode="r")
+        if found.shape != shape:
+            raise ValueError(f"{found.shape} for {shape}")
+    except (OSError, ValueError, EOFError) as e:
         rule = "Stored predictions must belong to the patches"
         cure = "Run the study again with --fresh"
-        raise WorkError(rule, f"{path}: {len(found)} for {patches} patches", cure)
-    return found
+        raise WorkError(rule, f"{path} ({e})", cure) from None
+    return found.astype(np.float32)
 
 # %% ../../nbs/10_pipeline/102_scoring.ipynb #x-references
 # names of the ensembles, in the order of the tables
@@ -294,16 +304,16 @@ def read_maps(
     maps: dict[str, np.ndarray] = {}
     for name in names:
         path = _scene_path(run, experiment, name, pair)
-        try:
-            with np.load(path, allow_pickle=False) as f:
-                stored = dict(f)
-            pixel_m = float(stored.pop("pixel_m"))
-        except (OSError, ValueError, KeyError) as e:
-            rule = "The maps of a scene must be readable"
-            cure = "Remove the file and run the study again"
-            raise WorkError(rule, f"{path} ({type(e).__name__})", cure) from None
-        del stored["key"]
+        # on a grid that is not finer than the scene's
+        most_mb = 1 + 64e-6 * scene.phase.size
+        cure = "Remove the file and run the study again"
+        stored = read_arrays(path, cure, most_mb)
+        if not {"key", "map", "pixel_m"} <= set(stored):
+            raise WorkError("The maps of a scene must be there", path, cure)
+        pixel_m = float(stored["pixel_m"])
         for version, values in stored.items():
+            if version in ("key", "pixel_m"):
+                continue
             full = name if version == "map" else f"{name}+{version}"
             maps[full] = bring_back(scene, values, pixel_m)
     return maps
@@ -320,7 +330,7 @@ def _maps_key(run, experiment, name):
     folder = model_folder(run.folder, name, experiment)
     card = read_card(folder)
     return fingerprint(
-        file_marks([folder / "best.weights.h5"], folder),
+        content_mark(folder / "best.weights.h5"),
         card["network"],
         card.get("mapping"),
         card["data"].get("patches"),
@@ -332,9 +342,8 @@ def _maps_key(run, experiment, name):
 def _key_of(path):
     "The key of a file of maps; None where there is none."
     try:
-        with np.load(path, allow_pickle=False) as f:
-            return str(f["key"])
-    except (OSError, ValueError, KeyError):
+        return str(read_arrays(path, "", 0.01, ["key"])["key"])
+    except WorkError:
         return None
 
 # %% ../../nbs/10_pipeline/102_scoring.ipynb #x-map-scenes-work
@@ -384,9 +393,10 @@ def write_map(
     """Write `<stem>.probability.tif` (float32, NaN = no data) and `<stem>.mask.tif` (uint8 0/1, 255
     = no data) on the scene's grid."""
     values = np.asarray(probability, np.float32)
-    write_raster(f"{stem}.probability.tif", values, scene, np.nan, False, **tags)
     mask = np.where(np.isnan(values), 255, values > threshold).astype(np.uint8)
     write_raster(f"{stem}.mask.tif", mask, scene, 255, False, threshold=threshold, **tags)
+    # last: its key says that both are there
+    write_raster(f"{stem}.probability.tif", values, scene, np.nan, False, **tags)
 
 # %% ../../nbs/10_pipeline/102_scoring.ipynb #x-raster-map
 def raster_map(

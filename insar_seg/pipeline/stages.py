@@ -40,7 +40,7 @@ from . import report, scoring
 from insar_seg.pipeline.run import (
     Run,
     check_all_read,
-    file_marks,
+    content_mark,
     masks_stage,
     model_folder,
     open_run,
@@ -436,7 +436,7 @@ def score_run(
     p = run.profile
     truth = masks_stage(run, source)
     folders = [model_folder(run.folder, n, x) for x, names in plan.items() for n in names]
-    weights = file_marks([f / "best.weights.h5" for f in folders], run.folder)
+    weights = [content_mark(f / "best.weights.h5") for f in folders]
     splits = (run.folder / "splits.csv").read_text(encoding="utf-8")
     parts = (p.models, p.patches, p.evaluation, p.training.batch_size, p.seed)
     run.stage(
