@@ -22,7 +22,6 @@ import rasterio
 import rasterio.vrt
 import rasterio.warp
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from rasterio.crs import CRS
@@ -336,7 +335,7 @@ def _legend(ax, result: EventResult) -> None:
     "Colours in words, and the largest areas as a table."
     ax.axis("off")
     look: Any = {"edgecolor": "black", "linewidth": 0.5}
-    red, orange = (to_hex([c / 255 for c in MASK_VALUES[v][1]], True) for v in (1, 2))
+    red, orange = ("#{:02x}{:02x}{:02x}{:02x}".format(*MASK_VALUES[v][1]) for v in (1, 2))
     handles = [
         Patch(facecolor=red, label="affected", **look),
         Patch(facecolor=orange, label="doubtful", **look),

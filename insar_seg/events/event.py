@@ -36,6 +36,7 @@ from ..interferograms.download import download_archive
 from ..interferograms.interferogram import Interferogram
 from ..interferograms.plan import Plan, plan_download
 from ..maps.mapper import MapOptions, map_files, predictor_of
+from ..simulation.scene import simulate_scene
 
 # %% auto #0
 __all__ = ['DEMO', 'EventOptions', 'event_state', 'make_event', 'demo_archive', 'Servers', 'plan_event', 'fetch_event',
@@ -174,8 +175,6 @@ def demo_archive(
     out: str | Path,  # folder of the archive
 ) -> Earthquake:
     "A simulated earthquake and its pairs; made once."
-    from insar_seg.simulation.scene import simulate_scene
-
     event = simulate_event(5, 3, 5.9, 6.0, 0.06)
     facts = {
         name: getattr(event, name) for name in ("time_utc", "latitude", "longitude", "magnitude")
