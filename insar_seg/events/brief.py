@@ -85,14 +85,16 @@ def event_words(result: EventResult) -> dict[str, list[str]]:  # heading -> sent
         "What was not seen": _not_seen(result),
         "When the satellite passed": _passes(result),
         "The earthquake": [
-            f"Magnitude {quake.magnitude:g}, {quake.time:%Y-%m-%d %H:%M} UTC, depth"
-            f" {quake.depth_km:.0f} km, {_place(quake.latitude, quake.longitude)}; {quake.source}."
+            f"Magnitude {quake.magnitude:g}, {quake.time:%Y-%m-%d %H:%M} UTC,"
+            f" {_place(quake)}; {quake.source or 'no catalogue is named'}."
         ],
     }
 
 
-def _place(latitude: float, longitude: float) -> str:
-    return f"{abs(latitude):.2f}°{'SN'[latitude >= 0]} {abs(longitude):.2f}°{'WE'[longitude >= 0]}"
+def _place(quake: Earthquake) -> str:
+    depth = f"depth {quake.depth_km:.0f} km, " if math.isfinite(quake.depth_km) else ""
+    north, east = quake.latitude, quake.longitude
+    return f"{depth}{abs(north):.2f}°{'SN'[north >= 0]} {abs(east):.2f}°{'WE'[east >= 0]}"
 
 
 _COMPASS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
@@ -174,10 +176,10 @@ def _around(quake: Earthquake, turn_deg: np.ndarray, metres: np.ndarray) -> tupl
     return lon, lat
 
 
-def _passes(result: EventResult) -> list[str]:
-    "A sentence on each frame."
+def _passes(result: EventResult, most: int = 6) -> list[str]:
+    "A sentence on each frame; the others are in summary.csv."
     lines = []
-    for frame in sorted({m.pair.frame for m in result.coseismic}):
+    for frame in sorted({m.pair.frame for m in result.coseismic})[:most]:
         mine = [m.pair for m in result.coseismic if m.pair.frame == frame]
         first, last = (sorted({pair_dates(p.pair)[k] for p in mine}) for k in (0, 1))
         before = first[0] if len(first) == 1 else f"{first[0]} … {first[-1]}"

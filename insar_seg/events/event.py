@@ -10,12 +10,13 @@ import math
 import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 from rasterio.crs import CRS
 
-from ..core.base import WorkError, code_version, fingerprint, working_in
+from ..core.base import RequestError, WorkError, code_version, fingerprint, working_in
 from ..core.fetching import Client
 from ..earthquakes.comcat import COMCAT
 from ..earthquakes.rupture import simulate_event
@@ -141,6 +142,7 @@ def make_event(
     """Map an earthquake's pairs and make one event of them. Raises `RequestError` for a wrong
     request or an archive without a pair of it, `WorkError` if no pair can be mapped."""
     out = Path(out)
+    _check_installed()
     limits = (options.pairs, options.quiet, options.max_days)
     pairs = event_pairs(Archive(archive, complete=False), earthquake, *limits)
     table = fusion_table(options.fusion)
@@ -156,6 +158,7 @@ def make_event(
             return state
         about = {"version": _version(out, key), "key": key, "model_version": predictor.version}
         about["software"] = f"insar_seg {code_version()}"
+        (out / "event.geojson").unlink(missing_ok=True)  # from here on it is unfinished
         layers = fuse_event(maps, out, table, event=earthquake.event_id)
         seen = seen_km2(layers)
         areas = event_areas(layers, maps, earthquake, table, predictor.min_km2, options.near)
@@ -164,6 +167,14 @@ def make_event(
         told = (layers, areas, verdict, table, seen, predictor.name, fits, options.near, about)
         write_outputs(EventResult(earthquake, maps, list(rows.values()), *told), out)
     return event_state(out)
+
+# %% ../../nbs/9_events/94_event.ipynb #x-installed
+def _check_installed() -> None:
+    "Raises `RequestError` without what the page and the catalogue need, before any work is done."
+    missing = [name for name in ("bokeh", "pystac") if find_spec(name) is None]
+    if missing:
+        rule = f"An event needs packages that are not installed: {', '.join(missing)}"
+        raise RequestError(rule, cure="Install them with: pip install insar_seg[map]")
 
 # %% ../../nbs/9_events/94_event.ipynb #x-demo
 DEMO = "demo"  # the id of the simulated earthquake

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core.base import RequestError, WorkError
+from ..core.base import RequestError, WorkError, plain_text
 from ..core.fetching import Client
 from ..earthquakes.catalogue import auxiliary_plane
 from insar_seg.earthquakes.comcat import (
@@ -73,7 +73,8 @@ def earthquake_of(
     if not planes and np.isfinite(angles).all():
         planes = (tuple(angles), tuple(auxiliary_plane(*angles)))
     known = {n: float(row[n]) for n in ("latitude", "longitude", "magnitude", "depth_km")}
-    about = {"name": row["name"], "time": time, "source": row["source"]}
+    texts = {n: plain_text(row[n]) for n in ("name", "source")}
+    about = {"time": time, **texts}
     event_id = check_event_id(row["event_id"])
     more = {"planes": tuple(planes), "uncertainty_km": uncertainty_km}
     return Earthquake(event_id, **about, **known, **more)  # type: ignore[arg-type]
@@ -162,6 +163,9 @@ def _kind(archive: Archive, pair: Pair, earthquake: Earthquake) -> str | None:
     return kind
 
 
+_MOST = 60  # pairs of an event
+
+
 def event_pairs(
     archive: Archive,  # on disk
     earthquake: Earthquake,
@@ -170,8 +174,8 @@ def event_pairs(
     max_days: int = 60,  # longer pairs are left out
 ) -> list[EventPair]:  # the co-seismic ones first, the best of each kind first
     "The pairs that speak of an earthquake. Raises `RequestError` where none is co-seismic."
-    if most < 1 or quiet < 0:
-        rule = "There must be 1 co-seismic pair or more, and 0 quiet ones or more"
+    if not (1 <= most <= _MOST and 0 <= quiet <= _MOST):
+        rule = f"An event may have 1 to {_MOST} co-seismic pairs and 0 to {_MOST} quiet ones"
         raise RequestError(rule, (most, quiet), "Correct the numbers")
     kinds = {p.key: _kind(archive, p, earthquake) for p in archive.pairs}
     by_key = {p.key: p for p in archive.pairs}
