@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Fit the numbers with which the pairs of an earthquake become one map, and say what fusion gains.
 
-usage: fit_fusion.py ARCHIVE MAPS [--splits CSV --split validation] [--write FILE] [--evaluate FILE]
+usage: fit_fusion.py ARCHIVE MAPS [--splits CSV --split validation] [--write FILE]
+                     [--evaluate FILE] [--keep-curve THRESHOLD]
 
 ARCHIVE is a simulated one with masks, MAPS the folder of `insar-seg map ARCHIVE --out MAPS`.
 Fits on all events of the archive, or on those of one split, and with --write stores the table as
@@ -28,6 +29,7 @@ LEAST_KM2 = 1.0  # smaller pieces do not count
 COUNTS = (1, 2, 4, 8, 16)
 FITTED = ("shared_date", "shared_frame", "decorrelation", "per_month", "growth", "slope", "offset")
 SMALLEST = 1e-4  # probability of one pair
+START = (-0.7, -0.7, 0.0, -1.6, 0.0, 0.0, 0.0)  # of the fit, see `natural`
 
 
 @dataclass
@@ -143,9 +145,9 @@ def fused_frame(frame, table, most=None):
 
 
 def loss(odds, truth):
-    "Mean log loss, NaN left out; both kinds of pixels count half, where there are both."
+    "Mean log loss of the pixels that were seen."
     good = np.isfinite(odds)
-    each = np.logaddexp(0, np.where(truth, -odds, odds))[good]
+    each = np.logaddexp(0, np.where(truth, -odds, odds)[good])
     return float(each.mean()) if len(each) else 0.0
 
 
@@ -170,12 +172,11 @@ def fit(events, thin=7):
             # one, two and all pairs: what the number of pairs is worth is learnt from it
             for most in {1, 2, len(frame.pairs)}:
                 losses.append(loss(fused_frame(frame, table, most), frame.truth))
-        # a weak pull to round numbers, where a small archive does not tell
-        return float(np.mean(losses)) + 1e-4 * float(np.sum(np.square(raw)))
+        # a pull to moderate numbers, where a small archive does not tell
+        return float(np.mean(losses)) + 1e-3 * float(np.sum(np.square(np.subtract(raw, START))))
 
-    start = [-0.7, -0.7, 0.0, -1.6, 0.0, 0.0, 0.0]
     best = minimize(
-        cost, start, method="Nelder-Mead", options={"maxiter": 400, "xatol": 0.02, "fatol": 1e-5}
+        cost, START, method="Nelder-Mead", options={"maxiter": 400, "xatol": 0.02, "fatol": 1e-5}
     )
     values = natural(best.x)
     shares = np.linspace(0, 1, 11)
@@ -404,6 +405,13 @@ def main():
     parser.add_argument("--split", default="validation")
     parser.add_argument("--write", type=Path, help="where the table goes")
     parser.add_argument("--evaluate", type=Path, help="where the scores go")
+    parser.add_argument(
+        "--keep-curve",
+        type=float,
+        metavar="THRESHOLD",
+        help="keep the network's own calibration and this threshold: where scenes are small, a"
+        " larger share of them is affected than of a frame, and would be learnt",
+    )
     parser.add_argument("--folds", type=int, default=5, help="groups of events (default: 5)")
     args = parser.parse_args()
     import pandas as pd
@@ -421,8 +429,11 @@ def main():
     print(made_of)
     if args.write:
         table = fit(events).model_dump()
+        if args.keep_curve is not None:
+            table |= {"slope": 1.0, "offset": 0.0, "threshold": args.keep_curve}
         table = {k: round(v, 4) if isinstance(v, float) else v for k, v in table.items()}
-        table["made_of"] = f"{made_of}, by tools/fit_fusion.py"
+        kept = "" if args.keep_curve is None else "; curve and threshold are the network's own"
+        table["made_of"] = f"{made_of}, by tools/fit_fusion.py{kept}"
         write_text(args.write, json.dumps(table, indent=1) + "\n")
         print(table)
     if args.evaluate:

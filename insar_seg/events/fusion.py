@@ -119,7 +119,7 @@ def fuse_passes(
     pass counts for more than the mean."""
     seen = np.isfinite(odds)
     mean = np.where(seen, odds, 0).sum(0) / np.maximum(seen.sum(0), 1)
-    most = np.where(seen, odds, -np.inf).max(0)
+    most = np.where(seen, odds, -1e3).max(0)  # below all log odds of a map
     fused = table.strongest * most + (1 - table.strongest) * mean
     return np.where(seen.any(0), fused, np.nan).astype(np.float32)
 
