@@ -28,7 +28,9 @@ setup(
         *[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],
     ],
     packages=find_packages(include=["insar_seg", "insar_seg.*"]),
-    package_data={"insar_seg": ["*.csv", "*.pyi", "py.typed", "weights/*", "templates/*"]},
+    package_data={
+        "insar_seg": ["*.csv", "*.json", "*.pyi", "py.typed", "weights/*", "templates/*"]
+    },
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={

@@ -26,6 +26,7 @@ LARGEST = 8_000_000  # bytes of a distribution
 NEEDED = (
     "insar_seg/__init__.pyi",
     "insar_seg/candidates.csv",
+    "insar_seg/fusion.json",
     "insar_seg/py.typed",
     "insar_seg/weights/best.weights.h5",
     "insar_seg/weights/card.json",

@@ -19,7 +19,8 @@ from typer import Argument, Option
 from typer.core import TyperGroup
 
 # %% auto #0
-__all__ = ['main', 'call']
+__all__ = ['PAIRS', 'QUIET_PAIRS', 'MAX_DAYS', 'ANYWHERE', 'COMCAT', 'ROOTS', 'PAUSE', 'event_map', 'watch_events', 'main',
+           'call']
 
 # %% ../../nbs/10_pipeline/106_cli.ipynb #x--bar
 class _Commands(TyperGroup):
@@ -504,6 +505,142 @@ def _check_mapped(rows):
         received = f"{len(failed)} of {len(rows)} failed: {names}"
         cure = "See what is said of each; run the same command again for the rest"
         raise WorkError("Every scene must be mapped", received, cure)
+
+# %% ../../nbs/10_pipeline/106_cli.ipynb #x-event-options
+PAIRS = Option(16, min=1, help="Co-seismic pairs, at most.")
+QUIET_PAIRS = Option(4, min=0, help="Pairs from before the earthquake, at most.")
+MAX_DAYS = Option(60, min=1, help="Longest pair.")
+ANYWHERE = Option(False, "--anywhere", help="Far from the epicentre, areas are not doubtful.")
+COMCAT = Option(None, help="Address of the ComCat service.")
+ROOTS = Option([], help="Address of COMET's tracks; repeatable. Default: built in.")
+PAUSE = Option(0.6, min=0, help="Seconds between two requests to one host.")
+
+
+def _event_options(pairs, quiet_pairs, max_days, anywhere, model, workers, cluster):
+    from insar_seg.events.event import EventOptions
+    from insar_seg.maps.mapper import MapOptions
+
+    limits = {"pairs": pairs, "quiet": quiet_pairs, "max_days": max_days, "near": not anywhere}
+    mapping = MapOptions(tuple(model))
+    return EventOptions(**limits, mapping=mapping, workers=workers, cluster=cluster)
+
+
+def _servers(comcat, root, host, pause):
+    "Whom to ask, with a client whose time begins now."
+    from insar_seg.core.fetching import Client
+    from insar_seg.earthquakes.comcat import COMCAT
+    from insar_seg.events.event import Servers
+    from insar_seg.interferograms.comet import ROOTS
+
+    client = Client(extra_hosts=host, pause_s=pause)
+    return Servers(client, comcat or COMCAT, tuple(root) or ROOTS)
+
+# %% ../../nbs/10_pipeline/106_cli.ipynb #x-event
+@app.command("event", epilog="Example: insar-seg event us7000df40 --out thessaly")
+def event_map(
+    event_id: str = Argument("", help="Id of the USGS, such as us7000df40."),
+    out: Path = Option(Path("event"), help="Folder of the event; it resumes where it stopped."),
+    archive: Path | None = Option(None, help="Use the pairs of this archive; nothing is fetched."),
+    demo: bool = Option(False, "--demo", help="Instead: a small simulated earthquake."),
+    pairs: int = PAIRS,
+    quiet_pairs: int = QUIET_PAIRS,
+    max_days: int = MAX_DAYS,
+    anywhere: bool = ANYWHERE,
+    model: list[str] = MODELS,
+    workers: int = WORKERS,
+    cluster: str | None = Option(None, help="Address of a Dask scheduler, to share the pairs."),
+    comcat: str | None = COMCAT,
+    root: list[str] = ROOTS,
+    host: list[str] = HOST,
+    pause: float = PAUSE,
+    as_json: bool = Option(False, "--json", help="Print one JSON object and nothing else."),
+    exit_code: bool = Option(False, "--exit-code", help="Exit with 10 where deformation is found."),
+    quiet: bool = QUIET,
+) -> None:
+    "From an earthquake to one map of what moved, with a brief to read and hand on."
+    from insar_seg.core.base import RequestError
+    from insar_seg.events.event import DEMO, run_event
+
+    if bool(event_id) == demo or (demo and archive):
+        cure = "Give an id such as us7000df40, or --demo alone"
+        raise RequestError("One earthquake must be named", event_id or "none", cure)
+    options = _event_options(pairs, quiet_pairs, max_days, anywhere, model, workers, cluster)
+    servers = _servers(comcat, root, host, pause)
+    tell = _print_unless(quiet or as_json)
+    what = (DEMO if demo else event_id, out, archive, options, servers)
+    state = run_event(*what, tell, _bar(quiet))
+    _end_event(state, out, quiet, as_json)
+    if exit_code and state["deformation"]:
+        sys.exit(10)
+
+
+def _print_unless(silent):
+    "Function that prints a line at once, or nothing."
+
+    def tell(line):
+        if not silent:
+            print(line, flush=True)
+
+    return tell
+
+
+def _end_event(state, out, quiet, as_json):
+    "The object, or the answer in one line and where to read it."
+    if as_json:
+        import json
+
+        print(json.dumps({"out": str(out), "event": state}, allow_nan=False))
+    elif not quiet:
+        n = len(state["pairs"])
+        answer = f"{n} pair{'s' * (n > 1)}, version {state['version']}: {state['reason']}"
+        print(f"{answer}\nOpen {out / 'brief.pdf'} or {out / 'event.html'}")
+
+# %% ../../nbs/10_pipeline/106_cli.ipynb #x-watch
+@app.command("watch", epilog="Example: insar-seg watch --min-magnitude 5.8 --out watch --once")
+def watch_events(
+    out: Path = Option(Path("watch"), help="Folder: watch.db, and a folder an event."),
+    min_magnitude: float = Option(5.8, help="Smallest magnitude."),
+    days: int = Option(60, min=1, help="Earthquakes older than this are left alone."),
+    once: bool = Option(False, "--once", help="One round, then end; the default without --every."),
+    every: str | None = Option(None, help="Go on, with this time between rounds: 30m, 2h."),
+    pairs: int = PAIRS,
+    quiet_pairs: int = QUIET_PAIRS,
+    max_days: int = MAX_DAYS,
+    anywhere: bool = ANYWHERE,
+    model: list[str] = MODELS,
+    workers: int = WORKERS,
+    comcat: str | None = COMCAT,
+    root: list[str] = ROOTS,
+    host: list[str] = HOST,
+    pause: float = PAUSE,
+    quiet: bool = QUIET,
+) -> None:
+    "Make an event of every new earthquake, and again when new pairs appear; one line an event."
+    from insar_seg.core.base import RequestError
+    from insar_seg.events.watch import WatchOptions, keep_watch, seconds_of
+
+    if once and every:
+        cure = "Give one of them"
+        raise RequestError("A watch looks once or again and again", "--once --every", cure)
+    made = _event_options(pairs, quiet_pairs, max_days, anywhere, model, workers, None)
+    options = WatchOptions(min_magnitude, days, made)
+    seconds = seconds_of(every) if every else None
+
+    def servers():
+        return _servers(comcat, root, host, pause)
+
+    rows = keep_watch(out, options, servers, _print_unless(quiet), seconds)
+    _check_watched(rows)
+
+
+def _check_watched(rows):
+    "Raises `WorkError` where an earthquake could not be worked on."
+    failed = [row.event_id for row in rows.values() if row.state == "failed"]
+    if failed:
+        from insar_seg.core.base import WorkError
+
+        cure = "The next round tries again: what is done is kept"
+        raise WorkError("Every earthquake must be worked on", ", ".join(failed[:5]), cure)
 
 # %% ../../nbs/10_pipeline/106_cli.ipynb #x-info
 @app.command(epilog="Example: insar-seg info 20210218_20210303.geo.diff_pha.tif")
