@@ -23,7 +23,7 @@ from ..core.base import InsarSegError, los_from_phase
 from .fusion import EventGrid, FusionTable, PairMap
 from .pairs import Earthquake, EventPair
 from ..interferograms.interferogram import Interferogram
-from ..maps.areas import count_fringes, find_areas, scene_verdict
+from ..maps.areas import count_fringes, find_areas, judge_scene
 from ..masks.dislocation import fit_model
 
 if TYPE_CHECKING:
@@ -192,11 +192,11 @@ def seen_km2(
 def event_verdict(
     areas: GeoDataFrame,  # of `event_areas`
     seen: float,  # km² that any pair saw
-    scene_model: dict | None = None,  # as `scene_verdict`
-) -> dict:  # as `scene_verdict`; and doubtful_areas, fringes
+    scene_model: dict | None = None,  # as `judge_scene`
+) -> dict:  # as the one of `judge_scene`
     "Whether the earthquake moved the ground that was seen: sure areas alone say so."
     sure = areas[areas.sure.to_numpy(bool)]
-    verdict = scene_verdict(sure, seen, scene_model=scene_model)
+    verdict = judge_scene(sure.drop(columns="sure"), seen, scene_model=scene_model)[1]
     verdict["area_km2"] = float(areas.area_km2.sum())
     verdict["areas"] = len(areas)
     verdict["doubtful_areas"] = len(areas) - len(sure)
@@ -205,6 +205,7 @@ def event_verdict(
         verdict["reason"] = verdict["reason"].replace("The one area found", "The one sure area")
     if not len(sure) and len(areas):
         largest = areas.iloc[0]
+        verdict["verdict"] = "possible"
         verdict["score"] = float(areas.mean_probability.max())
         verdict["reason"] = (
             f"No sure sign of earthquake deformation; the largest area in doubt has"
