@@ -96,11 +96,14 @@ class State:
 
 
 def fill(queue, window, needed, backgrounds, seed, numbers):
-    "Put the batches `numbers` into a queue."
-    for number in numbers:
-        needed.value = newest(number)
-        shards = window.up_to(newest(number))
-        queue.put(batch(shards, backgrounds, seed, number, BATCH))
+    "Put the batches `numbers` into a queue; or what went wrong, for the training to raise."
+    try:
+        for number in numbers:
+            needed.value = newest(number)
+            shards = window.up_to(newest(number))
+            queue.put(batch(shards, backgrounds, seed, number, BATCH))
+    except Exception as e:
+        queue.put(e)
 
 
 def averaged(average, weights, number):
@@ -141,7 +144,10 @@ def learn(work, seed, model, batches, rate, backgrounds, report, workers=1):
     for number in numbers:
         share = number / batches
         optimizer.learning_rate = rate * min(1, (number + 1) / RISE) * max(0.02, 1 - share)
-        losses.append(float(model.train_on_batch(*queue.get())))
+        made = queue.get()
+        if isinstance(made, Exception):
+            raise made
+        losses.append(float(model.train_on_batch(*made)))
         if number % 8 == 7:
             average = averaged(average, model.get_weights(), number)
         if number % 250 == 249 or number == batches - 1:
