@@ -1,5 +1,6 @@
 from .earthquakes.catalogue import study_events
 from .evaluation.pixels import dice, iou, precision, recall
+from .events.event import run_event
 from .interferograms.archive import Archive
 from .interferograms.interferogram import Interferogram, multilook, plot_phase
 from .interferograms.products import read_product
@@ -25,6 +26,7 @@ __all__ = [
     "precision",
     "read_product",
     "recall",
+    "run_event",
     "run_study",
     "simulate_archive",
     "simulate_scene",

@@ -521,7 +521,8 @@ def _write_catalogue(files: dict, scene: Interferogram, result: EventResult, abo
     }
     dates = [d for m in result.coseismic for d in pair_dates(m.pair.pair)]
     first, last = min(dates), max(dates)
-    item = write_stac(files["item"], replace(scene, dates=(first, last)), listed, about)
+    dated = replace(scene, name=result.earthquake.event_id, dates=(first, last))
+    item = write_stac(files["item"], dated, listed, about)
     times = [[f"{first}T00:00:00Z", f"{last}T23:59:59Z"]]
     collection: dict[str, Any] = {
         "type": "Collection",
