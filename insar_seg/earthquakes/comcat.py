@@ -300,7 +300,7 @@ def query_events(
         try:
             row = event_row(feature)
         except WorkError as e:
-            bad.append(e.received)
+            bad.append(str(e.received))
             continue
         if (row["time_utc"] or "") < _utc_text(stop):
             rows[row["event_id"]] = row
