@@ -23,7 +23,7 @@ from ..core.base import InsarSegError, los_from_phase
 from .fusion import EventGrid, FusionTable, PairMap
 from .pairs import Earthquake, EventPair
 from ..interferograms.interferogram import Interferogram
-from ..maps.areas import count_fringes, find_areas, judge_scene
+from ..maps.areas import count_fringes, find_areas, judge_scene, sure_areas
 from ..masks.dislocation import fit_model
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ['event_areas', 'far_km', 'best_scenes', 'seen_km2', 'event_verdict', 'plausibility']
 
 # %% ../../nbs/9_events/92_findings.ipynb #x-event-areas
-_SURE_FRINGES = 4  # across an area, from which on air does not make them
 _BEFORE = 0.5  # share of an area that was found before the earthquake too, from which on it is none
 _FAR_KM = 15  # beyond twice the reach, for an epicentre that is off
 _WGS84 = pyproj.Geod(ellps="WGS84")
@@ -65,9 +64,8 @@ def event_areas(
     areas["distance_km"] = np.array([place[0] for place in places], float)
     areas["bearing_deg"] = np.array([place[1] for place in places], float)
     edges = [_nearest_km(g, earthquake) if near else 0.0 for g in areas.geometry]
-    rows = zip(areas.itertuples(), edges)
-    doubts = [_doubt(row, edge, earthquake, table) for row, edge in rows]
-    areas["doubt"] = np.array(doubts, object)
+    rows = zip(areas.itertuples(), edges, sure_areas(areas, table.mean))
+    areas["doubt"] = np.array([_doubt(*row, earthquake, table) for row in rows], object)
     areas["sure"] = areas.doubt.to_numpy() == ""
     last = [name for name in areas.columns if name != "geometry"]
     return areas[[*last, "geometry"]]
@@ -121,13 +119,13 @@ def far_km(earthquake: Earthquake) -> float:
     return 2 * earthquake.reach_km + _FAR_KM + np.nan_to_num(earthquake.uncertainty_km)
 
 
-def _doubt(area, nearest_km: float, earthquake: Earthquake, table: FusionTable) -> str:
-    "Why an area is not sure; '' if it is."
+def _doubt(area, nearest_km: float, by_itself: bool, earthquake: Earthquake, table) -> str:
+    "Why an area is not sure; '' if it is. `by_itself`: its numbers say it is."
     if area.before >= _BEFORE:
         return "also there before the earthquake"
     if nearest_km > far_km(earthquake):
         return f"begins {nearest_km:.0f} km from the epicentre"
-    if not (area.mean_probability >= table.mean or area.fringes >= _SURE_FRINGES):
+    if not by_itself:
         return f"mean probability below {table.mean:.2f}"
     return ""
 
