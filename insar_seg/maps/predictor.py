@@ -22,6 +22,7 @@ from ..core.profile import PatchProfile
 from ..evaluation.curves import Calibrator, calibrator_from_dict
 from .ensemble import TEST_TIME, maximum, mean_probability, minimum, test_time
 from .windows import Grid, answer_shape, to_model, to_scene
+from ..networks.export import exported
 from ..networks.weights import read_card
 
 # %% auto #0
@@ -280,9 +281,10 @@ def load_predictor(
     # else 0.5
     threshold: float | None = None,
 ) -> Predictor:
-    """A network ready to map scenes, by its card; Keras and the weights are loaded when it is first
-    asked. Raises `RequestError` for an unknown model, set or threshold, or a card that does not say
-    how scenes are cut; `WorkError`, when it is first asked, for damaged weights."""
+    """A network ready to map scenes, by its card; its export, or Keras and the weights where there
+    is none, is loaded when it is first asked. Raises `RequestError` for an unknown model, set or
+    threshold, or a card that does not say how scenes are cut; `WorkError`, when it is first asked,
+    for damaged weights."""
     unknown = [k for k in test_time_sets if k not in TEST_TIME]
     if unknown:
         known = ", ".join(TEST_TIME)
@@ -307,7 +309,11 @@ def load_predictor(
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-network-function
 def _network_function(weights, card):
-    "Function of windows (phase, coherence) to the probability that the network of a file gives."
+    """Function of windows (phase, coherence) to the probability that the network of a file gives:
+    by its export where there is one."""
+    quick = exported(weights, card)
+    if quick is not None:
+        return quick
 
     @functools.cache
     def loaded():

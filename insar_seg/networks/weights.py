@@ -159,6 +159,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _Overlap = Annotated[float, Field(ge=0, lt=1)]
 _Threshold = Annotated[float, Field(gt=0, lt=1)]
 _Few = Field(min_length=1, max_length=10)
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Patches(Typed):
@@ -213,6 +214,13 @@ class _Score(Typed):
     micro: _Micro = _Micro()
 
 
+class _Export(Typed):
+    "Digests of the network's ONNX file and of the weights it was made from."
+
+    sha256: _Digest
+    weights: _Digest
+
+
 class _Card(Typed):
     format: Literal["insar_seg model card 1"]
     network: Network
@@ -224,6 +232,7 @@ class _Card(Typed):
     licence: Name
     version: Name
     mapping: _Mapping = _Mapping()
+    onnx: _Export | None = None
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-read-card
 def read_card(

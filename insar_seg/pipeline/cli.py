@@ -348,7 +348,22 @@ def train(
 
     folder = train_one(chosen, out, archive, model, target.value, fresh, quiet)
     if not quiet:
-        print(f"Trained: {folder / 'best.weights.h5'}")
+        print(f"Trained: {folder / 'best.weights.h5'}; insar-seg export {folder} makes it faster")
+
+# %% ../../nbs/10_pipeline/106_cli.ipynb #x-export
+@app.command("export", epilog="Example: insar-seg export my-run/models/unet_vgg19")
+def export_model(
+    model: Path = Argument(..., help="A trained network's folder."), quiet: bool = QUIET
+) -> None:
+    "A trained network as ONNX, which maps without TensorFlow."
+    from insar_seg.core.base import silent_start
+
+    with silent_start():
+        from insar_seg.networks.export import export_network
+
+        path = export_network(model)
+    if not quiet:
+        print(f"Exported: {path}")
 
 # %% ../../nbs/10_pipeline/106_cli.ipynb #x-evaluate
 @app.command(epilog="Example: insar-seg evaluate --archive twin --predictions my-maps --out scores")

@@ -48,18 +48,21 @@ def grow(model, old):
 
 
 def loss(truth, answer):
-    "Cross-entropy of all pixels that count, and a quarter of the earthquake's Dice loss."
+    "Cross-entropy of all pixels that count, and half the Dice loss of what a window shows."
     from keras import ops
 
     counts = ops.cast(truth >= 0, "float32")
     yes = ops.cast(truth > 0, "float32")
     p = ops.clip(answer, 1e-6, 1 - 1e-6)
     entropy = -(yes * ops.log(p) + (1 - yes) * ops.log(1 - p)) * counts
-    # of the first answer alone: the other is too rare, most batches would push it to nothing
-    both = ops.sum((p * yes)[..., 0])
-    either = ops.sum(((p + yes) * counts)[..., 0])
-    dice = 1 - (2 * both + 100) / (either + 100)
-    return ops.sum(entropy) / ops.maximum(ops.sum(counts), 1) + 0.25 * dice
+    # of each window and answer by itself, so that a small earthquake counts as a large one does
+    size = ops.sum(yes, (1, 2))
+    both = ops.sum(p * yes, (1, 2))
+    either = ops.sum((p + yes) * counts, (1, 2))
+    shows = ops.cast(size > 0, "float32")
+    dice = ops.sum((1 - 2 * both / ops.maximum(either, 1)) * shows)
+    dice = dice / ops.maximum(ops.sum(shows), 1)
+    return ops.sum(entropy) / ops.maximum(ops.sum(counts), 1) + 0.5 * dice
 
 
 def newest(number):

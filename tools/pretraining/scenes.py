@@ -14,14 +14,16 @@ F = np.float32
 
 
 def options_of(seed, number):
-    "What scene `number` draws from: pixels of 100 to 1000 m, larger earthquakes in larger pixels."
+    "What scene `number` draws from: pixels of 40 to 1000 m, larger earthquakes in larger pixels."
     from insar_seg.core.base import rng_for
     from insar_seg.patches.samples import StreamOptions
     from insar_seg.simulation.scene import LAYERS as ALL
 
     rng = rng_for(seed, "pretraining", number)
+    if rng.random() < 0.25:
+        return _moved_otherwise(rng)
     low, high = ((100, 100), (200, 200), (100, 400), (400, 1000))[
-        int(rng.choice(4, p=(0.2, 0.25, 0.3, 0.25)))
+        int(rng.choice(4, p=(0.15, 0.15, 0.25, 0.45)))
     ]
     pixel = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     tens = np.log10(pixel / 100)
@@ -36,6 +38,21 @@ def options_of(seed, number):
         magnitude=(4.6 + tens, 7.0 + 0.8 * tens) if rng.random() < 0.7 else None,
         layers=layers,
         distractors=MOVED if rng.random() < 0.75 else None,
+    )
+
+
+def _moved_otherwise(rng):
+    "No earthquake, but another motion, in pixels small enough to show it."
+    from insar_seg.patches.samples import StreamOptions
+
+    pixel = float(np.exp(rng.uniform(np.log(40), np.log(300))))
+    return StreamOptions(
+        (SIDE, SIDE),
+        (pixel, pixel),
+        positive_share=0.0,
+        distractor_share=1.0,
+        filter_m=3200.0,
+        distractors=MOVED,
     )
 
 

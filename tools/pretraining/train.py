@@ -18,13 +18,13 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from learning import BATCH, REUSE, grow, learn, network, score
-from scenes import SHARD, write_shard
+from scenes import SHARD, SIDE, write_shard
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE / "averaged.weights.h5"
 LOG = HERE / "log.json"
 SEED = 7_000_000  # a leg's scenes are those of SEED + LEG
-HELD = 6_999_999
+HELD = 6_999_998
 BACKGROUNDS = (
     "archive/106/106A_09048_000909/interferograms/20240106_20240118/20240106_20240118.geo.diff_pha.tif",
     "archive/106/106A_09048_000909/interferograms/20240118_20240130/20240118_20240130.geo.diff_pha.tif",
@@ -33,14 +33,19 @@ BACKGROUNDS = (
 
 
 def backgrounds_of(real):
-    "Quiet real phase and coherence, (phase, coherence) of each scene."
+    "Quiet real (phase, coherence): of each scene, in its pixels and in up to seven times as large."
     from insar_seg.interferograms.products import read_product
+    from insar_seg.maps.windows import Grid, to_model
 
     made = []
     for path in BACKGROUNDS if real else ():
         scene = read_product(real / path)
         unknown = np.full(scene.shape, np.nan, np.float32)
-        made.append((scene.phase, unknown if scene.coherence is None else scene.coherence))
+        layers = scene.phase, unknown if scene.coherence is None else scene.coherence
+        for times in (1, 2, 4, 7):
+            grid = Grid(scene.shape, (1.0, 1.0), float(times))
+            if min(grid.coarse) >= SIDE:
+                made.append(to_model(grid, *layers) if times > 1 else layers)
     return made
 
 
