@@ -105,12 +105,12 @@ def card_of(mapping, legs):
         "masks": "visible",
         "patches": {"size_px": 256, "multilook": 2, "overlap": 0.5},
         "simulated_scenes": scenes,
-        "pixels_m": [100, 1000],
+        "pixels_m": [40, 1000],
     }
     training = {
         "profile": "pretraining",
         "optimizer": "AdamW, averaged weights",
-        "loss": "cross-entropy and a quarter of the Dice loss",
+        "loss": "cross-entropy and half the Dice loss (legs 1 to 3: a quarter)",
         "augmentation": [*AUGMENTED, *(change.__name__ for change in CHANGES)],
         "precision": "float32",
         "legs": len(legs),
@@ -139,6 +139,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "insar_seg" / "weights")
     args = parser.parse_args()
     from insar_seg.maps.predictor import load_predictor
+    from insar_seg.networks.export import export_network
     from insar_seg.networks.weights import save_weights, write_card
 
     model = network()
@@ -162,6 +163,7 @@ def main():
     write_card(args.out, card_of(mapping, legs))
     mapping["scene"], counts = scene_model(load_predictor(args.out), scenes)
     write_card(args.out, card_of(mapping, legs))
+    export_network(args.out)
     print(json.dumps({"iou": told, **counts, "scene": mapping["scene"]}))
 
 
