@@ -12,10 +12,8 @@ import importlib.resources
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
 
 from ..core.base import RequestError, WorkError, silent_start
 from ..core.profile import PatchProfile
@@ -26,7 +24,7 @@ from ..networks.export import exported
 from ..networks.weights import read_card
 
 # %% auto #0
-__all__ = ['PRETRAINED', 'BOX', 'RULES', 'Predictor', 'pretrained_folder', 'at_scales', 'calibrated', 'mapping_of',
+__all__ = ['PRETRAINED', 'BOX', 'RULES', 'Predictor', 'pretrained_folder', 'at_scales', 'scales_for', 'calibrated', 'mapping_of',
            'predictor_from_card', 'batch_of', 'load_predictor', 'combined', 'of_earthquakes']
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-predictor
@@ -54,8 +52,10 @@ class Predictor:
     answers: int = 1  # 1: of an earthquake; 2: of other deformation too
     # probability of other deformation above which a pixel counts; None: `threshold`
     threshold_other: float | None = None
-    # scenes whose pixels are coarser, metres, are seen at their own size; None: none is
-    own_pixels_above_m: float | None = None
+    # a scene is never seen in pixels smaller than this share of its own; 0: it may be
+    finest_share: float = 0.0
+    # function (shape of a scene, pixels) -> the predictor for it; None: the same for all
+    of_shape: Callable[[tuple], Predictor] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_values(self)
@@ -76,14 +76,21 @@ class Predictor:
         _check_probability(self.name, probability, answer_shape(phase.shape, self.answers))
         return probability
 
+    def at_shape(
+        self,
+        shape: tuple,  # (h, w) of a scene in pixels of `pixel_for`
+    ) -> Predictor:
+        "The predictor for a scene of this shape: a small one is not looked at in coarse pixels."
+        return self if self.of_shape is None else self.of_shape(shape)
+
     def pixel_for(
         self,
         pixel_m: tuple,  # (row, column) size of a scene's pixels, metres
     ) -> float | None:  # metres; None: the scene's own
-        "Side of the square pixels at which a scene is seen: its own where they are coarse."
-        own = float(np.sqrt(np.prod(pixel_m)))
-        limit = self.own_pixels_above_m
-        return own if limit is not None and own > limit else self.pixel_m
+        "Side of the square pixels at which a scene is seen: larger ones where its own are coarse."
+        if self.pixel_m is None:
+            return None
+        return max(self.pixel_m, self.finest_share * float(np.sqrt(np.prod(pixel_m))))
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-predictor-checks
 def _check_values(p):
@@ -99,8 +106,7 @@ def _check_values(p):
         "min_km2 must be 0 or more": p.min_km2 >= 0,
         "answers must be 1 or 2": p.answers in (1, 2),
         "threshold_other must be 0 to 1": 0 <= (p.threshold_other or 0) <= 1,
-        "own_pixels_above_m must be above 0": p.own_pixels_above_m is None
-        or p.own_pixels_above_m > 0,
+        "finest_share must be 0 to 1": 0 <= p.finest_share <= 1,
     }
     for rule, holds in rules.items():
         if not holds:
@@ -140,24 +146,31 @@ def at_scales(
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
     scales: tuple,  # pixels a side that become one; each divides S
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:  # such a function
-    "The answers at several pixel sizes as one: the mean of their log odds."
+    "The answers at several pixel sizes as one: their mean."
     if tuple(scales) == (1,):
         return predict
 
     def mean_of_looks(phase, coherence):
-        total: Any = np.float32(0)
-        size = np.shape(phase)[-1]
-        for n in scales:
-            grid = Grid((size, size), (1.0, 1.0), float(n))
-            coarse = [to_model(grid, p, c) for p, c in zip(phase, coherence)]
-            part = predict(*map(np.stack, zip(*coarse)))
-            # no single look is surer than one in a thousand
-            total = total + logit(
-                np.clip(np.stack([to_scene(grid, a) for a in part]), 1e-3, 1 - 1e-3)
-            )
-        return expit(total / np.float32(len(scales)))
+        return np.mean([_look(predict, phase, coherence, n) for n in scales], 0)
 
     return mean_of_looks
+
+
+def _look(predict, phase, coherence, n):
+    "The answer to windows averaged over n x n pixels, on their own grid."
+    grid = Grid(phase.shape[1:], (1.0, 1.0), float(n))
+    coarse = [to_model(grid, p, c) for p, c in zip(phase, coherence)]
+    answers = predict(*map(np.stack, zip(*coarse)))
+    return np.stack([to_scene(grid, a) for a in answers])
+
+
+def scales_for(
+    shape: tuple,  # (h, w) of a scene, pixels at scale 1
+    scales: tuple,  # pixels a side that become one
+    look_px: int,  # a scene must be so many pixels wide and high for a look beyond the finest
+) -> tuple:  # the scales that are left, the finest at least
+    "Scales at which a scene is large enough to show what lies round an earthquake."
+    return tuple(n for n in scales if n == min(scales) or min(shape) >= look_px * n)
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-calibrated-code
 def calibrated(
@@ -215,14 +228,23 @@ def predictor_from_card(
     """A predictor as a card describes it. Raises `RequestError` for a card that does not say how
     scenes are cut."""
     use = _use_of(name, card)
-    looks = at_scales(predict, tuple(use.get("scales", (1,))))
+    scales = tuple(use.get("scales", (1,)))
     if test_time_sets:
         version += f" test-time {'+'.join(test_time_sets)}"
     keys = ("calibrator", "calibrator_without_coherence", "calibrator_other")
     calibrators = [calibrator_from_dict(use[k]) if use.get(k) else None for k in keys]
-    return Predictor(
+
+    def answers_at(some):
+        looks = at_scales(predict, some)
+        return calibrated(_at_test_time(looks, test_time_sets), *calibrators)
+
+    def of_shape(shape):
+        some = scales_for(shape, scales, use.get("look_px", 0))
+        return dataclasses.replace(whole, predict=answers_at(some), of_shape=None)
+
+    whole = Predictor(
         name,
-        calibrated(_at_test_time(looks, test_time_sets), *calibrators),
+        answers_at(scales),
         use["size_px"],
         use["pixel_m"],
         use["overlap"],
@@ -232,8 +254,9 @@ def predictor_from_card(
         card=card,
         answers=card["network"].get("answers", 1),
         threshold_other=use.get("threshold_other") if threshold is None else None,
-        **{k: use[k] for k in ("min_km2", "peak", "mean", "own_pixels_above_m") if k in use},
+        **{k: use[k] for k in ("min_km2", "peak", "mean", "finest_share") if k in use},
     )
+    return dataclasses.replace(whole, of_shape=of_shape) if len(scales) > 1 else whole
 
 # %% ../../nbs/8_maps/82_predictor.ipynb #x-batch
 def _use_of(name, card):
@@ -348,7 +371,7 @@ def combined(
         raise RequestError("There must be a model", 0, "Give one")
     if len(predictors) == 1:
         return predictors[0]
-    kinds = {(p.size_px, p.pixel_m, p.own_pixels_above_m, p.answers) for p in predictors}
+    kinds = {(p.size_px, p.pixel_m, p.finest_share, p.answers) for p in predictors}
     if len(kinds) > 1:
         raise RequestError(
             "Models that are combined must see windows of one size and pixel, and answer alike",
@@ -359,8 +382,12 @@ def combined(
     def predict(phase, coherence):
         return RULES[rule](*(p.predict(phase, coherence) for p in predictors))
 
+    def of_shape(shape):
+        return combined([p.at_shape(shape) for p in predictors], rule)
+
     return dataclasses.replace(
         predictors[0],
+        of_shape=of_shape if any(p.of_shape for p in predictors) else None,
         name=f"{rule} of " + ", ".join(p.name for p in predictors),
         predict=predict,
         version=" + ".join(p.version for p in predictors),
@@ -376,4 +403,8 @@ def of_earthquakes(predictor: Predictor) -> Predictor:
     def first(phase, coherence):
         return predictor.predict(phase, coherence)[..., 0]
 
-    return dataclasses.replace(predictor, predict=first, answers=1)
+    def of_shape(shape):
+        return of_earthquakes(predictor.at_shape(shape))
+
+    own = None if predictor.of_shape is None else of_shape
+    return dataclasses.replace(predictor, predict=first, answers=1, of_shape=own)

@@ -237,6 +237,9 @@ class WindowModel(Protocol):
     # None: the scene's own
     def pixel_for(self, pixel_m: tuple) -> float | None: ...
 
+    # the network as it sees a scene of so many pixels, (h, w) at that size
+    def at_shape(self, shape: tuple) -> WindowModel: ...
+
     @property
     def overlap(self) -> float: ...  # share of a window that the next one repeats, 0 to 0.9
 
@@ -348,6 +351,7 @@ def _add_windows(predictor, phase, coherence, weight, columns, total):
 def _finished_rows(feed, predictor, progress):
     """Yield (rows of the model's map that no later window reaches, (n, w, K), number of windows
     predicted for them), from the top down."""
+    predictor = predictor.at_shape(feed.grid.coarse)
     size = predictor.size_px
     height, width = feed.grid.coarse
     rows, columns = (_lattice(n, size, predictor.overlap) for n in feed.grid.coarse)

@@ -191,12 +191,16 @@ class _Mapping(Typed):
     size_px: Side = 256
     overlap: _Overlap = 0.5
     scales: Annotated[list[Looks], _Few] = [1]
+    look_px: Annotated[int, Field(ge=0, le=4096)] = 0
+    finest_share: _Share = 0.0
     threshold: _Threshold = 0.5
+    threshold_other: _Threshold | None = None
     min_km2: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     peak: _Share = 0.0
     mean: _Share = 0.0
     calibrator: dict | None = None
     calibrator_without_coherence: dict | None = None
+    calibrator_other: dict | None = None
     scene: _Scene | None = None
 
 # %% ../../nbs/6_networks/64_weights.ipynb #x-card

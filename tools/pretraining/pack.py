@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Make the averaged weights of the campaign the network of the package: calibrated, with its card.
 
-usage: pack.py WORK [--scenes 256] [--threshold 0.35] [--threshold-other 0.5] [--min-km2 1]
-           [--mean 0.6] [--own-above 250] [--out insar_seg/weights]
+usage: pack.py WORK REAL [--scenes 128] [--threshold 0.2] [--threshold-other 0.5] [--min-km2 1]
+           [--doubtful 0.2] [--sure 0.6] [--out insar_seg/weights]
 
-Both answers are calibrated, with coherence and without, on simulated scenes that no leg has seen;
-then whole scenes are mapped and a logistic model of their areas tells how sure an earthquake is.
+Both answers are calibrated, with coherence and without, on simulated scenes that no leg has seen,
+mapped as `insar-seg map` does it; a logistic model of their areas tells how sure an earthquake is.
 Thresholds were chosen on real scenes (choose_real.py); log.json has the legs.
 """
 
@@ -23,12 +23,14 @@ from scenes import SHARD, options_of, write_shard
 from train import HELD, LOG, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("log10_area", "mean_probability", "peak_probability")
+NAMES = ("log10_area", "mean_probability", "fringes")
 PIXEL_M = 200.0
+SCALES = (1, 2, 4)
+LOOK_PX = 128  # half of what a training example shows
 
 
 def held_scenes(work, count):
-    "(pixel in metres, example) of simulated scenes."
+    "Simulated scenes and their truths."
     (work / "pool").mkdir(parents=True, exist_ok=True)
     made = []
     for k in range(count // SHARD):
@@ -36,25 +38,36 @@ def held_scenes(work, count):
             shard = {name: f[name] for name in f.files}
         for i in range(SHARD):
             pixel_m = options_of(HELD, k * SHARD + i).pixel_m[0]
-            made.append((pixel_m, of_scene(shard, i)))
+            e = of_scene(shard, i)
+            made.append((scene_of(e, pixel_m), e.truth))
     return made
 
 
-def calibrators(model, scenes):
+def scene_of(e, pixel_m):
+    "An example on a grid of its pixels."
+    from rasterio.crs import CRS
+    from rasterio.transform import Affine
+
+    from insar_seg.interferograms.interferogram import Interferogram
+
+    where = Affine(pixel_m, 0, 500_000, 0, -pixel_m, 4_000_000)
+    return Interferogram(e.phase, CRS.from_epsg(32633), where, e.coherence)
+
+
+def calibrators(predictor, scenes):
     "Isotonic calibrators by what they are for, and the micro IoU of each at its best threshold."
     from insar_seg.evaluation.curves import best_edge, fit_isotonic
-    from insar_seg.patches.encoding import channels
 
     edges = np.linspace(0, 1, 1001)
-    tables = np.zeros((2, 2, 2, 1000), np.int64)
-    for _, e in scenes:
+    tables = np.zeros((2, 2, 2, 1000), np.int64)  # of coherence known, answer, truth, probability
+    for scene, truth in scenes:
         for known in (0, 1):
-            x = channels(e.phase, e.coherence if known else None, ENCODING)[None]
-            y = np.asarray(model.predict_on_batch(x))[0]
+            y = answer_of(predictor, scene, known)
             for k in (0, 1):
                 for value in (0, 1):
-                    p = y[..., k][e.truth[..., k] == value]
-                    tables[known, k, value] += np.histogram(p, edges)[0]
+                    tables[known, k, value] += np.histogram(
+                        y[..., k][truth[..., k] == value], edges
+                    )[0]
     names = {
         "calibrator": tables[1, 0],
         "calibrator_without_coherence": tables[0, 0],
@@ -64,34 +77,68 @@ def calibrators(model, scenes):
     return fitted, {name: round(best_edge(*table)[1], 4) for name, table in names.items()}
 
 
-def scene_model(predictor, scenes):
-    "A logistic model of a scene's areas: does it hold a visible earthquake?"
-    from rasterio.crs import CRS
-    from rasterio.transform import Affine
-    from sklearn.linear_model import LogisticRegression
+def answer_of(predictor, scene, known):
+    "(H, W, 2) probability of a scene, as if its coherence were known or not."
+    import dataclasses
 
-    from insar_seg.interferograms.interferogram import Interferogram
-    from insar_seg.maps.areas import scene_features
+    from insar_seg.maps.windows import map_array
+
+    if not known:
+        scene = dataclasses.replace(scene, coherence=None)
+    return map_array(scene, predictor)
+
+
+def scene_features_of(predictor, scenes):
+    "Features of the areas of each scene that has one, and which scenes these are."
+    from insar_seg.maps.areas import EARTHQUAKE, of_kind, scene_features
     from insar_seg.maps.mapper import map_interferogram
 
     rows = []
-    for pixel_m, e in scenes:
-        where = Affine(pixel_m, 0, 500_000, 0, -pixel_m, 4_000_000)
-        scene = Interferogram(e.phase, CRS.from_epsg(32633), where, e.coherence)
+    which = []
+    for i, scene in enumerate(scenes):
         areas = map_interferogram(scene, predictor).areas
-        if "kind" in areas:
-            areas = areas[areas.kind == "earthquake"]
-        if len(areas):
+        if len(of_kind(areas, EARTHQUAKE)):
             features = scene_features(areas)
-            rows.append(([features[n] for n in NAMES], bool((e.truth[..., 0] > 0).any())))
-    x, y = (np.array(part) for part in zip(*rows))
-    model = LogisticRegression(C=1.0).fit(x, y)
+            rows.append([features[name] for name in NAMES])
+            which.append(i)
+    return np.array(rows), np.array(which)
+
+
+def scene_model(predictor, scenes, real, doubtful, sure):
+    """A logistic model of a scene's areas: does it show an earthquake? Simulated scenes and the
+    real ones that choose weigh alike; told too is how many of each are sure, and doubtful.
+    """
+    from real import negatives, positives
+    from sklearn.linear_model import LogisticRegression
+
+    seen = [scene for _, scene, _ in positives(real)]
+    quiet = [scene for _, scene in negatives(real)]
+    sets = {
+        "simulated": ([s for s, _ in scenes], [bool((t[..., 0] > 0).any()) for _, t in scenes]),
+        "real": (seen + quiet, [True] * len(seen) + [False] * len(quiet)),
+    }
+    found = {}
+    for name, (some, yes) in sets.items():
+        x, which = scene_features_of(predictor, some)
+        found[name] = x, np.array(yes)[which]
+    x, y = (np.concatenate([part[k] for part in found.values()]) for k in (0, 1))
+    weight = np.concatenate([np.full(len(part[1]), 1 / len(part[1])) for part in found.values()])
+    model = LogisticRegression(C=10.0).fit(x, y, weight * len(y) / 2)
+    told = {}
+    for name, (x, y) in found.items():
+        score = model.predict_proba(x)[:, 1]
+        told[name] = {
+            "scenes": len(sets[name][1]),
+            "with an earthquake": int(sum(sets[name][1])),
+            **{f"scores, {k}": np.sort(score[y == k]).round(2).tolist() for k in (True, False)},
+        }
     return {
         "names": list(NAMES),
         "coefficients": model.coef_[0].round(5).tolist(),
         "intercept": round(float(model.intercept_[0]), 5),
-        "threshold": 0.5,
-    }, {"scenes with areas": len(y), "of them with an earthquake": int(y.sum())}
+        "doubtful": doubtful,
+        "sure": sure,
+    }, told
 
 
 def card_of(mapping, legs):
@@ -125,17 +172,25 @@ def card_of(mapping, legs):
     return card
 
 
+def exported_card(folder, mapping, legs):
+    "The card anew, with what it says of the export."
+    from insar_seg.networks.weights import read_card
+
+    return card_of(mapping, legs) | {"onnx": read_card(folder)["onnx"]}
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("work", type=Path)
-    parser.add_argument("--scenes", type=int, default=256)
-    parser.add_argument("--threshold", type=float, default=0.35)
+    parser.add_argument("real", type=Path)
+    parser.add_argument("--scenes", type=int, default=128)
+    parser.add_argument("--threshold", type=float, default=0.2)
     parser.add_argument("--threshold-other", type=float, default=0.5)
     parser.add_argument("--min-km2", type=float, default=1.0)
-    parser.add_argument("--mean", type=float, default=0.6)
-    parser.add_argument("--own-above", type=float, default=250.0)
+    parser.add_argument("--doubtful", type=float, default=0.2)
+    parser.add_argument("--sure", type=float, default=0.6)
     parser.add_argument("--out", type=Path, default=ROOT / "insar_seg" / "weights")
     args = parser.parse_args()
     from insar_seg.maps.predictor import load_predictor
@@ -145,26 +200,30 @@ def main():
     model = network()
     model.load_weights(WEIGHTS)
     scenes = held_scenes(args.work, args.scenes)
-    fitted, told = calibrators(model, scenes)
     legs = json.loads(LOG.read_text())
     mapping = {
         "pixel_m": PIXEL_M,
         "size_px": 512,
         "overlap": 0.5,
-        "own_pixels_above_m": args.own_above,
+        "scales": list(SCALES),
+        "look_px": LOOK_PX,
+        "finest_share": 0.5,
         "threshold": args.threshold,
         "threshold_other": args.threshold_other,
         "min_km2": args.min_km2,
-        "mean": args.mean,
-        **fitted,
     }
     args.out.mkdir(parents=True, exist_ok=True)
     save_weights(model, args.out / "best.weights.h5", True)
     write_card(args.out, card_of(mapping, legs))
-    mapping["scene"], counts = scene_model(load_predictor(args.out), scenes)
-    write_card(args.out, card_of(mapping, legs))
     export_network(args.out)
-    print(json.dumps({"iou": told, **counts, "scene": mapping["scene"]}))
+    fitted, told = calibrators(load_predictor(args.out), scenes)
+    mapping |= fitted
+    write_card(args.out, exported_card(args.out, mapping, legs))
+    mapping["scene"], counts = scene_model(
+        load_predictor(args.out), scenes, args.real, args.doubtful, args.sure
+    )
+    write_card(args.out, exported_card(args.out, mapping, legs))
+    print(json.dumps({"iou": told, "of": counts, "scene": mapping["scene"]}))
 
 
 if __name__ == "__main__":
