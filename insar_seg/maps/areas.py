@@ -753,6 +753,9 @@ def judge_scene(
     hidden = _hidden(low_coherence_share, measured)
     nothing = _nothing(valid_km2, means, hidden)
     reason = _reason(areas, verdict, score, limits, least_mean, (hidden, nothing))
+    if limits.alone and verdict == "none":
+        # what scores too little is told in the reason, and not outlined
+        areas, quakes, doubtful = others, quakes[:0], quakes[:0]
     largest = (quakes[quakes.sure] if quakes.sure.any() else quakes).nlargest(1, "area_km2")
     told = {
         "verdict": verdict,

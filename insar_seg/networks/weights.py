@@ -181,7 +181,9 @@ class _Scene(Typed):
     names: Annotated[list[Name], _Few]
     coefficients: Annotated[list[float], _Few]
     intercept: float
-    threshold: _Share
+    threshold: _Share | None = None
+    doubtful: _Share | None = None
+    sure: _Share | None = None
 
 
 class _Mapping(Typed):
