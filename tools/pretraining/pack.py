@@ -143,13 +143,22 @@ def scene_model(predictor, scenes, real, doubtful, sure):
     }, told
 
 
+def seconds_of(leg):
+    "What a leg took; the clock of its log begins anew where it was stopped and went on."
+    total = last = 0
+    for row in leg["log"]:
+        total += row["seconds"] - (last if row["seconds"] >= last else 0)
+        last = row["seconds"]
+    return total
+
+
 def card_of(mapping, legs):
     from insar_seg.networks.build import Network
     from insar_seg.networks.weights import model_card
 
     scenes = sum(leg["scenes"] for leg in legs)
     examples = sum(leg["log"][-1]["examples"] for leg in legs)
-    seconds = sum(leg["log"][-1]["seconds"] for leg in legs)
+    seconds = sum(map(seconds_of, legs))
     data = {
         "masks": "visible",
         "patches": {"size_px": 256, "multilook": 2, "overlap": 0.5},
