@@ -229,7 +229,7 @@ def main():
     write_card(args.out, card_of(mapping, legs))
     export_network(args.out)
     fitted, told = calibrators(load_predictor(args.out), scenes)
-    # chosen on the network's own answers, which a calibrator maps one to one
+    # chosen on the answers before calibration, whose order a calibrator keeps
     marked_from = calibrator_from_dict(fitted["calibrator_without_coherence"])(args.marked_from)
     mapping |= fitted | {"threshold": round(float(marked_from), 4)}
     write_card(args.out, exported_card(args.out, mapping, legs))
