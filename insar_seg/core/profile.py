@@ -162,9 +162,9 @@ class ModelProfile(Checked):
     names: _Names = ("unet_inceptionv3", "unet_vgg19", "unet_resnet50", "dual_attention_resnet50")
     visible_names: _Names = MEMBERS  # trained on the visible masks too
     channels: Name = "cos_sin_coherence"  # network input: an encoding
-    # "imagenet", "none", or a folder that holds the encoders' weight files
+    # "imagenet", "fringes", "none", or a folder that holds the encoders' weight files
     encoder_weights: str = "imagenet"
-    # share of the filters of every layer; below 1 only with random weights
+    # share of the filters of every layer; 0.25 with "fringes", 1 with "imagenet"
     width: _ShareAboveZero = 1.0
     # of the dual attention network's encoder: 8 (Fu 2019), 16 or 32
     output_stride: Literal[8, 16, 32] = 8
@@ -182,9 +182,11 @@ class ModelProfile(Checked):
         if self.encoder_weights == "none" and self.batch_norm == "frozen":
             rule = "models.batch_norm frozen needs a pre-trained encoder, not encoder_weights none"
             raise _broken(rule, self.batch_norm)
-        if self.encoder_weights != "none" and (self.width < 1 or self.batch_norm == "group"):
-            key = "width below 1" if self.width < 1 else "batch_norm group"
-            rule = f"models.{key} needs models.encoder_weights none"
+        if self.encoder_weights == "imagenet" and self.width < 1:
+            rule = "models.width below 1 needs models.encoder_weights none or fringes"
+            raise _broken(rule, self.encoder_weights)
+        if self.encoder_weights != "none" and self.batch_norm == "group":
+            rule = "models.batch_norm group needs models.encoder_weights none"
             raise _broken(rule, self.encoder_weights)
         return self
 
@@ -266,11 +268,19 @@ PROFILES = {
     "quick": Profile(
         name="quick",
         data=DataProfile(
-            events=9, interferograms=36, scene_px=512, min_magnitude=5.8, max_magnitude=6.3
+            events=110, interferograms=160, scene_px=384, min_magnitude=5.3, max_magnitude=6.4
         ),
         patches=PatchProfile(size_px=64, multilook=4, max_per_scene=4),
-        models=ModelProfile(encoder_weights="none"),
-        training=TrainingProfile(epochs=4, batch_size=8, learning_rate=5e-4, patience=4),
+        # many earthquakes in the test, so that intervals over them can tell something
+        split=SplitProfile(train=0.5, validation=0.16, test=0.34),
+        models=ModelProfile(encoder_weights="fringes", width=0.25),
+        training=TrainingProfile(
+            epochs=8,
+            batch_size=8,
+            learning_rate=1e-3,
+            patience=8,
+            augment=("turn", "sign", "offset", "ramp"),
+        ),
         evaluation=EvaluationProfile(bootstrap=500),
     ),
     "twin": _FULL_SIZE,

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import h5py
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .base import WorkError, plain_text
 
 # %% auto #0
-__all__ = ['Typed', 'read_typed', 'read_table', 'read_arrays']
+__all__ = ['Typed', 'read_typed', 'read_table', 'read_arrays', 'array_shapes']
 
 # %% ../../nbs/0_core/03_typed.ipynb #x-typed
 class Typed(BaseModel):
@@ -126,3 +127,70 @@ def _array_bytes(packed, member):
     if dtype.hasobject or not 0 <= size <= stored:
         raise ValueError(f"{member} states {dtype} of {shape}, and has {stored:,} bytes")
     return stored
+
+# %% ../../nbs/0_core/03_typed.ipynb #x-array-shapes
+_LARGEST_GB = 4.0  # a larger file is not read
+_CURE = "Use a file that was written by save_weights"
+
+
+def array_shapes(
+    path: str | Path,  # of an HDF5 file
+) -> list[tuple[int, ...]]:  # in the file's order
+    "Shapes of all arrays of a weights file. Raises `WorkError` for what holds anything else."
+    path = Path(path)
+    size_gb = path.stat().st_size / 1e9
+    if size_gb > _LARGEST_GB:
+        rule = f"A weights file must not exceed {_LARGEST_GB:g} GB"
+        raise WorkError(rule, f"{size_gb:.1f} GB", _CURE)
+    if not h5py.is_hdf5(path):
+        rule = "Weights must be HDF5 arrays; pickled objects, archives and programs are not read"
+        raise WorkError(rule, f"{path} ({_kind(path)})", _CURE)
+    try:
+        with h5py.File(path, "r") as f:
+            shapes = list(_plain_shapes(f, path, {h5py.h5o.get_info(f.id).addr}))
+    # RuntimeError: also groups in groups in groups; ValueError, TypeError: names and types
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as e:
+        reason = plain_text(e.strerror or e, 120) if isinstance(e, OSError) else type(e).__name__
+        raise WorkError("A weights file must be readable", f"{path} ({reason})", _CURE) from None
+    # a small file may hold huge compressed arrays; 2 bytes a number is the least that is written
+    if sum(math.prod(s) for s in shapes) * 2 > _LARGEST_GB * 1e9:
+        rule = f"A weights file must not unpack to more than {_LARGEST_GB:g} GB"
+        raise WorkError(rule, path, _CURE)
+    return shapes
+
+# %% ../../nbs/0_core/03_typed.ipynb #x-plain-shapes
+_MOST_ENTRIES = 20_000  # of a weights file; the largest network has some 1,000 arrays
+
+
+def _plain_shapes(group, path, seen):
+    """Yields the shapes below a group; nothing but arrays inside of the file is followed, and
+    nothing that has two names."""
+    for name in group:
+        link = group.get(name, getlink=True)
+        item = group[name] if isinstance(link, h5py.HardLink) else None
+        # where an object lies in the file
+        place = None if item is None else h5py.h5o.get_info(item.id).addr
+        known = place in seen or len(seen) > _MOST_ENTRIES
+        seen.add(place)
+        if isinstance(item, h5py.Group) and not known:
+            yield from _plain_shapes(item, path, seen)
+        elif isinstance(item, h5py.Dataset) and not known and _is_plain(item):
+            yield tuple(item.shape)
+        else:
+            rule = "A weights file may hold plain arrays of numbers only, each once"
+            raise WorkError(rule, f"{group.name.rstrip('/')}/{name} in {path}", _CURE)
+
+
+def _is_plain(dataset):
+    return dataset.dtype.kind in "fiub" and not dataset.is_virtual and not dataset.external
+
+
+def _kind(path):
+    "What a file looks like by its first bytes."
+    with open(path, "rb") as f:
+        start = f.read(4)
+    if start.startswith(b"PK"):
+        return "a zip archive, such as a .keras or PyTorch file"
+    if start.startswith(b"\x80"):
+        return "a pickle"
+    return "not HDF5"

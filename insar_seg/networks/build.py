@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.resources
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from ..core.base import RequestError
-from ..core.profile import ModelProfile
+from ..core.base import RequestError, WorkError
+from ..core.profile import ModelProfile, Name
+from ..core.typed import Typed, read_typed
 from ..patches.encoding import encoding_of
 
 if TYPE_CHECKING:
     import keras
 
 # %% auto #0
-__all__ = ['NETWORKS', 'STUDY_NETWORKS', 'LOSSES', 'NetworkKind', 'Network', 'network_of', 'computing', 'build_network',
-           'encoder_layers', 'freeze_encoder', 'momentum_for', 'batchnorm_momentum']
+__all__ = ['NETWORKS', 'STUDY_NETWORKS', 'LOSSES', 'NetworkKind', 'fringes_folder', 'is_published', 'starting_weights', 'Network',
+           'network_of', 'computing', 'build_network', 'encoder_model', 'encoder_layers', 'freeze_encoder',
+           'momentum_for', 'batchnorm_momentum']
 
 # %% ../../nbs/6_networks/63_build.ipynb #x-networks
 @dataclass(frozen=True)
@@ -55,6 +58,73 @@ STUDY_NETWORKS = tuple(name for name, kind in NETWORKS.items() if kind.in_study)
 
 # names of losses that a profile may ask for; `loss_of` makes them
 LOSSES = ("bce_dice", "bce", "dice", "jaccard", "bce_jaccard", "focal", "focal_dice", "tversky")
+
+# %% ../../nbs/6_networks/63_build.ipynb #x-fringes
+def fringes_folder(
+    weights: str | Path | None,  # "fringes", or anything else that encoders may start from
+) -> Path | None:  # None: they start from something else
+    "The folder of encoders that were pre-trained on fringes."
+    if weights is None or str(weights) in ("none", "imagenet"):
+        return None
+    if str(weights) == "fringes":
+        return Path(str(importlib.resources.files("insar_seg") / "weights" / "fringes"))
+    folder = Path(weights).expanduser()
+    return folder if (folder / "encoders.json").is_file() else None
+
+
+def is_published(
+    weights: str | Path | None,  # what encoders start from
+) -> bool:
+    "Whether encoders start from weights whose scale of the input is not this package's."
+    return weights is not None and str(weights) != "none" and fringes_folder(weights) is None
+
+# %% ../../nbs/6_networks/63_build.ipynb #x-encoders-card
+class _Encoders(Typed):
+    "encoders.json."
+
+    format: Literal["insar_seg encoders 1"]
+    width: Annotated[float, Field(gt=0, le=1)]
+    channels: Name
+    encoders: Annotated[list[Name], Field(max_length=20)]
+
+
+def _check_fringes(folder, network):
+    "Raises `RequestError` where a network is none that these encoders fit."
+    card = read_typed(folder / "encoders.json", _Encoders, "Train the encoders again", most_mb=1)
+    wanted = {
+        "width": (network.width, card.width),
+        "channels": (network.encoding, card.channels),
+        "batch_norm": (network.batch_norm, "adapted"),
+    }
+    for key, (value, needed) in wanted.items():
+        if value == needed or (key == "batch_norm" and value == "frozen"):
+            continue
+        rule = f"Encoders pre-trained on fringes need models.{key} = {needed!r}"
+        raise RequestError(rule, repr(value), "Change it, or start from other encoder weights")
+    if network.kind.encoder not in card.encoders:
+        rule = f"Encoders pre-trained on fringes are there for {', '.join(card.encoders)}"
+        raise RequestError(rule, network.name, "Choose encoder weights none")
+
+# %% ../../nbs/6_networks/63_build.ipynb #x-starting-weights
+def starting_weights(
+    weights: str | Path | None,  # "none", "imagenet", "fringes", or a folder
+    network: Network,  # that is to start from them
+) -> str | None:  # as builders take them
+    """What a builder gets, checked against the network. Raises `RequestError` where they do not
+    fit, `WorkError` where they are damaged."""
+    if weights is None or str(weights) == "none":
+        return None
+    if network.kind.encoder is None:
+        rule = f"There are no published weights for the network {network.name}"
+        raise RequestError(rule, weights, "Choose encoder weights none")
+    folder = fringes_folder(weights)
+    if folder is None:
+        return str(weights)
+    _check_fringes(folder, network)
+    file = folder / f"{network.kind.encoder}.weights.h5"
+    if not file.is_file():
+        raise WorkError("Encoders must lie beside their encoders.json", file, "Train them again")
+    return str(file)
 
 # %% ../../nbs/6_networks/63_build.ipynb #x-network
 @dataclass(frozen=True)
@@ -93,7 +163,7 @@ def network_of(
     return Network(
         name,
         models.channels,
-        models.encoder_weights != "none",
+        is_published(models.encoder_weights),
         models.width,
         models.output_stride,
         models.auxiliary,
@@ -162,7 +232,7 @@ def _sharing(devices):
 # %% ../../nbs/6_networks/63_build.ipynb #x-build-network
 def build_network(
     network: Network | str,  # a name alone: the network's defaults
-    # "none", "imagenet", or a folder that holds the encoders' weight files
+    # "none", "imagenet", "fringes", or a folder that holds the encoders' weight files
     encoder_weights: str | Path | None = "none",
     seed: int | None = None,  # fixes the random weights, 0 or more; None: others every time
     # devices that share every batch: batch normalisation then uses the whole batch
@@ -171,24 +241,23 @@ def build_network(
     dropout: float = 0.1,
 ) -> keras.Model:  # (N, H, W, C) -> one probability map, or three for the dual attention network
     """A network in the present precision and sharing (see `computing`). Raises `RequestError` for
-    an unknown name, `WorkError` when its encoder's weights are out of reach."""
+    an unknown name or weights that do not fit, `WorkError` when its encoder's weights are out of
+    reach."""
     import keras
 
     if isinstance(network, str):
-        network = Network(network, pretrained=encoder_weights not in (None, "none"))
+        network = Network(network, pretrained=is_published(encoder_weights))
     kind = network.kind
-    if network.pretrained and kind.encoder is None:
-        rule = f"There are no published weights for the network {network.name}"
-        raise RequestError(rule, encoder_weights, "Choose encoder weights none")
+    weights = starting_weights(encoder_weights, network)
     if seed is not None:
         keras.utils.set_random_seed(seed)
-    settings = _settings(network, encoder_weights, devices, dropout)
+    settings = _settings(network, weights, devices, dropout)
     module, function = kind.builder.split(".")
     builder = getattr(importlib.import_module(f"insar_seg.networks.{module}"), function)
     return builder(channels=settings["channels"], **{k: settings[k] for k in kind.options})
 
 # %% ../../nbs/6_networks/63_build.ipynb #x-settings
-def _settings(network, encoder_weights, devices, dropout):
+def _settings(network, weights, devices, dropout):
     "All that a builder may ask for."
     import keras
 
@@ -201,7 +270,7 @@ def _settings(network, encoder_weights, devices, dropout):
         "channels": encoding.count,
         "colours": encoding.colours,
         "encoder": network.kind.encoder,
-        "weights": encoder_weights,
+        "weights": weights,
         "pretrained": network.pretrained,
         "variant": Variant(network.width, network.batch_norm == "group", synchronized),
         "width": network.width,
@@ -212,6 +281,17 @@ def _settings(network, encoder_weights, devices, dropout):
     }
 
 # %% ../../nbs/6_networks/63_build.ipynb #x-freeze-encoder
+def encoder_model(
+    model: keras.Model,  # a network with a layer `encoder` or `segmentation`
+) -> keras.Model:  # shares its weights
+    "The encoder of a network as a model of its own, which is what its weight files hold."
+    from insar_seg.networks.unet import unet_encoder
+
+    if "encoder" in [layer.name for layer in model.layers]:
+        return model.get_layer("encoder")
+    return unet_encoder(model.get_layer("segmentation"))
+
+
 def encoder_layers(
     model: keras.Model,  # a network with a layer `encoder`, or `segmentation` with a decoder in it
 ) -> list:

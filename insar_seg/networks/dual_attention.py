@@ -98,7 +98,7 @@ def dilated_resnet50(
     output_stride: int = 8,
     channels: int = 3,  # C, 1 or more
     colours: bool = True,  # the channels are red, green, blue
-    variant: Variant = PUBLISHED,  # width below 1 and group_norm only without weights
+    variant: Variant = PUBLISHED,  # width below 1 and group_norm not with published weights
 ) -> keras.Model:  # (N, H, W, C) as the encoder expects them -> (N, H / stride, W / stride, 2048)
     """ResNet50 of `keras.applications` with a chosen output stride. Raises as
     `encoder_weights_path` and `fill_encoder`."""
@@ -154,9 +154,9 @@ def build_dual_attention(
     dropout: float = 0.1,  # share of channels dropped before each classifier
     channels: int = 3,  # C, 1 or more
     colours: bool = True,  # the channels are red, green, blue
-    # the input is scaled for a pre-trained encoder; None: if there are weights
+    # the input is scaled for a published encoder; None: if there are weights
     pretrained: bool | None = None,
-    variant: Variant = PUBLISHED,  # width below 1 and group_norm only without weights
+    variant: Variant = PUBLISHED,  # width below 1 and group_norm not with published weights
     # (N, H, W, C) in [-1, 1] -> fused, or [fused, position, channel], each (N, H, W, 1); H and W
     # multiples of the stride
 ) -> keras.Model:

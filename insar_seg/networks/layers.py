@@ -18,10 +18,11 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from ..core.base import RequestError, WorkError
+from ..core.typed import array_shapes
 
 # %% auto #0
-__all__ = ['PUBLISHED', 'ENCODERS', 'FusedBatchNorm', 'GroupNorm', 'Same', 'Variant', 'variant_of', 'Encoder', 'EncoderInput',
-           'encoder_weights_path', 'fill_encoder', 'check_size', 'replicas', 'loss_of', 'MaskedIoU']
+__all__ = ['PUBLISHED', 'OURS', 'ENCODERS', 'FusedBatchNorm', 'GroupNorm', 'Same', 'Variant', 'variant_of', 'Encoder',
+           'EncoderInput', 'encoder_weights_path', 'fill_encoder', 'check_size', 'replicas', 'loss_of', 'MaskedIoU']
 
 # %% ../../nbs/6_networks/60_layers.ipynb #x-fusedbatchnorm
 @keras.saving.register_keras_serializable(package="insar_seg")
@@ -102,12 +103,14 @@ class Variant:
 
     def check(self, path: str | None) -> None:  # weight file of the encoder; None: random weights
         "Raises `RequestError` where published weights could not fit the variant."
-        if path and (self.width != 1 or self.group_norm):
+        published = path is not None and not path.endswith(OURS)
+        if published and (self.width != 1 or self.group_norm):
             rule = "Published encoder weights fit the full width and batch normalisation only"
             raise RequestError(rule, self, "Choose encoder weights none, or the whole encoder")
 
 
 PUBLISHED = Variant()
+OURS = ".weights.h5"  # how weight files of this package end; published ones end otherwise
 
 # %% ../../nbs/6_networks/60_layers.ipynb #x-remade
 # the last layers of a network, which stay in full precision under any policy
@@ -236,7 +239,8 @@ class EncoderInput(keras.layers.Layer):
 # %% ../../nbs/6_networks/60_layers.ipynb #x-encoder-weights-path
 def encoder_weights_path(
     encoder: str,  # a key of ENCODERS
-    # None or "none"; "imagenet"; a folder that holds the encoder's file; or the file itself
+    # None or "none"; "imagenet"; a folder that holds the encoder's file, this package's before a
+    # published one; or the file itself
     weights: str | Path | None = None,
 ) -> str | None:  # path of the weight file; None for random weights
     """Where an encoder's weights are; "imagenet" fetches them once. Raises `WorkError` when they
@@ -248,7 +252,8 @@ def encoder_weights_path(
         return _imagenet(encoder, known)
     path = Path(weights).expanduser()
     if path.is_dir():
-        path = path / known.file
+        ours = path / f"{encoder}{OURS}"
+        path = ours if ours.is_file() else path / known.file
     if not path.is_file():
         raise RequestError(
             f"Encoder weights for {encoder} must be none, imagenet, or a file or folder that"
@@ -287,8 +292,11 @@ def fill_encoder(
     # the same encoder for three colours; called where the channels are others
     for_colours: Callable[[], keras.Model],
 ) -> None:
-    "Raises `WorkError` if the file is damaged or belongs to another network."
+    "Raises `WorkError` if the file is damaged, unsafe or belongs to another network."
     if path is None:
+        return
+    if path.endswith(OURS):
+        _fill_with_ours(encoder, path)
         return
     fits = colours and encoder.input_shape[-1] == 3
     source = encoder if fits else for_colours()
@@ -302,6 +310,15 @@ def fill_encoder(
     if not fits:
         for published, layer in zip(source.layers, encoder.layers):
             layer.set_weights(_adapted(published, layer, colours))
+
+# %% ../../nbs/6_networks/60_layers.ipynb #x-ours
+def _fill_with_ours(encoder, path):
+    "Weights that this package has trained, for the same width and channels."
+    wanted = sorted(tuple(v.shape) for v in encoder.weights)
+    if sorted(array_shapes(path)) != wanted:
+        rule = f"Encoder weights must fit {encoder.name}, its width and its channels"
+        raise WorkError(rule, path, "Choose the width and the channels they were trained with")
+    encoder.load_weights(path)
 
 # %% ../../nbs/6_networks/60_layers.ipynb #x-adapted
 def _adapted(published, layer, colours):

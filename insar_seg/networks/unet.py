@@ -27,7 +27,7 @@ from insar_seg.networks.layers import (
 )
 
 # %% auto #0
-__all__ = ['WIDTHS', 'segmentation_models', 'build_unet', 'build_compact', 'build_pyramid']
+__all__ = ['WIDTHS', 'segmentation_models', 'build_unet', 'unet_encoder', 'build_compact', 'build_pyramid']
 
 # %% ../../nbs/6_networks/61_unet.ipynb #x-segmentation-models
 def segmentation_models() -> ModuleType:  # the imported module
@@ -52,9 +52,9 @@ def build_unet(
     weights: str | Path | None = None,
     channels: int = 3,  # C, 1 or more
     colours: bool = True,  # the channels are red, green, blue
-    # the input is scaled for a pre-trained encoder; None: if there are weights
+    # the input is scaled for a published encoder; None: if there are weights
     pretrained: bool | None = None,
-    variant: Variant = PUBLISHED,  # width below 1 and group_norm only without weights
+    variant: Variant = PUBLISHED,  # width below 1 and group_norm not with published weights
     # (N, H, W, C) float32 in [-1, 1] -> (N, H, W, 1) float32 probability; H and W multiples of 32
 ) -> keras.Model:
     """A U-net (Ronneberger 2015) on an encoder of `segmentation_models`. Raises as
@@ -64,7 +64,7 @@ def build_unet(
     # VGG19 has no normalisation that would keep the size of the signal
     unet = variant_of(_library_unet(encoder, channels), variant, he=encoder == "vgg19")
     unet.name = "segmentation"
-    fill_encoder(_encoder_of(unet), path, colours, lambda: _encoder_of(_library_unet(encoder, 3)))
+    fill_encoder(unet_encoder(unet), path, colours, lambda: unet_encoder(_library_unet(encoder, 3)))
     if pretrained is None:
         pretrained = path is not None
     image = keras.Input((None, None, channels), name="channels")
@@ -84,7 +84,9 @@ def _library_unet(encoder, channels):
         )
 
 
-def _encoder_of(unet):
+def unet_encoder(
+    unet: keras.Model,  # the layer `segmentation` of a network
+) -> keras.Model:
     "The pre-trained half of a library's U-net, sharing its weights."
     names = [layer.name for layer in unet.layers]
     # VGG19's decoder begins with a block of its own

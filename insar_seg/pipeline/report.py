@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import binary_closing
 
 from ..core.base import atomic_path, write_text
 from ..evaluation.pixels import LABELS, plot_scores, poster_table
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 from ..evaluation.baselines import BASELINES
 
 # %% auto #0
-__all__ = ['with_interval', 'label', 'which_better', 'score_table', 'text_table', 'scene_table', 'object_table',
+__all__ = ['WIDE', 'with_interval', 'label', 'which_better', 'score_table', 'text_table', 'scene_table', 'object_table',
            'calibration_table', 'ranking_table', 'figure', 'save_figure', 'legend_below', 'figure_scores',
            'figure_curves', 'figure_patches', 'figure_scene', 'figure_gallery', 'figure_disagreement', 'scores_page',
-           'study_page']
+           'study_page', 'verdict']
 
 # %% ../../nbs/10_pipeline/101_report.ipynb #x-said
 def with_interval(
@@ -265,14 +266,21 @@ def figure(
     return fig, fig.subplots(rows, columns, squeeze=False)
 
 
+WIDE = 7.4  # inches: what a printed page has between its margins
+_LARGEST_POINTS = 8.5  # of text, so that a page-wide figure reads like the page around it
+
+
 def save_figure(
-    fig: Figure,
+    fig: Figure,  # at most `WIDE`, so that its text is legible in print
     path: str | Path,  # PNG file to write
-    dpi: int = 110,  # pixels an inch
+    dpi: int = 140,  # pixels an inch
 ) -> None:
     "Write a figure as PNG, whole or not at all, and close it."
     import matplotlib.pyplot as plt
+    from matplotlib.text import Text
 
+    for text in fig.findobj(Text):
+        text.set_fontsize(min(text.get_fontsize(), _LARGEST_POINTS))
     with atomic_path(path) as tmp:
         fig.savefig(tmp, dpi=dpi, format="png")
     plt.close(fig)
@@ -287,7 +295,7 @@ def legend_below(
     if own is not None:
         own.remove()
     handles, names = ax.get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    fig.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
 
 # %% ../../nbs/10_pipeline/101_report.ipynb #x-figure-scores
 def figure_scores(
@@ -296,10 +304,11 @@ def figure_scores(
 ) -> None:
     """IoU of every name in every experiment with its 95 % interval over events; the poster's IoU as
     a cross."""
-    fig, axes = figure(1, len(experiments), (4.6 * len(experiments), 4.2))
+    most = max(len(experiment) for experiment in experiments.values())
+    fig, axes = figure(1, len(experiments), (WIDE, 0.17 * most + 0.8))
     for ax, (title, experiment) in zip(axes[0], experiments.items()):
         plot_scores(experiment, title, ax=ax)
-        ax.set_title(title)
+        ax.set_title(f"{title} masks")
     save_figure(fig, path)
 
 
@@ -308,7 +317,7 @@ def figure_curves(
     histories: dict,  # name -> table with the columns epoch, loss, val_loss, val_iou
 ) -> None:
     "Training and validation loss and validation IoU of every model over epochs."
-    fig, axes = figure(1, 2, (9, 3.4))
+    fig, axes = figure(1, 2, (WIDE, 3.0))
     loss, iou = axes[0]
     for i, (name, history) in enumerate(histories.items()):
         loss.plot(history.epoch, history.loss, color=f"C{i}", ls="--")
@@ -346,23 +355,24 @@ def figure_patches(
     with the same outline."""
     n = len(phases)
     names = list(probabilities)
-    width = 1.55 * (1 + len(names)) + (0.6 if names else 0)  # inches; the last for the colour bar
-    fig, axes = figure(n, 1 + len(names), (width, 1.62 * n + 0.3))
+    side = min(1.6, (WIDE - 0.6) / (1 + len(names)))  # inches; the rest is the colour bar's
+    width = side * (1 + len(names)) + (0.6 if names else 0)
+    fig, axes = figure(n, 1 + len(names), (width, 1.05 * side * n + 0.4))
     for i, row in enumerate(axes):
         row[0].imshow(phases[i], **_PHASE)
-        row[0].set_ylabel(titles[i], fontsize=6)
+        row[0].set_ylabel(titles[i], fontsize=6.5)
         for ax, name in zip(row[1:], names):
             ax.imshow(probabilities[name][i].astype(np.float32), **_PROBABILITY)
         for ax in row:
             _outline(ax, truths[i], "k" if ax is row[0] else "w", linewidths=1)
             _bare(ax)
     for ax, title in zip(axes[0], ["wrapped phase", *names]):
-        ax.set_title(title.replace("_", "\n", 1), fontsize=7)
+        ax.set_title(label(title).replace(" ", "\n", 1), fontsize=7)
     if names:
         beside = axes[:, 1:].ravel().tolist()
         bar = fig.colorbar(beside[0].images[0], ax=beside, shrink=min(1, 4 / n), aspect=30)
         bar.set_label("probability", fontsize=7)
-        bar.ax.tick_params(labelsize=6)
+        bar.ax.tick_params(labelsize=7)
     save_figure(fig, path)
 
 # %% ../../nbs/10_pipeline/101_report.ipynb #x-figure-scene
@@ -376,13 +386,14 @@ def figure_scene(
 ) -> None:
     "Wrapped phase, mask and each model's prediction of one scene, thinned to about 600 pixels."
     step = max(1, max(scene.shape) // 600)
-    fig, axes = figure(1, 2 + len(maps), (3.3 * (2 + len(maps)), 4.0))
+    side = min(2.4, WIDE / (2 + len(maps)))  # inches
+    fig, axes = figure(1, 2 + len(maps), (side * (2 + len(maps)), side + 0.3))
     phase, *panels = axes[0]
     plot_phase(scene, phase, "wrapped phase")
     extent = phase.images[0].get_extent()
     layers = {"mask (truth)": truth, **maps}
     for ax, (name, layer) in zip(panels, layers.items()):
-        _bare(ax, title=name)
+        _bare(ax, title=label(name))
         if layer is None:
             ax.text(0.5, 0.5, "no truth", ha="center", va="center", transform=ax.transAxes)
             continue
@@ -390,10 +401,12 @@ def figure_scene(
         image = ax.imshow(values, extent=extent, **_PROBABILITY)
         ax.set_aspect(phase.get_aspect())
         if layer is not truth:
-            _outline(ax, values > threshold, "w", linewidths=0.7, extent=extent, origin="upper")
+            # specks without data are no borders
+            marked = binary_closing(values > threshold, iterations=2)
+            _outline(ax, marked, "w", linewidths=0.9, extent=extent, origin="upper")
     if any(layer is not None for layer in layers.values()):
         fig.colorbar(image, ax=panels, shrink=0.6, label="probability")
-    fig.suptitle(title, fontsize=10)
+    fig.suptitle(title, fontsize=8.5)
     save_figure(fig, path)
 
 # %% ../../nbs/10_pipeline/101_report.ipynb #x-figure-gallery
@@ -406,7 +419,8 @@ def figure_gallery(
     """A panel a scene: phase, outline of truth (black line) and of the prediction where there is
     data (white, dashed); at most about 400 pixels a side."""
     rows = max(1, -(-len(items) // columns))
-    fig, axes = figure(rows, columns, (2.7 * columns, 2.95 * rows))
+    side = WIDE / columns
+    fig, axes = figure(rows, columns, (WIDE, (side + 0.35) * rows))
     for ax in axes.flat[len(items) :]:
         ax.set_axis_off()
     for ax, (scene, truth, probability, title) in zip(axes.flat, items):
@@ -419,8 +433,8 @@ def figure_gallery(
             marked = (np.nan_to_num(probability) > threshold) & scene.valid
             _outline(ax, marked[thin], "w", linewidths=1.4, linestyles="--")
         _bare(ax, aspect=scene.pixel_m[0] / scene.pixel_m[1])
-        ax.set_title(title, fontsize=7.5)
-    save_figure(fig, path, 80)
+        ax.set_title(title, fontsize=7)
+    save_figure(fig, path)
 
 # %% ../../nbs/10_pipeline/101_report.ipynb #x-figure-disagreement
 def figure_disagreement(
@@ -431,16 +445,16 @@ def figure_disagreement(
     title: str,
 ) -> None:
     "Wrapped phase, the members' probabilities and where they disagree."
-    fig, axes = figure(1, 2 + len(members), (3.1 * (2 + len(members)), 3.3))
+    fig, axes = figure(1, 2 + len(members), (WIDE, 2.6))
     phase, *panels = axes[0]
     phase.imshow(scene.phase, **_PHASE)
     _bare(phase, title="wrapped phase")
     for ax, (name, layer) in zip(panels, {**members, "disagreement": disagreement}.items()):
         image = ax.imshow(np.where(scene.valid, layer, np.nan), **_PROBABILITY)
         _bare(ax, title=name)
-    fig.colorbar(image, ax=panels[-1], shrink=0.7, label="probability, or difference of two")
-    fig.suptitle(title, fontsize=10)
-    save_figure(fig, path, 80)
+    fig.colorbar(image, ax=panels[-1], shrink=0.7, label="probability, or\ndifference of two")
+    fig.suptitle(title, fontsize=8.5)
+    save_figure(fig, path)
 
 # %% ../../nbs/10_pipeline/101_report.ipynb #x-style
 class _Page:
@@ -538,7 +552,7 @@ def study_page(
         simulated=simulated,
         profile=profile,
         kinds=_KINDS,
-        highest=_highest,
+        verdict=verdict,
         poster_table=poster_table,
         which_better=which_better,
         combination_table=_combination_table,
@@ -553,3 +567,35 @@ def _highest(experiment, baselines):
     "The baseline, or else what learned, with the highest micro IoU."
     names = [n for n in experiment if (n in BASELINES) == baselines]
     return max(names, key=lambda n: experiment[n]["micro"]["iou"] or 0)
+
+# %% ../../nbs/10_pipeline/101_report.ipynb #x-verdict
+def verdict(
+    experiment: dict,  # name -> scores of test patches, as in results.json
+    kind: str,  # of masks: margin or visible
+) -> str:
+    """One sentence: what the best network or ensemble reaches on one kind of masks, and whether
+    these earthquakes tell it from every baseline."""
+    best = _highest(experiment, False)
+    rival = _highest(experiment, True)
+    texts = [
+        f"{label(n)} {with_interval(s['micro']['iou'], s['interval_95'].get('micro_iou'))}"
+        for n, s in ((best, experiment[best]), (rival, experiment[rival]))
+    ]
+    found = f"{kind.capitalize()} masks, test patches: {texts[0]} (micro IoU)"
+    return f"{found}, the best baseline {texts[1]}; {_told(experiment, best, rival)}."
+
+
+def _told(experiment, best, rival):
+    "What the paired differences to the best name of all allow to say."
+    standing = {n: s.get("against_best") for n, s in experiment.items()}
+    if not all(standing.values()):
+        return "no differences were computed"
+    gap = standing[rival]
+    if standing[best]["text"] != "best":
+        gap = standing[best]
+        return f"the network is {_relabel(gap['text'])}"
+    level = [n for n in standing if n in BASELINES and "below" not in standing[n]["text"]]
+    if level:
+        return f"it is not told apart from {', '.join(label(n) for n in level)}"
+    interval = with_interval(-gap["difference"], (-gap["high"], -gap["low"]))
+    return f"it is above every baseline, by {interval} over this one"

@@ -522,10 +522,10 @@ def write_scenes(path: Path, table: pd.DataFrame) -> None:  # a row a scene and 
 
 def curves_figure(path: Path, scores: SceneScores, names: Sequence) -> None:  # PNG file to write
     "Precision, recall, calibration over all thresholds, of some names."
-    fig, axes = report.figure(1, 4, (13, 3.8))
-    curves.plot_curves(axes[0], {LABELS.get(n, n): scores.pooled(n) for n in names})
+    fig, axes = report.figure(2, 2, (report.WIDE, 6.2))
+    curves.plot_curves(axes.ravel(), {LABELS.get(n, n): scores.pooled(n) for n in names})
     report.legend_below(fig, axes[0, 0])
-    report.save_figure(fig, path, 80)
+    report.save_figure(fig, path)
 
 
 def gallery_figure(
@@ -741,8 +741,25 @@ def _scene_figures(run, archive, scores, maps_of, results):
 
         gallery = folder / f"gallery_{x}.png"
         gallery_figure(gallery, s, leader, run.folder, archive, leaders_map)
+        example = folder / f"example_{x}.png"
+        _example_figure(example, s, leader, run, archive, leaders_map)
     if "margin" in scores:
         _disagreement_figure(folder / "disagreement.png", run, archive)
+
+# %% ../../nbs/10_pipeline/102_scoring.ipynb #x-example-figure
+def _example_figure(path, scores, leader, run, archive, leaders_map):
+    "The test scene in the middle of the leader's scenes with an earthquake, by IoU."
+    moved = _moved(scores.of(leader))
+    if not len(moved):
+        return
+    order = np.argsort(pixels.iou(moved), kind="stable")
+    row = moved.iloc[order[len(order) // 2]]
+    for s in known_scenes(run.folder, archive, {f"{row.frame}/{row['pair']}": row.unit}):
+        event = archive.events.name.get(s.pair.event_id, s.pair.event_id)
+        title = f"{event}, {row.frame} {row['pair']}: IoU {pixels.iou(row[COUNTS].astype(float)):.2f}"
+        truth = getattr(s.masks, scores.target)
+        maps = {leader: leaders_map(s)}
+        report.figure_scene(path, s.scene, truth, maps, scores.threshold, title)
 
 # %% ../../nbs/10_pipeline/102_scoring.ipynb #x-strata-figure
 def _strata_figure(path, scores, names):
@@ -751,7 +768,7 @@ def _strata_figure(path, scores, names):
     facts = _known_facts(moved)
     if facts:
         compared = {LABELS.get(n, n): _moved(scores.of(n)) for n in names[:4]}
-        report.save_figure(difficulty.small_multiples(moved, facts, compared), path, 80)
+        report.save_figure(difficulty.small_multiples(moved, facts, compared), path)
 
 
 def _detection_figure(path, rows, detection):
@@ -759,10 +776,10 @@ def _detection_figure(path, rows, detection):
     moved = _moved(rows)
     drawn = {fact: r for fact, r in detection.items() if r["curve"]}
     if drawn:
-        fig, axes = report.figure(1, len(drawn), (4.6 * len(drawn), 3.3))
+        fig, axes = report.figure(1, len(drawn), (report.WIDE, 2.9))
         for ax, (fact, r) in zip(axes[0], drawn.items()):
             difficulty.plot_detection(ax, r, moved[fact], moved.found.astype(float), LIMITS[fact])
-        report.save_figure(fig, path, 80)
+        report.save_figure(fig, path)
 
 
 def _disagreement_figure(path, run, archive):

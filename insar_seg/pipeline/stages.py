@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from functools import partial
@@ -68,7 +69,8 @@ def archive_stage(run: Run) -> Archive:
     def work():
         if run.fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        simulate_archive(folder, p.data, p.seed, progress=run.bar, replace=True)
+        workers = min(2, os.cpu_count() or 1)
+        simulate_archive(folder, p.data, p.seed, workers, run.bar, replace=True)
 
     code = "masks.twin.simulate_archive"
     run.stage("archive", (p.data, p.seed), [folder / "pairs.csv"], work, code)
@@ -408,12 +410,13 @@ def _weights_first(profile: Profile):
     if profile.models.encoder_weights == "none":
         return
     with silent_start():
-        from insar_seg.networks.build import NETWORKS
+        from insar_seg.networks.build import network_of, starting_weights
         from insar_seg.networks.layers import encoder_weights_path
-    for name in dict.fromkeys(profile.models.names + profile.models.visible_names):
-        encoder = NETWORKS[name].encoder
-        if encoder is not None:
-            encoder_weights_path(encoder, profile.models.encoder_weights)
+    models = profile.models
+    for name in dict.fromkeys(models.names + models.visible_names):
+        network = network_of(models, name)
+        weights = starting_weights(models.encoder_weights, network)
+        encoder_weights_path(network.kind.encoder, weights)
 
 
 def _say_scores(run, results):
