@@ -29,7 +29,15 @@ setup(
     ],
     packages=find_packages(include=["insar_seg", "insar_seg.*"]),
     package_data={
-        "insar_seg": ["*.csv", "*.json", "*.pyi", "py.typed", "weights/**", "templates/*"]
+        "insar_seg": [
+            "*.csv",
+            "*.json",
+            "*.pyi",
+            "py.typed",
+            "weights/*",
+            "weights/*/*",
+            "templates/*",
+        ]
     },
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),

@@ -756,7 +756,9 @@ def _example_figure(path, scores, leader, run, archive, leaders_map):
     row = moved.iloc[order[len(order) // 2]]
     for s in known_scenes(run.folder, archive, {f"{row.frame}/{row['pair']}": row.unit}):
         event = archive.events.name.get(s.pair.event_id, s.pair.event_id)
-        title = f"{event}, {row.frame} {row['pair']}: IoU {pixels.iou(row[COUNTS].astype(float)):.2f}"
+        title = (
+            f"{event}, {row.frame} {row['pair']}: IoU {pixels.iou(row[COUNTS].astype(float)):.2f}"
+        )
         truth = getattr(s.masks, scores.target)
         maps = {leader: leaders_map(s)}
         report.figure_scene(path, s.scene, truth, maps, scores.threshold, title)
