@@ -416,7 +416,8 @@ def _weights_first(profile: Profile):
     for name in dict.fromkeys(models.names + models.visible_names):
         network = network_of(models, name)
         weights = starting_weights(models.encoder_weights, network)
-        encoder_weights_path(network.kind.encoder, weights)
+        if network.kind.encoder is not None:
+            encoder_weights_path(network.kind.encoder, weights)
 
 
 def _say_scores(run, results):
