@@ -5,6 +5,8 @@
 # %% ../../nbs/5_patches/51_splits.ipynb #x-imports
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -78,13 +80,12 @@ def _split_groups(counts, profile, seed, draws=400):
 def _divisions(names, wanted, seed, draws):
     "Random divisions of groups: for each group 0, 1 or 2."
     rng = np.random.RandomState(seed)
-    outer = GroupShuffleSplit(draws, train_size=wanted[0], random_state=rng)
+    # at least one group for each split
+    trained = max(1, min(math.floor(len(names) * wanted[0]), len(names) - 2))
+    outer = GroupShuffleSplit(draws, train_size=trained, random_state=rng)
     for _, rest in outer.split(names, groups=names):
-        if len(rest) < 2:
-            continue
-        inner = GroupShuffleSplit(
-            1, test_size=wanted[2] / (wanted[1] + wanted[2]), random_state=rng
-        )
+        tested = min(math.ceil(len(rest) * wanted[2] / (wanted[1] + wanted[2])), len(rest) - 1)
+        inner = GroupShuffleSplit(1, test_size=tested, random_state=rng)
         validation, test = next(inner.split(rest, groups=names[rest]))
         label = np.zeros(len(names), int)
         label[rest[validation]] = 1

@@ -327,10 +327,17 @@ def check_names(profile: Profile) -> Profile:  # the same
 SMALLEST = {
     "base": "quick",
     "name": "smallest",
-    "data": {"events": 3, "interferograms": 6, "scene_px": 256},
-    "training": {"epochs": 1},
+    "data": {
+        "events": 3,
+        "interferograms": 6,
+        "scene_px": 256,
+        "min_magnitude": 5.8,
+        "max_magnitude": 6.3,
+    },
+    "training": {"epochs": 1, "learning_rate": 5e-4, "augment": ("turn", "sign", "offset")},
     "patches": {"size_px": 32, "max_per_scene": 2},
-    "models": {"width": 0.25},
+    "split": {"train": 0.44, "validation": 0.34, "test": 0.22},
+    "models": {"encoder_weights": "none"},
     "evaluation": {"bootstrap": 100},
 }
 
