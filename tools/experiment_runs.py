@@ -45,7 +45,8 @@ class Setting:
     training: TrainingProfile = FIT
     patches: int = 800  # training patches
     momentum: float | None = None  # of batch normalisation; None: adapted to the length
-    start: str = ""  # name of stored weights whose encoder the network starts from
+    # where the encoder starts: "" is random, "fringes" the package's, else stored weights
+    start: str = ""
 
     @property
     def key(self) -> str:  # file name
@@ -56,7 +57,8 @@ class Setting:
 def experiments() -> dict[str, list[Setting]]:  # experiment -> its settings, the reference first
     "All settings."
     groups = (_channels, _augmentation, _loss, _encoder, _dual_attention, _resnet50, _data)
-    return {settings[0].experiment: settings for settings in (group() for group in groups)}
+    made = [group() for group in groups] + [_fringes(n) for n in FEW_TO_ALL]
+    return {settings[0].experiment: settings for settings in made}
 
 
 def _fit(**changes):
@@ -101,6 +103,23 @@ def _encoder():
             Setting("encoder", name, training=fit, patches=200, start="pretrained")
             for name, fit in starts.items()
         ],
+    ]
+
+
+FEW_TO_ALL = (80, 240, 800)  # patches: 10, 30 and 100 % of them
+
+
+def _fringes(patches):
+    "Random or pre-trained on fringes, frozen or not, in the same number of steps."
+    network = Network("unet_vgg19", width=0.25)
+    fit = _fit(epochs=8, learning_rate=1e-3)
+    frozen = dataclasses.replace(fit, frozen_epochs=8, frozen_rate=1e-3)
+    common = {"network": network, "patches": patches}
+    name = f"fringes, {patches} patches"
+    return [
+        Setting(name, "random start", training=fit, **common),
+        Setting(name, "from fringes", training=fit, start="fringes", **common),
+        Setting(name, "from fringes, frozen", training=frozen, start="fringes", **common),
     ]
 
 

@@ -172,8 +172,10 @@ def run_setting(
 def trained(setting, seed, data, folder):
     "The record of a run."
     network = setting.network
-    model = build_network(network, seed=seed, devices=setting.training.devices)
-    if setting.start:
+    fringes = setting.start == "fringes"
+    start = "fringes" if fringes else "none"
+    model = build_network(network, start, seed, setting.training.devices)
+    if setting.start and not fringes:
         start_from(model, network, folder / "weights" / setting.start / "best.weights.h5")
     history = train(
         model,
@@ -233,9 +235,11 @@ def experiment_summary(found, reference):
 
 
 def write_summary(folder):
-    "Write the results file from all records."
+    "Write the results file from all records; experiments without a record stay as they were."
     test = patches_of(folder, "test")
     out = {}
+    if TARGET.is_file():
+        out = json.loads(TARGET.read_text(encoding="utf-8"))["experiments"]
     for name, settings in experiments().items():
         found = records(folder, settings)
         reference = settings[0].name
@@ -270,7 +274,7 @@ def run_once(folder, setting, seed, data):
         lock.acquire(timeout=0)
     except Timeout:
         return
-    if setting.start:
+    if setting.start == "pretrained":
         pretrain(folder)
     start = time.monotonic()
     record = run_setting(setting, seed, data, folder)

@@ -62,6 +62,7 @@ max_per_scene = 2
 [models]
 names = ["unet_inceptionv3", "unet_vgg19"]
 visible_names = ["unet_inceptionv3", "unet_vgg19"]
+encoder_weights = "none"
 width = 0.0625
 [training]
 epochs = 8
