@@ -239,16 +239,18 @@ def write_summary(folder):
     test = patches_of(folder, "test")
     out = {}
     if TARGET.is_file():
-        out = json.loads(TARGET.read_text(encoding="utf-8"))["experiments"]
+        before = json.loads(TARGET.read_text(encoding="utf-8"))
+        origin = {k: before[k] for k in ("version", "machine")}
+        out = {name: origin | entry for name, entry in before["experiments"].items()}
+    cores = f"{os.cpu_count()} cores, {platform.machine()}"
+    made = {"version": code_version(), "machine": f"{cores}, Python {platform.python_version()}"}
     for name, settings in experiments().items():
         found = records(folder, settings)
         reference = settings[0].name
         if any(r["name"] == reference for r in found):
-            out[name] = experiment_summary(found, reference)
-    cores = f"{os.cpu_count()} cores, {platform.machine()}"
+            out[name] = experiment_summary(found, reference) | made
     results = {
-        "version": code_version(),
-        "machine": f"{cores}, Python {platform.python_version()}",
+        **made,
         "patches": {
             "size_px": SIZE_PX,
             "pixel_m": PIXEL_M,
