@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import keras
 
 # %% auto #0
-__all__ = ['NETWORKS', 'STUDY_NETWORKS', 'LOSSES', 'NetworkKind', 'fringes_folder', 'is_published', 'starting_weights', 'Network',
-           'network_of', 'computing', 'build_network', 'encoder_model', 'encoder_layers', 'freeze_encoder',
+__all__ = ['NETWORKS', 'STUDY_NETWORKS', 'LOSSES', 'NetworkKind', 'fringes_folder', 'is_published', 'Network', 'network_of',
+           'starting_weights', 'computing', 'build_network', 'encoder_model', 'encoder_layers', 'freeze_encoder',
            'momentum_for', 'batchnorm_momentum']
 
 # %% ../../nbs/6_networks/63_build.ipynb #x-networks
@@ -78,6 +78,50 @@ def is_published(
     "Whether encoders start from weights whose scale of the input is not this package's."
     return weights is not None and str(weights) != "none" and fringes_folder(weights) is None
 
+# %% ../../nbs/6_networks/63_build.ipynb #x-network
+@dataclass(frozen=True)
+class Network:
+    "What has to be known to build a network again."
+
+    name: str  # a key of NETWORKS
+    encoding: str = "cos_sin_coherence"  # a key of `ENCODINGS`
+    # the encoder started from published weights, so its input is scaled as it expects
+    pretrained: bool = False
+    # share of the filters of every layer
+    width: Annotated[float, Field(gt=0, le=1)] = 1.0
+    output_stride: Literal[8, 16, 32] = 8  # of the dual attention network's encoder
+    auxiliary: bool = True  # the dual attention network's branches answer too
+    batch_norm: Literal["adapted", "frozen", "group"] = "adapted"  # as in `ModelProfile`
+    # of the pyramid; 1: earthquake; 2: earthquake, other deformation
+    answers: Literal[1, 2] = 1
+
+    def __post_init__(self) -> None:
+        if self.name not in NETWORKS:
+            raise RequestError(
+                "A network must be one of " + ", ".join(NETWORKS), repr(self.name), "Check the name"
+            )
+        encoding_of(self.encoding)
+
+    @property
+    def kind(self) -> NetworkKind:
+        return NETWORKS[self.name]
+
+
+def network_of(
+    models: ModelProfile,  # the models part of a profile
+    name: str,  # a key of NETWORKS
+) -> Network:
+    "The network of that name as a profile wants it."
+    return Network(
+        name,
+        models.channels,
+        is_published(models.encoder_weights),
+        models.width,
+        models.output_stride,
+        models.auxiliary,
+        models.batch_norm,
+    )
+
 # %% ../../nbs/6_networks/63_build.ipynb #x-encoders-card
 class _Encoders(Typed):
     "encoders.json."
@@ -125,50 +169,6 @@ def starting_weights(
     if not file.is_file():
         raise WorkError("Encoders must lie beside their encoders.json", file, "Train them again")
     return str(file)
-
-# %% ../../nbs/6_networks/63_build.ipynb #x-network
-@dataclass(frozen=True)
-class Network:
-    "What has to be known to build a network again."
-
-    name: str  # a key of NETWORKS
-    encoding: str = "cos_sin_coherence"  # a key of `ENCODINGS`
-    # the encoder started from published weights, so its input is scaled as it expects
-    pretrained: bool = False
-    # share of the filters of every layer
-    width: Annotated[float, Field(gt=0, le=1)] = 1.0
-    output_stride: Literal[8, 16, 32] = 8  # of the dual attention network's encoder
-    auxiliary: bool = True  # the dual attention network's branches answer too
-    batch_norm: Literal["adapted", "frozen", "group"] = "adapted"  # as in `ModelProfile`
-    # of the pyramid; 1: earthquake; 2: earthquake, other deformation
-    answers: Literal[1, 2] = 1
-
-    def __post_init__(self) -> None:
-        if self.name not in NETWORKS:
-            raise RequestError(
-                "A network must be one of " + ", ".join(NETWORKS), repr(self.name), "Check the name"
-            )
-        encoding_of(self.encoding)
-
-    @property
-    def kind(self) -> NetworkKind:
-        return NETWORKS[self.name]
-
-
-def network_of(
-    models: ModelProfile,  # the models part of a profile
-    name: str,  # a key of NETWORKS
-) -> Network:
-    "The network of that name as a profile wants it."
-    return Network(
-        name,
-        models.channels,
-        is_published(models.encoder_weights),
-        models.width,
-        models.output_stride,
-        models.auxiliary,
-        models.batch_norm,
-    )
 
 # %% ../../nbs/6_networks/63_build.ipynb #x-precision
 @contextlib.contextmanager
