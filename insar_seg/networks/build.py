@@ -163,6 +163,9 @@ def starting_weights(
         raise RequestError(rule, weights, "Choose encoder weights none")
     folder = fringes_folder(weights)
     if folder is None:
+        if network.width != 1:
+            rule = "Published encoder weights need models.width = 1"
+            raise RequestError(rule, network.width, "Change it, or choose none or fringes")
         return str(weights)
     _check_fringes(folder, network)
     file = folder / f"{network.kind.encoder}.weights.h5"

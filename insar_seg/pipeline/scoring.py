@@ -741,8 +741,9 @@ def _scene_figures(run, archive, scores, maps_of, results):
 
         gallery = folder / f"gallery_{x}.png"
         gallery_figure(gallery, s, leader, run.folder, archive, leaders_map)
-        example = folder / f"example_{x}.png"
-        _example_figure(example, s, leader, run, archive, leaders_map)
+        if x == "margin":  # the report's first figure
+            example = folder / "example_margin.png"
+            _example_figure(example, s, leader, run, archive, leaders_map)
     if "margin" in scores:
         _disagreement_figure(folder / "disagreement.png", run, archive)
 

@@ -189,6 +189,8 @@ def pack(work, networks):
     for name in networks:
         model = network_for(name)
         _, average, logs[name] = State(work / f"{name}.npz").load(model)
+        if not logs[name]:
+            raise SystemExit(f"{name} has not been trained in {work}; train it before --pack")
         model.set_weights(average)
         save_weights(encoder_model(model), TARGET / f"{NETWORKS[name].encoder}.weights.h5", True)
     card = {
