@@ -163,7 +163,7 @@ def starting_weights(
         raise RequestError(rule, weights, "Choose encoder weights none")
     folder = fringes_folder(weights)
     if folder is None:
-        if network.width != 1:
+        if network.width != 1 and Path(weights).expanduser().exists():
             rule = "Published encoder weights need models.width = 1"
             raise RequestError(rule, network.width, "Change it, or choose none or fringes")
         return str(weights)
